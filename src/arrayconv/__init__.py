@@ -1,0 +1,45 @@
+"""Convolution and im2col for any Python array library.
+
+Every operation is a window that slides over an array, and a reduction of what it sees. The
+functions take the arguments of ``torch.nn.functional`` and the arrays of NumPy, CuPy, PyTorch
+and any other library of the Array API standard, and return arrays of the same kind.
+"""
+
+from arrayconv import backends as _backends  # noqa: F401  (enters the backends into the registry)
+from arrayconv._device import Device, get_device, to_numpy
+from arrayconv._options import Options, options
+from arrayconv._version import __version__
+from arrayconv.functional.columns import col2im, fold, im2col, unfold
+from arrayconv.functional.convolution import conv1d, conv2d, conv3d
+from arrayconv.functional.dense import linear
+from arrayconv.functional.explanation import Explanation, explain
+from arrayconv.functional.gradients import vjp
+from arrayconv.functional.padding import pad
+from arrayconv.functional.shapes import output_size, transposed_output_size
+from arrayconv.functional.transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
+
+__all__ = [
+    "Device",
+    "Explanation",
+    "Options",
+    "__version__",
+    "col2im",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "explain",
+    "fold",
+    "get_device",
+    "im2col",
+    "linear",
+    "options",
+    "output_size",
+    "pad",
+    "to_numpy",
+    "transposed_output_size",
+    "unfold",
+    "vjp",
+]

@@ -1,0 +1,125 @@
+"""How operations may run: one object, one context manager, the same names as variables.
+
+An option set by ``with options(...)`` holds for the block, in this thread or task; outside of any
+block the ``ARRAYCONV_*`` environment variables hold, and else the defaults.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from arrayconv._window import integer
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The values in force; see `arrayconv.options` for what they mean."""
+
+    algorithm: str = "auto"
+    workspace_bytes: int = 2 << 20
+    allow_tf32: bool = False
+    allow_unverified: bool = False
+    validate: bool = False
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return the value of an option, or say what it must be."""
+    if name == "algorithm":
+        if not isinstance(value, str) or not value:
+            raise TypeError(f"algorithm must be the name of an algorithm, got {value!r}")
+        return value
+    if name == "workspace_bytes":
+        return integer(name, value, minimum=1)
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+_FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def _from_environment() -> Options:
+    """Return the defaults, as the ARRAYCONV_* variables change them."""
+    found: dict[str, Any] = {}
+    for field in fields(Options):
+        variable = f"ARRAYCONV_{field.name.upper()}"
+        text = os.environ.get(variable)
+        if text is None or text == "":
+            continue
+        value: Any = text
+        if isinstance(field.default, bool):
+            value = _FLAGS.get(text.lower())
+            if value is None:
+                raise ValueError(f"{variable} must be one of {sorted(_FLAGS)}, got {text!r}")
+        elif isinstance(field.default, int):
+            if not text.isdecimal():
+                raise ValueError(f"{variable} must be a whole number, got {text!r}")
+            value = int(text)
+        found[field.name] = _checked(field.name, value)
+    return Options(**found)
+
+
+_current: ContextVar[Options] = ContextVar("arrayconv_options", default=_from_environment())
+current = _current.get
+"""Return the options in force here."""
+
+
+@contextmanager
+def options(**changes: Any) -> Iterator[Options]:
+    """Change, for a ``with`` block, how operations run.
+
+    Each option can also be set for a whole process by the environment variable of its name in
+    capitals behind ``ARRAYCONV_``, read when arrayconv is imported.
+
+    Parameters
+    ----------
+    algorithm : str, optional
+        The implementation to prefer wherever one of that name exists ("auto": the first that is
+        fit, not slow and verified). Unlike the keyword of the same name this is a preference: an
+        operation that has no such implementation, or cannot use it, runs as with "auto".
+    workspace_bytes : int, optional
+        Bytes that a blocked implementation may use beyond its input and output. Default: 2 MiB.
+    allow_tf32 : bool, optional
+        Whether float32 products may use TF32 tensor cores (default: False). It speaks of
+        arrayconv's own kernels; a library's native operation obeys that library's own switch.
+    allow_unverified : bool, optional
+        Whether "auto" may choose an implementation that no committed record has verified.
+    validate : bool, optional
+        Whether to check data (not only shapes) where that costs a synchronisation.
+
+    Yields
+    ------
+    Options
+        The options in force in the block.
+
+    Raises
+    ------
+    TypeError
+        Where an option is unknown or its value is of another type.
+    ValueError
+        Where a value is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, arrayconv as ac
+    >>> image, kernel = np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3))
+    >>> with ac.options(algorithm="generic"):
+    ...     ac.conv2d(image, kernel).shape
+    (1, 1, 2, 2)
+    """
+    names = [field.name for field in fields(Options)]
+    for name, value in changes.items():
+        if name not in names:
+            raise TypeError(f"unknown option {name!r}; the options are {', '.join(names)}")
+        changes[name] = _checked(name, value)
+    chosen = replace(_current.get(), **changes)
+    token = _current.set(chosen)
+    try:
+        yield chosen
+    finally:
+        _current.reset(token)

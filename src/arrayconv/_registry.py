@@ -1,0 +1,140 @@
+"""Who runs a primitive: for each array type, an ordered list of named implementations.
+
+This is the only dispatch there is. A primitive is called with its own positional arguments; of
+its implementations for the first argument's type, the first that is fit, not slow and verified
+runs. An implementation is four things with the primitive's own signature: ``run``; ``unfit``, the
+reason why it cannot serve a call; ``slow``, the reason why "auto" passes it by; and whether it is
+verified. Backends are imported when the first array of their library arrives.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from arrayconv._arrays import Array, library_of
+from arrayconv._options import current
+
+
+def never(*arguments: Any) -> str | None:
+    """Return no reason: nothing speaks against an implementation."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """One way to run a primitive, for the arrays of one library."""
+
+    name: str
+    run: Callable[..., Array]
+    unfit: Callable[..., str | None] = never
+    slow: Callable[..., str | None] = never
+    verified: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What `explain` says of one implementation: its name, and why it would not run."""
+
+    name: str
+    chosen: bool
+    reason: str
+
+
+_BACKENDS: dict[str, str] = {}
+
+
+def register_backend(library: str, module: str) -> None:
+    """Name the module whose ``implementations`` serve a library's arrays; imported when needed."""
+    _BACKENDS[library] = module
+
+
+class Primitive:
+    """An N-d operation with normalised arguments, and its implementations."""
+
+    def __init__(self, name: str, generic: Callable[..., Array]) -> None:
+        self.name = name
+        self.__doc__ = generic.__doc__
+        self._generic = Implementation("generic", generic)
+        self._by_type: dict[type, tuple[Implementation, ...]] = {}
+
+    def implementations(self, array: Array) -> tuple[Implementation, ...]:
+        """Return the implementations for an array's type, best first, ``generic`` last."""
+        found = self._by_type.get(type(array))
+        if found is None:
+            module = _BACKENDS.get(library_of("input", array).name)
+            offered = importlib.import_module(module).implementations if module else {}
+            found = (*offered.get(self.name, ()), self._generic)
+            self._by_type[type(array)] = found
+        return found
+
+    def __call__(self, *arguments: Any, algorithm: str = "auto") -> Array:
+        """Run the implementation that ``algorithm`` and the options choose."""
+        return self.choose(algorithm, *arguments).run(*arguments)
+
+    def choose(self, algorithm: str, *arguments: Any) -> Implementation:
+        """Return the implementation for a call; ValueError where a forced one cannot serve it."""
+        implementations = self.implementations(arguments[0])
+        options = current()
+        if algorithm != "auto":
+            return self._forced(algorithm, implementations, arguments)
+        if options.algorithm != "auto":
+            for implementation in implementations:
+                if implementation.name == options.algorithm and not implementation.unfit(*arguments):
+                    return implementation
+        for implementation in implementations:
+            if (
+                (implementation.verified or options.allow_unverified)
+                and implementation.unfit(*arguments) is None
+                and implementation.slow(*arguments) is None
+            ):
+                return implementation
+        return implementations[-1]
+
+    def _forced(
+        self, algorithm: str, implementations: tuple[Implementation, ...], arguments: Any
+    ) -> Implementation:
+        if not isinstance(algorithm, str):
+            raise TypeError(f"algorithm must be a name, got {algorithm!r}")
+        library = library_of("input", arguments[0]).name
+        for implementation in implementations:
+            if implementation.name == algorithm:
+                break
+        else:
+            names = ", ".join(["auto", *(each.name for each in implementations)])
+            raise ValueError(
+                f"algorithm {algorithm!r} is none of those that {self.name} has for "
+                f"{library} arrays: {names}"
+            )
+        reason = implementation.unfit(*arguments)
+        if reason is None and not implementation.verified and not current().allow_unverified:
+            reason = _UNVERIFIED
+        if reason is not None:
+            raise ValueError(f"algorithm {algorithm!r} cannot serve this {self.name}: {reason}")
+        return implementation
+
+    def candidates(self, algorithm: str, *arguments: Any) -> list[Candidate]:
+        """Return every implementation for a call, with why it would run or would not."""
+        chosen = self.choose(algorithm, *arguments)
+        listed = []
+        for implementation in self.implementations(arguments[0]):
+            reason = implementation.unfit(*arguments)
+            if reason is not None:
+                reason = f"unfit: {reason}"
+            elif not implementation.verified:
+                reason = f"unverified: {_UNVERIFIED}"
+            else:
+                slow = implementation.slow(*arguments)
+                reason = "fit" if slow is None else f"slow: {slow}"
+            listed.append(Candidate(implementation.name, implementation is chosen, reason))
+        return listed
+
+
+_UNVERIFIED = "no committed record shows it right; options(allow_unverified=True) lets it run"
+
+
+def primitive(name: str) -> Callable[[Callable[..., Array]], Primitive]:
+    """Make a generic body, pure Array API, into the primitive of that name."""
+    return lambda generic: Primitive(name, generic)

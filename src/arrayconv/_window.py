@@ -1,0 +1,290 @@
+"""The one idea: a window slides over an array. Its geometry, in pure integers.
+
+Every operation of arrayconv is a window that slides over an array and a reduction of what it
+sees. A window is a tuple of axes, one per spatial dimension. At output position ``o``, kernel tap
+``t`` of an axis sees the input cell ``o * stride + t * dilation - before``; a cell outside of
+``range(size)`` is padding.
+
+This module knows no array: it turns the arguments people write into windows, answers how long an
+output is, and words every message about sizes.
+"""
+
+from __future__ import annotations
+
+import operator
+from functools import lru_cache
+from typing import NamedTuple
+
+Ints = tuple[int, ...]
+Pairs = tuple[tuple[int, int], ...]
+
+PADDING_WORDS = ("valid", "same", "same_upper", "same_lower")
+
+
+class Axis(NamedTuple):
+    """One spatial dimension of a window.
+
+    ``out`` is stored rather than derived, so that a cropped, ceiled or ``output_padding``-ed
+    window needs no case of its own; ``after`` is the padding that was asked for, whether or not
+    a window reaches it.
+    """
+
+    size: int
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+    out: int
+
+
+Window = tuple[Axis, ...]
+
+
+class Tap(NamedTuple):
+    """Where one kernel tap of an axis sees the input.
+
+    Output positions ``first .. last - 1`` see the cells ``start, start + stride, ..., stop - 1``;
+    all other positions see padding through this tap.
+    """
+
+    first: int
+    last: int
+    start: int
+    stop: int
+
+
+@lru_cache(maxsize=4096)
+def tap_range(axis: Axis, tap: int) -> Tap:
+    """Return the one strided slice of the input that kernel tap ``tap`` sees."""
+    offset = tap * axis.dilation - axis.before
+    first = min(axis.out, max(0, -(offset // axis.stride)))
+    last = min(axis.out, (axis.size - 1 - offset) // axis.stride + 1)
+    if last <= first:
+        return Tap(first, first, 0, 0)
+    start = first * axis.stride + offset
+    return Tap(first, last, start, start + (last - first - 1) * axis.stride + 1)
+
+
+def span(axis: Axis) -> int:
+    """Return the number of cells from a window's first tap to its last."""
+    return axis.dilation * (axis.kernel - 1) + 1
+
+
+def reach(axis: Axis) -> int:
+    """Return the number of cells, padding included, from the first window's start to the last's end."""
+    return (axis.out - 1) * axis.stride + span(axis)
+
+
+def needed_after(axis: Axis) -> int:
+    """Return the padding after the input that the windows touch; negative where they stop short."""
+    return reach(axis) - axis.before - axis.size
+
+
+def index_table(axis: Axis) -> tuple[Ints, ...]:
+    """Return the input cell that each ``[output position][tap]`` sees, with -1 for padding."""
+    cells = (
+        [o * axis.stride + t * axis.dilation - axis.before for t in range(axis.kernel)]
+        for o in range(axis.out)
+    )
+    return tuple(tuple(cell if 0 <= cell < axis.size else -1 for cell in row) for row in cells)
+
+
+def adjoint_axis(axis: Axis) -> Axis:
+    """Return the axis by which the adjoint of a stride-1 convolution is itself a convolution.
+
+    Cell ``i`` is seen by tap ``t`` of position ``o = i - t * dilation + before``. With the kernel
+    flipped, ``t -> kernel - 1 - t``, that is a window over the output positions.
+    """
+    if axis.stride != 1:
+        raise ValueError(f"only a stride of 1 has a sliding adjoint, got {axis}")
+    before = axis.dilation * (axis.kernel - 1) - axis.before
+    flipped = Axis(axis.out, axis.kernel, 1, axis.dilation, before, 0, axis.size)
+    return flipped._replace(after=needed_after(flipped))
+
+
+# --- what people write, made into tuples of integers ------------------------------------------
+
+
+def integer(name: str, value: object, minimum: int | None = None) -> int:
+    """Return ``value`` as an int; bools and fractions are refused, and what is under ``minimum``."""
+    if type(value) is not int:
+        if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
+            raise TypeError(f"{name} must be an integer, got the bool {value!r}")
+        try:
+            value = operator.index(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{name} must be an integer, got {value!r} of type {type(value).__name__}"
+            ) from None
+    if minimum is not None and value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    return value
+
+
+def integers(name: str, value: object, dims: int, minimum: int = 1) -> Ints:
+    """Return one int per spatial dimension; an int or a one-element sequence is broadcast."""
+    if type(value) is int and value >= minimum:
+        return (value,) * dims
+    if not isinstance(value, tuple | list):
+        if hasattr(value, "__index__"):
+            return (integer(name, value, minimum),) * dims
+        raise TypeError(
+            f"{name} must be an integer or a tuple of {dims} integers, "
+            f"got {value!r} of type {type(value).__name__}"
+        )
+    if len(value) not in (1, dims):
+        raise ValueError(
+            f"{name} must be one integer or {dims}, one per spatial dimension, got {value!r}"
+        )
+    entries = tuple(integer(f"each entry of {name} {value!r}", entry) for entry in value)
+    if min(entries) < minimum:
+        raise ValueError(f"{name} must be at least {minimum} everywhere, got {value!r}")
+    return entries if len(entries) == dims else entries * dims
+
+
+def padding_argument(value: object, dims: int) -> Pairs | str:
+    """Return ``padding`` as (before, after) pairs, or as the word it is, which needs the sizes."""
+    if type(value) is int and value >= 0:
+        return ((value, value),) * dims
+    if isinstance(value, str):
+        if value not in PADDING_WORDS:
+            raise ValueError(
+                f"padding must be integers, (before, after) pairs or one of {PADDING_WORDS}, "
+                f"got {value!r}"
+            )
+        return value if value != "valid" else ((0, 0),) * dims
+    if isinstance(value, tuple | list) and any(isinstance(entry, tuple | list) for entry in value):
+        if len(value) != dims:
+            raise ValueError(
+                f"padding as (before, after) pairs needs {dims}, one per spatial dimension, "
+                f"got {value!r}"
+            )
+        if not all(isinstance(entry, tuple | list) and len(entry) == 2 for entry in value):
+            raise ValueError(f"padding must be all integers or all (before, after) pairs: {value!r}")
+        pairs = [integers(f"padding {value!r}", tuple(entry), 2, 0) for entry in value]
+        return tuple((before, after) for before, after in pairs)
+    return tuple((entry, entry) for entry in integers("padding", value, dims, 0))
+
+
+def crop_argument(padding: object, dims: int) -> Pairs:
+    """Return the padding of a transposed convolution, which crops: pairs, and no word but 'valid'."""
+    pairs = padding_argument(padding, dims)
+    if isinstance(pairs, str):
+        raise ValueError(
+            f"padding of a transposed convolution must be integers or (before, after) pairs, "
+            f"which crop its output; got {padding!r}"
+        )
+    return pairs
+
+
+def _same_padding(word: str, size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Return the pair by which ``out = ceil(size / stride)``, the odd cell after or before."""
+    if word == "same" and stride != 1:
+        raise ValueError(
+            f"padding='same' needs a stride of 1, got stride {stride}; 'same_upper' and "
+            "'same_lower' take any stride (output = ceil(size / stride), as in ONNX)"
+        )
+    out = -(-size // stride)
+    total = max(0, (out - 1) * stride + dilation * (kernel - 1) + 1 - size)
+    small = total // 2
+    return (total - small, small) if word == "same_lower" else (small, total - small)
+
+
+# --- windows ----------------------------------------------------------------------------------
+
+
+def _axis(
+    size: int, kernel: int, stride: int, dilation: int, before: int, after: int, out: int
+) -> Axis:
+    """Return an axis whose meaningless numbers are tamed, so that no arithmetic can overflow.
+
+    With one position the stride, and with one tap the dilation, has no effect.
+    """
+    if out == 1:
+        stride = min(stride, size + before + after + 1)
+    if kernel == 1:
+        dilation = 1
+    return Axis(size, kernel, stride, dilation, before, after, out)
+
+
+@lru_cache(maxsize=4096)
+def sliding_window(
+    sizes: Ints,
+    kernel: Ints,
+    stride: Ints,
+    padding: Pairs | str,
+    dilation: Ints,
+    ceil_mode: bool = False,
+) -> Window:
+    """Return the window of a convolution, pool or unfold over an input of ``sizes``.
+
+    ``out = floor((size + before + after - dilation * (kernel - 1) - 1) / stride) + 1``; with
+    ``ceil_mode`` the division rounds up, and a last window that would start beyond the input and
+    its left padding is dropped.
+    """
+    axes = []
+    for dim, (n, k, s, d) in enumerate(zip(sizes, kernel, stride, dilation, strict=True)):
+        if n < 1:
+            raise ValueError(f"the input has no cells in spatial dimension {dim}: sizes {sizes}")
+        pair = _same_padding(padding, n, k, s, d) if isinstance(padding, str) else padding[dim]
+        before, after = pair
+        room = n + before + after - d * (k - 1) - 1
+        out = (room + (s - 1 if ceil_mode else 0)) // s + 1
+        if ceil_mode and (out - 1) * s >= n + before:
+            out -= 1
+        if out < 1:
+            raise ValueError(
+                f"kernel_size {kernel} with dilation {dilation} spans {d * (k - 1) + 1} cells in "
+                f"spatial dimension {dim}, more than the {n + before + after} of the padded input: "
+                f"sizes {sizes}, padding {padding}"
+            )
+        axes.append(_axis(n, k, s, d, before, after, out))
+    return tuple(axes)
+
+
+@lru_cache(maxsize=4096)
+def transposed_window(
+    sizes: Ints, kernel: Ints, stride: Ints, padding: Pairs, output_padding: Ints, dilation: Ints
+) -> Window:
+    """Return the window of the convolution that ``conv_transpose`` of an input of ``sizes`` undoes.
+
+    It slides over the *output* of the transposed convolution, of size
+    ``(n - 1) * stride - before - after + dilation * (kernel - 1) + output_padding + 1``, and has
+    the ``n`` positions of its input.
+    """
+    axes = []
+    for dim, (n, k, s, d) in enumerate(zip(sizes, kernel, stride, dilation, strict=True)):
+        if n < 1:
+            raise ValueError(f"the input has no cells in spatial dimension {dim}: sizes {sizes}")
+        before, after = padding[dim]
+        extra = output_padding[dim]
+        if extra >= max(s, d):
+            raise ValueError(
+                f"output_padding {output_padding} must be smaller than stride {stride} or "
+                f"dilation {dilation} in each spatial dimension, and is not in dimension {dim}"
+            )
+        size = (n - 1) * s - before - after + d * (k - 1) + extra + 1
+        if size < 1:
+            raise ValueError(
+                f"padding {padding} crops the output to {size} cells in spatial dimension {dim}: "
+                f"sizes {sizes}, kernel_size {kernel}, stride {stride}, dilation {dilation}, "
+                f"output_padding {output_padding}"
+            )
+        axes.append(_axis(size, k, s, d, before, after, n))
+    return tuple(axes)
+
+
+def kernel_sizes(window: Window) -> Ints:
+    """Return the kernel's size in each dimension."""
+    return tuple(axis.kernel for axis in window)
+
+
+def input_sizes(window: Window) -> Ints:
+    """Return the size of the array the window slides over, in each dimension."""
+    return tuple(axis.size for axis in window)
+
+
+def output_sizes(window: Window) -> Ints:
+    """Return the number of window positions in each dimension."""
+    return tuple(axis.out for axis in window)

@@ -1,0 +1,143 @@
+"""Cut the work of a window into blocks, and copy what a block of windows sees out of the input.
+
+A block is a range of images and, in each spatial dimension, a range of output positions; its
+positions are one run of the flattened output plane, so that a product can write there directly.
+What a block sees is copied twice: once, padded, into a slab that the cache holds; and from there,
+by overlapping strides, into columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arrayconv._options import current
+from arrayconv._window import Axis, Window, kernel_sizes, output_sizes
+
+Slices = tuple[slice, ...]
+
+SMALLEST_BUDGET = 256 << 10
+"""Bytes a block may always use: below, the calls cost more than the memory is worth."""
+
+
+class Block(NamedTuple):
+    """One block of a window's work; every slice is ready to index with."""
+
+    images: slice
+    positions: Slices
+    """Where the block lies in each spatial dimension of the output."""
+    flat: slice
+    """The same positions in the flattened output plane."""
+    slab: tuple[int, ...]
+    """Shape (channels, images, *cells) of the padded copy of what the block sees."""
+    source: Slices
+    """The input that the slab copies."""
+    target: Slices
+    """Where the slab holds it."""
+    padded: bool
+    """Whether the slab has cells outside of the input."""
+    columns: tuple[int, ...]
+    """Shape (channels, *kernel, images, *positions) of the columns."""
+    strides: tuple[int, ...]
+    """How the columns overlap in the slab, in elements."""
+
+
+def budget(bytes_in_and_out: int) -> int:
+    """Return the bytes one block may use: never more than half of the input and output."""
+    return min(current().workspace_bytes, max(SMALLEST_BUDGET, bytes_in_and_out // 2))
+
+
+@lru_cache(maxsize=512)
+def cut(
+    window: Window, batch: int, channels: int, bytes_per_position: int, limit: int
+) -> tuple[Block, ...]:
+    """Return the blocks, in order, whose positions take at most ``limit`` bytes (one at least)."""
+    shape = (batch, *output_sizes(window))
+    room = max(1, limit // max(1, bytes_per_position))
+    extents = [1] * len(shape)
+    for dim in reversed(range(len(shape))):
+        extents[dim] = max(1, min(shape[dim], room))
+        room //= max(1, shape[dim])
+        if extents[dim] < shape[dim]:
+            break
+    ranges = [
+        [(start, min(start + extent, length)) for start in range(0, length, extent)]
+        for length, extent in zip(shape, extents, strict=True)
+    ]
+    return tuple(_block(window, channels, images, where) for images, *where in product(*ranges))
+
+
+def _block(
+    window: Window, channels: int, images: tuple[int, int], where: list[tuple[int, int]]
+) -> Block:
+    count = images[1] - images[0]
+    cells, sources, targets = [], [], []
+    for axis, (start, stop) in zip(window, where, strict=True):
+        first = start * axis.stride - axis.before
+        length = (stop - 1 - start) * axis.stride + axis.dilation * (axis.kernel - 1) + 1
+        low, high = max(0, first), max(0, min(axis.size, first + length))
+        low = min(low, high)
+        cells.append(length)
+        sources.append(slice(low, high))
+        targets.append(slice(low - first, high - first) if low < high else slice(0, 0))
+    slab = (channels, count, *cells)
+    steps = [prod(slab[dim + 1 :]) for dim in range(len(slab))]
+    lengths = tuple(stop - start for start, stop in where)
+    # Only the first dimension that is cut has a start, so the flattened start is their sum.
+    places = [prod(output_sizes(window)[dim + 1 :]) for dim in range(len(window))]
+    flat = sum(start * place for (start, _), place in zip(where, places, strict=True))
+    return Block(
+        slice(*images),
+        tuple(slice(*each) for each in where),
+        slice(flat, flat + prod(lengths)),
+        slab,
+        (slice(*images), slice(None), *sources),
+        (slice(None), slice(None), *targets),
+        any(target.stop - target.start < n for target, n in zip(targets, cells, strict=True)),
+        (channels, *kernel_sizes(window), count, *lengths),
+        (
+            steps[0],
+            *(axis.dilation * step for axis, step in zip(window, steps[2:], strict=True)),
+            steps[1],
+            *(axis.stride * step for axis, step in zip(window, steps[2:], strict=True)),
+        ),
+    )
+
+
+def seen(x: Any, block: Block, dtype: np.dtype[Any]) -> Any:
+    """Return what the block's windows see, as an overlapping view of a padded copy."""
+    slab = (np.zeros if block.padded else np.empty)(block.slab, dtype)
+    slab[block.target] = x[block.source].swapaxes(0, 1)
+    itemsize = dtype.itemsize
+    return np.ndarray(
+        block.columns, dtype, slab, 0, tuple(step * itemsize for step in block.strides)
+    )
+
+
+def column_maker(x: Any, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Callable[[Block], Any]:
+    """Return a function from a block to its columns, which one buffer holds in turn."""
+    if not blocks:
+        return lambda block: None
+    buffer = np.empty(max(prod(block.columns) for block in blocks), dtype)
+
+    def columns(block: Block) -> Any:
+        made = buffer[: prod(block.columns)].reshape(block.columns)
+        np.copyto(made, seen(x, block, dtype))
+        return made
+
+    return columns
+
+
+def intersect(axis: Axis, tap: int, positions: slice) -> tuple[slice, slice]:
+    """Return the cells of the input that a tap sees from a range of positions, and from which."""
+    offset = tap * axis.dilation - axis.before
+    first = max(positions.start, -(offset // axis.stride))
+    last = max(first, min(positions.stop, (axis.size - 1 - offset) // axis.stride + 1))
+    start = first * axis.stride + offset
+    stop = max(start, start + (last - first - 1) * axis.stride + 1)
+    return slice(start, stop, axis.stride), slice(first - positions.start, last - positions.start)

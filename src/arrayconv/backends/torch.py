@@ -1,0 +1,150 @@
+"""PyTorch's own operations, where they mean the same; autograd follows through them.
+
+A window with uneven padding is padded (or cropped) first, since torch's convolutions pad both
+sides alike.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from arrayconv._registry import Implementation
+from arrayconv._window import (
+    Ints,
+    Window,
+    input_sizes,
+    kernel_sizes,
+    needed_after,
+    output_sizes,
+    span,
+)
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+def _strides(window: Window) -> Ints:
+    return tuple(axis.stride for axis in window)
+
+
+def _dilations(window: Window) -> Ints:
+    return tuple(axis.dilation for axis in window)
+
+
+def _is_even(window: Window) -> bool:
+    """Whether torch has this very window with the same padding on both sides."""
+    return all(
+        axis.before >= 0
+        and (axis.size + 2 * axis.before - span(axis)) // axis.stride + 1 == axis.out
+        for axis in window
+    )
+
+
+def _padded(x: Any, window: Window) -> tuple[Any, Ints]:
+    """Return the input, and the padding on both sides by which torch has this very window."""
+    if _is_even(window):
+        return x, tuple(axis.before for axis in window)
+    return F.pad(x, _flat_pairs(window)), (0,) * len(window)
+
+
+def _flat_pairs(window: Window) -> list[int]:
+    """Return torch's own form of uneven padding, last dimension first."""
+    return [n for axis in reversed(window) for n in (axis.before, needed_after(axis))]
+
+
+def _conv_unfit(x: Any, w: Any, window: Window, groups: int) -> str | None:
+    if len(window) not in _CONV:
+        return f"torch has convolutions in 1, 2 and 3 spatial dimensions, not {len(window)}"
+    if not (x.dtype.is_floating_point or x.dtype.is_complex):
+        return f"torch convolves floating and complex tensors only, not {x.dtype}"
+    return None
+
+
+def _conv_weight_unfit(x: Any, y: Any, window: Window, groups: int) -> str | None:
+    if x.dtype.is_complex:
+        return "torch's convolution_backward conjugates complex tensors on its own terms"
+    return _conv_unfit(x, y, window, groups)
+
+
+def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
+    """Return torch's convolution."""
+    padded, padding = _padded(x, window)
+    run = _CONV[len(window)]
+    return run(padded, w, None, _strides(window), padding, _dilations(window), groups)
+
+
+def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
+    """Return torch's transposed convolution."""
+    padding = tuple(max(0, axis.before) for axis in window)
+    extra = tuple(
+        axis.size - ((axis.out - 1) * axis.stride - 2 * axis.before + span(axis)) for axis in window
+    )
+    run = _CONV_TRANSPOSE[len(window)]
+    if all(0 <= e < max(a.stride, a.dilation) and a.before >= 0 for e, a in zip(extra, window, strict=True)):
+        return run(y, w, None, _strides(window), padding, extra, groups, _dilations(window))
+    whole = run(y, w, None, _strides(window), 0, 0, groups, _dilations(window))
+    crop = [n for axis in reversed(window) for n in (-axis.before, -needed_after(axis))]
+    return F.pad(whole, crop)
+
+
+def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
+    """Return the gradient to the weight, as torch computes it for its own backward pass."""
+    padded, padding = _padded(x, window)
+    shape = (y.shape[1], x.shape[1] // groups, *kernel_sizes(window))
+    return torch.ops.aten.convolution_backward(
+        y,
+        padded,
+        # Only its shape is read.
+        x.new_empty(1).expand(shape),
+        None,
+        _strides(window),
+        padding,
+        _dilations(window),
+        False,
+        (0,) * len(window),
+        groups,
+        [False, True, False],
+    )[1]
+
+
+def unfold(x: Any, window: Window) -> Any:
+    """Return the columns, copied once from overlapping strides; any number of dimensions."""
+    pairs = _flat_pairs(window)
+    view = F.pad(x, pairs) if any(pairs) else x
+    dims = len(window)
+    for dim, axis in enumerate(window, 2):
+        view = view.unfold(dim, span(axis), axis.stride)[..., :: axis.dilation]
+    columns = view.permute(0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims))
+    shape = (x.shape[0], x.shape[1] * prod(kernel_sizes(window)), prod(output_sizes(window)))
+    # One copy even where the columns are the input itself: results never share its memory.
+    return columns.clone(memory_format=torch.contiguous_format).reshape(shape)
+
+
+def _fold_unfit(columns: Any, window: Window) -> str | None:
+    if len(window) != 2:
+        return f"torch folds 2 spatial dimensions, not {len(window)}"
+    if columns.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
+        return f"torch sums a fold of {columns.dtype} in that dtype, or not at all"
+    if not _is_even(window):
+        return "torch folds windows with the same padding on both sides only"
+    return None
+
+
+def fold(columns: Any, window: Window) -> Any:
+    """Return torch's fold."""
+    padding = tuple(axis.before for axis in window)
+    kernel, sizes = kernel_sizes(window), input_sizes(window)
+    return F.fold(columns, sizes, kernel, _dilations(window), padding, _strides(window))
+
+
+implementations = {
+    "unfold": (Implementation("native", unfold),),
+    "fold": (Implementation("native", fold, _fold_unfit),),
+    "conv": (Implementation("native", conv, _conv_unfit),),
+    "conv_transpose": (Implementation("native", conv_transpose, _conv_unfit),),
+    "conv_weight": (Implementation("native", conv_weight, _conv_weight_unfit),),
+}

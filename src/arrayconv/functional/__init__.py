@@ -1,0 +1,1 @@
+"""The public operations: validate, build the window, call one primitive."""

@@ -1,0 +1,61 @@
+"""The weight and the bias of convolutions: checked, added, and summed for the gradient."""
+
+from __future__ import annotations
+
+from arrayconv._arrays import Array, library_of
+from arrayconv._window import Ints
+from arrayconv.functional.operations import Call
+
+
+def check_weight(
+    operation: str, input: Ints, weight: Ints, bias: Ints | None, groups: int, transposed: bool
+) -> None:
+    """Raise ValueError where channels, groups, weight and bias do not fit together."""
+    dims = len(input) - 2
+    layout = "(in, out / groups" if transposed else "(out, in / groups"
+    shapes = f"input {input}, weight {weight}, groups {groups}"
+    if len(weight) != dims + 2:
+        raise ValueError(
+            f"weight of {operation} must have {dims + 2} dimensions {layout}, *kernel), got {shapes}"
+        )
+    if min(weight) < 1 or input[1] < 1:
+        raise ValueError(f"{operation} needs at least one channel and one kernel tap, got {shapes}")
+    if weight[0] % groups:
+        raise ValueError(
+            f"the first dimension of weight, {weight[0]}, must be divisible by groups: {shapes}"
+        )
+    channels = weight[0] if transposed else weight[1] * groups
+    if input[1] != channels:
+        raise ValueError(
+            f"input has {input[1]} channels where weight {layout}, *kernel) wants {channels}: "
+            f"{shapes}"
+        )
+    outputs = weight[1] * groups if transposed else weight[0]
+    if bias is not None and bias != (outputs,):
+        raise ValueError(f"bias must have the shape ({outputs},), got {bias}: {shapes}")
+
+
+def finish(call: Call, bias: Array | None, unbatched: bool) -> Array:
+    """Run a parsed convolution: the primitive, the bias, and no N where the input had none."""
+    output = call.run()
+    if bias is not None:
+        output = _add_bias(output, bias)
+    return output[0, ...] if unbatched else output
+
+
+def _add_bias(output: Array, bias: Array) -> Array:
+    """Return the output (N, C, *sizes), which nobody else holds, with its channel's bias added."""
+    library = library_of("bias", bias)
+    spread = library.xp.reshape(bias, (1, output.shape[1], *(1,) * (output.ndim - 2)))
+    if library.adds_in_place:
+        output += spread
+        return output
+    return output + spread
+
+
+def sum_channels(cotangent: Array, like: Array) -> Array:
+    """Return the sum (C,) of (N, C, *sizes): the gradient of a bias, summed in the wide dtype."""
+    library = library_of("cotangent", cotangent)
+    dims: tuple[int, ...] = (0, *range(2, cotangent.ndim))
+    wide = library.dtype(cotangent.dtype).wide
+    return library.xp.astype(library.xp.sum(cotangent, axis=dims, dtype=wide), like.dtype)

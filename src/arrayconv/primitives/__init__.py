@@ -1,0 +1,7 @@
+"""The N-d primitives, closed under differentiation: what is done with a window."""
+
+from arrayconv.primitives.columns import fold, unfold
+from arrayconv.primitives.convolution import conv, conv_transpose, conv_weight
+from arrayconv.primitives.padding import pad
+
+__all__ = ["conv", "conv_transpose", "conv_weight", "fold", "pad", "unfold"]
