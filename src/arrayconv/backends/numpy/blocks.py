@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arrayconv._options import current
 from arrayconv._window import Axis, Window, kernel_sizes, output_sizes
 
 Slices = tuple[slice, ...]
@@ -47,9 +46,9 @@ class Block(NamedTuple):
     """How the columns overlap in the slab, in elements."""
 
 
-def budget(bytes_in_and_out: int) -> int:
+def budget(bytes_in_and_out: int, workspace_bytes: int) -> int:
     """Return the bytes one block may use: never more than half of the input and output."""
-    return min(current().workspace_bytes, max(SMALLEST_BUDGET, bytes_in_and_out // 2))
+    return min(workspace_bytes, max(SMALLEST_BUDGET, bytes_in_and_out // 2))
 
 
 @lru_cache(maxsize=512)
@@ -121,9 +120,10 @@ def seen(x: Any, block: Block, dtype: np.dtype[Any]) -> Any:
 
 def column_maker(x: Any, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Callable[[Block], Any]:
     """Return a function from a block to its columns, which one buffer holds in turn."""
-    if not blocks:
-        return lambda block: None
-    buffer = np.empty(max(prod(block.columns) for block in blocks), dtype)
+    if len(blocks) == 1:
+        return lambda block: seen(x, block, dtype).copy()
+    # The first block is the largest.
+    buffer = np.empty(prod(blocks[0].columns) if blocks else 0, dtype)
 
     def columns(block: Block) -> Any:
         made = buffer[: prod(block.columns)].reshape(block.columns)

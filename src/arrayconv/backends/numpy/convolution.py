@@ -6,35 +6,70 @@ Convolutional Neural Networks for Document Processing", 2006); the columns are n
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from arrayconv._arrays import library_of
-from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
+from arrayconv._options import current
+from arrayconv._window import (
+    Ints,
+    Window,
+    adjoint_axis,
+    input_sizes,
+    kernel_sizes,
+    output_sizes,
+)
 from arrayconv.backends.numpy.blocks import Block, budget, column_maker, cut, intersect
 
 
-def _wide(array: Any) -> np.dtype[Any]:
-    """Return the dtype that products of an array are summed in."""
-    return np.dtype(library_of("input", array).dtype(array.dtype).wide)
+class Plan(NamedTuple):
+    """What a convolution of given shapes needs, worked out once."""
 
-
-def _is_pointwise(window: Window) -> bool:
+    blocks: tuple[Block, ...]
+    dtype: np.dtype[Any]
+    """The dtype that products are summed in."""
+    rows: int
+    """Rows of a group's columns: its channels times the kernel's taps."""
+    per_group: int
+    """Output channels of a group."""
+    positions: Ints
+    pointwise: bool
     """Whether every column is just a cell: a kernel of 1, no stride, no padding."""
-    return all(axis.kernel == axis.stride == 1 and axis.size == axis.out and not axis.before
-               for axis in window)
 
 
-def _blocks(x: Any, channels: int, outputs: int, window: Window, itemsize: int) -> tuple[Block, ...]:
-    """Return the blocks of a convolution from ``channels`` to ``outputs`` over ``x``'s images."""
-    batch = x.shape[0]
-    cells = channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window))
-    limit = budget(batch * cells * itemsize)
-    per_position = (channels * prod(kernel_sizes(window)) + outputs) * itemsize
-    return cut(window, batch, channels, per_position, limit)
+@lru_cache(maxsize=512)
+def _plan(
+    window: Window,
+    batch: int,
+    channels: int,
+    outputs: int,
+    groups: int,
+    dtype: np.dtype[Any],
+    workspace_bytes: int,
+    adjoint: bool = False,
+) -> Plan:
+    """Return the plan of a convolution from ``channels`` to ``outputs``, or of an adjoint.
+
+    A block may take half of the bytes that the input and output do; an adjoint's also half of
+    the weight's, which it would otherwise read or add to many times.
+    """
+    wide = np.dtype(library_of("input", np.empty(0)).dtype(dtype).wide)
+    taps, positions = prod(kernel_sizes(window)), output_sizes(window)
+    cells = channels * prod(input_sizes(window)) + outputs * prod(positions)
+    weights = outputs * (channels // groups) * taps if adjoint else 0
+    limit = budget((batch * cells + weights) * wide.itemsize, workspace_bytes)
+    per_position = (channels * taps + outputs) * wide.itemsize
+    pointwise = dtype == wide and all(
+        axis.kernel == axis.stride == 1 and axis.size == axis.out and axis.before == 0
+        for axis in window
+    )
+    blocks = cut(window, batch, channels, per_position, limit)
+    rows = channels // groups * taps
+    return Plan(blocks, wide, rows, outputs // groups, positions, pointwise)
 
 
 def _by_group(planes: Any, block: Block) -> Any:
@@ -48,17 +83,18 @@ def _by_group(planes: Any, block: Block) -> Any:
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     """Return y (N, O, *positions): the weights times each block of columns."""
     batch, channels = x.shape[:2]
-    outputs, dtype = w.shape[0], _wide(x)
-    per_group = outputs // groups
-    weights = w.reshape(groups, per_group, -1 if w.size else 0).astype(dtype, copy=False)
-    positions = output_sizes(window)
-    if dtype == x.dtype and _is_pointwise(window):
-        cells = x.reshape(batch, groups, channels // groups, prod(positions))
+    outputs = w.shape[0]
+    plan = _plan(window, batch, channels, outputs, groups, x.dtype, current().workspace_bytes)
+    blocks, dtype, rows, per_group, positions, pointwise = plan
+    weights = w.reshape(groups, per_group, rows).astype(dtype, copy=False)
+    if pointwise:
+        cells = x.reshape(batch, groups, rows, prod(positions))
         return np.matmul(weights, cells).reshape(batch, outputs, *positions)
-    y = np.empty((batch, groups, per_group, prod(positions)), x.dtype)
-    blocks = _blocks(x, channels, outputs, window, dtype.itemsize)
     columns_of = column_maker(x, blocks, dtype)
-    rows = weights.shape[2]
+    if len(blocks) == batch == 1:
+        y = np.matmul(weights, columns_of(blocks[0]).reshape(groups, rows, -1))
+        return y.reshape(1, outputs, *positions).astype(x.dtype, copy=False)
+    y = np.empty((batch, groups, per_group, prod(positions)), x.dtype)
     for block in blocks:
         columns = columns_of(block).reshape(groups, rows, -1)
         images = block.images.stop - block.images.start
@@ -70,28 +106,40 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     return y.reshape(batch, outputs, *positions)
 
 
+def _slides(y: Any, w: Any, window: Window, channels: int) -> bool:
+    """Whether to run the adjoint as a convolution with the kernel flipped: stride 1 only.
+
+    That copies columns of ``y``, and the flipped weights; to scatter adds columns of ``x``, and an
+    addition costs about half as much again as a copy.
+    """
+    return (
+        all(axis.stride == 1 for axis in window)
+        and 2 * y.shape[1] <= 3 * channels
+        and w.size <= y.size
+    )
+
+
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     """Return x (N, C, *sizes): columns made by a product, added to the cells that they saw."""
     batch, outputs = y.shape[:2]
-    kernel, sizes = kernel_sizes(window), input_sizes(window)
-    by_group = w.reshape(groups, outputs // groups, *w.shape[1:]).swapaxes(1, 2)
-    if all(axis.stride == 1 for axis in window):
-        # The adjoint of a stride-1 convolution is a convolution with the kernel flipped.
+    channels, kernel = groups * w.shape[1], kernel_sizes(window)
+    if _slides(y, w, window, channels):
+        by_group = w.reshape(groups, outputs // groups, *w.shape[1:]).swapaxes(1, 2)
         flipped = by_group[(..., *(slice(None, None, -1) for _ in kernel))]
-        weights = flipped.reshape(groups * w.shape[1], outputs // groups, *kernel)
+        weights = flipped.reshape(channels, outputs // groups, *kernel)
         return conv(y, weights, tuple(adjoint_axis(axis) for axis in window), groups)
-    dtype, channels = _wide(y), groups * w.shape[1]
-    rows = w.shape[1] * prod(kernel)
-    weights = np.moveaxis(by_group, 2, -1).reshape(groups, rows, outputs // groups)
-    weights = weights.astype(dtype, copy=False)
-    planes = y.reshape(batch, groups, outputs // groups, prod(output_sizes(window)))
-    x = np.zeros((batch, channels, *sizes), dtype)
-    for block in _blocks(y, channels, outputs, window, dtype.itemsize):
+    workspace = current().workspace_bytes
+    plan = _plan(window, batch, channels, outputs, groups, y.dtype, workspace, adjoint=True)
+    blocks, dtype, rows, per_group, positions, _ = plan
+    weights = w.reshape(groups, per_group, rows).astype(dtype, copy=False).swapaxes(1, 2)
+    planes = y.reshape(batch, groups, per_group, prod(positions))
+    x = np.zeros((batch, channels, *input_sizes(window)), dtype)
+    for block in blocks:
         part = _by_group(planes, block).astype(dtype, copy=False)
         columns = np.matmul(weights, part).reshape(block.columns)
         moves = [
-            [intersect(axis, tap, positions) for tap in range(axis.kernel)]
-            for axis, positions in zip(window, block.positions, strict=True)
+            [intersect(axis, tap, where) for tap in range(axis.kernel)]
+            for axis, where in zip(window, block.positions, strict=True)
         ]
         images = x[block.images].swapaxes(0, 1)
         for taps in product(*map(range, kernel)):
@@ -104,15 +152,24 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
 def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     """Return w (O, C / groups, *kernel): each block of ``y`` times its transposed columns."""
     batch, channels = x.shape[:2]
-    outputs, dtype = y.shape[1], _wide(x)
-    kernel, per_group = kernel_sizes(window), outputs // groups
-    rows = channels // groups * prod(kernel)
-    planes = y.reshape(batch, groups, per_group, prod(output_sizes(window)))
-    blocks = _blocks(x, channels, outputs, window, dtype.itemsize)
+    outputs = y.shape[1]
+    workspace = current().workspace_bytes
+    plan = _plan(window, batch, channels, outputs, groups, x.dtype, workspace, adjoint=True)
+    blocks, dtype, rows, per_group, positions, pointwise = plan
+    planes = y.reshape(batch, groups, per_group, prod(positions))
+    cells = x.reshape(batch, groups, rows, prod(positions)) if pointwise else None
     columns_of = column_maker(x, blocks, dtype)
-    total = np.zeros((groups, per_group, rows), dtype)
+    total = None
     for block in blocks:
-        columns = columns_of(block).reshape(groups, rows, -1)
+        if cells is None:
+            columns = columns_of(block).reshape(groups, rows, -1)
+        else:
+            columns = _by_group(cells, block)
         part = _by_group(planes, block).astype(dtype, copy=False)
-        total += np.matmul(part, columns.swapaxes(1, 2))
-    return total.reshape(outputs, channels // groups, *kernel).astype(x.dtype, copy=False)
+        product = np.matmul(part, columns.swapaxes(1, 2))
+        total = product if total is None else np.add(total, product, out=total)
+    if total is None:
+        total = np.zeros((groups, per_group, rows), dtype)
+    return total.reshape(outputs, channels // groups, *kernel_sizes(window)).astype(
+        x.dtype, copy=False
+    )
