@@ -64,7 +64,8 @@ def _from_environment() -> Options:
     return Options(**found)
 
 
-_current: ContextVar[Options] = ContextVar("arrayconv_options", default=_from_environment())
+_DEFAULT = _from_environment()
+_current: ContextVar[Options] = ContextVar("arrayconv_options", default=_DEFAULT)
 current = _current.get
 """Return the options in force here."""
 

@@ -82,7 +82,8 @@ class Primitive:
             return self._forced(algorithm, implementations, arguments)
         if options.algorithm != "auto":
             for implementation in implementations:
-                if implementation.name == options.algorithm and not implementation.unfit(*arguments):
+                named = implementation.name == options.algorithm
+                if named and implementation.unfit(*arguments) is None:
                     return implementation
         for implementation in implementations:
             if (

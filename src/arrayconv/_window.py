@@ -72,7 +72,7 @@ def span(axis: Axis) -> int:
 
 
 def reach(axis: Axis) -> int:
-    """Return the number of cells, padding included, from the first window's start to the last's end."""
+    """Return the number of cells from the first window's start to the last one's end."""
     return (axis.out - 1) * axis.stride + span(axis)
 
 
@@ -107,7 +107,7 @@ def adjoint_axis(axis: Axis) -> Axis:
 
 
 def integer(name: str, value: object, minimum: int | None = None) -> int:
-    """Return ``value`` as an int; bools and fractions are refused, and what is under ``minimum``."""
+    """Return ``value`` as an int of at least ``minimum``; bools and fractions are refused."""
     if type(value) is not int:
         if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
             raise TypeError(f"{name} must be an integer, got the bool {value!r}")
@@ -161,14 +161,16 @@ def padding_argument(value: object, dims: int) -> Pairs | str:
                 f"got {value!r}"
             )
         if not all(isinstance(entry, tuple | list) and len(entry) == 2 for entry in value):
-            raise ValueError(f"padding must be all integers or all (before, after) pairs: {value!r}")
+            raise ValueError(
+                f"padding must be all integers or all (before, after) pairs, got {value!r}"
+            )
         pairs = [integers(f"padding {value!r}", tuple(entry), 2, 0) for entry in value]
         return tuple((before, after) for before, after in pairs)
     return tuple((entry, entry) for entry in integers("padding", value, dims, 0))
 
 
 def crop_argument(padding: object, dims: int) -> Pairs:
-    """Return the padding of a transposed convolution, which crops: pairs, and no word but 'valid'."""
+    """Return a transposed convolution's padding, which crops: pairs, and no word but 'valid'."""
     pairs = padding_argument(padding, dims)
     if isinstance(pairs, str):
         raise ValueError(

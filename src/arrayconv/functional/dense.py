@@ -72,9 +72,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     return output if bias is None else output + bias
 
 
-def _linear_vjp(
-    input: Array, weight: Array, bias: Array | None = None
-) -> tuple[Array, Pullback]:
+def _linear_vjp(input: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Pullback]:
     output = linear(input, weight, bias)
     library = _check(input, weight, bias)
     xp = library.xp

@@ -69,6 +69,6 @@ def explain(fun: Callable[..., Array], *arguments: Any, **params: Any) -> Explan
     call = operation.call(*arguments, **params)
     arrays = [a for a in call.arguments if hasattr(a, "dtype")]
     shapes = ", ".join(str(tuple(array.shape)) for array in arrays)
-    library = library_of("input", arrays[0]).name
-    title = f"{operation.name} runs the primitive {call.primitive.name} on {library} arrays {shapes}"
+    library, primitive = library_of("input", arrays[0]).name, call.primitive.name
+    title = f"{operation.name} runs the primitive {primitive} on {library} arrays {shapes}"
     return Explanation(title, tuple(call.primitive.candidates(call.algorithm, *call.arguments)))

@@ -11,7 +11,7 @@ from arrayconv.functional.arguments import check_cotangent
 from arrayconv.functional.operations import Pullback, operation_of
 
 
-def vjp(fun: Callable[..., Array], *arrays: Array | None, **params: Any) -> tuple[Array, Pullback]:
+def vjp(fun: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array, Pullback]:
     """Return an operation's output and its pullback, the vector-Jacobian product.
 
     For real arrays ``pullback(cotangent)`` is what reverse-mode differentiation gives:

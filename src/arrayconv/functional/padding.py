@@ -12,34 +12,36 @@ from arrayconv.functional.arguments import check_fits, common_library
 from arrayconv.functional.operations import Call, Pullback, define
 
 _KINDS = ("bool", "integer", "real", "complex")
+_NUMBERS = (("bool", bool), ("integer", int), ("real", float), ("complex", complex))
 
 
 def _fill(value: Any, kind: str) -> Any:
     """Return the number to pad with; TypeError or ValueError where the dtype cannot hold it."""
     if value is None:
         return False if kind == "bool" else 0
-    types = {"bool": bool, "integer": int, "real": float, "complex": complex}
     if not isinstance(value, int | float | complex):
         raise TypeError(f"value must be a number, got {value!r} of type {type(value).__name__}")
-    needs = next(name for name in _KINDS if isinstance(value, types[name]))
-    if _KINDS.index(needs) > _KINDS.index(kind):
-        if needs != "real" or kind != "integer" or value != value // 1:
-            raise ValueError(f"value {value!r} cannot be held by an array of {kind} dtype")
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
+    needs = next(name for name, numbers in _NUMBERS if isinstance(value, numbers))
+    if _KINDS.index(needs) > _KINDS.index(kind):
+        raise ValueError(f"value {value!r} cannot be held by an array of {kind} dtype")
     return value
 
 
 def _pad_call(
     input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Call:
-    library, dtype = common_library("pad", input=input)
+    _, dtype = common_library("pad", input=input)
     if mode != "constant":
         raise ValueError(
             f"mode must be 'constant', got {mode!r} ('reflect', 'replicate' and 'circular' "
             "are not there yet)"
         )
     if not isinstance(pad, tuple | list):
-        raise TypeError(f"pad must be a tuple of integers, got {pad!r} of type {type(pad).__name__}")
+        raise TypeError(
+            f"pad must be a tuple of integers, got {pad!r} of type {type(pad).__name__}"
+        )
     if len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise ValueError(
             f"pad must have two numbers for each of the last dimensions, got {tuple(pad)!r} for "

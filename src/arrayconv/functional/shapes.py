@@ -18,9 +18,7 @@ from arrayconv._window import (
 
 def _dims(**arguments: object) -> int | None:
     """Return the number of spatial dimensions that sequences set, or None where all are ints."""
-    lengths = {
-        name: len(value) for name, value in arguments.items() if isinstance(value, Sequence)
-    }
+    lengths = {name: len(value) for name, value in arguments.items() if isinstance(value, Sequence)}
     longest = max(lengths.values(), default=None)
     if longest == 0:
         raise ValueError(f"an empty sequence among {sorted(lengths)} sets no spatial dimension")
@@ -72,8 +70,10 @@ def output_size(
     >>> ac.output_size((16, 28, 28), (3, 5, 5), padding="same")
     (16, 28, 28)
     """
-    words = None if isinstance(padding, str) else padding
-    dims = _dims(size=size, kernel_size=kernel_size, stride=stride, padding=words, dilation=dilation)
+    cells = None if isinstance(padding, str) else padding
+    dims = _dims(
+        size=size, kernel_size=kernel_size, stride=stride, padding=cells, dilation=dilation
+    )
     count = dims or 1
     window = sliding_window(
         integers("size", size, count),

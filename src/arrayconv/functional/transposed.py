@@ -12,7 +12,6 @@ from arrayconv._window import (
     Pairs,
     Window,
     crop_argument,
-    input_sizes,
     integer,
     integers,
     transposed_window,

@@ -16,10 +16,10 @@ def check_weight(
     shapes = f"input {input}, weight {weight}, groups {groups}"
     if len(weight) != dims + 2:
         raise ValueError(
-            f"weight of {operation} must have {dims + 2} dimensions {layout}, *kernel), got {shapes}"
+            f"weight of {operation} must have {dims + 2} dimensions {layout}, *kernel): {shapes}"
         )
     if min(weight) < 1 or input[1] < 1:
-        raise ValueError(f"{operation} needs at least one channel and one kernel tap, got {shapes}")
+        raise ValueError(f"{operation} needs at least one channel and one kernel tap: {shapes}")
     if weight[0] % groups:
         raise ValueError(
             f"the first dimension of weight, {weight[0]}, must be divisible by groups: {shapes}"

@@ -1,4 +1,4 @@
-"""NumPy's implementations: work in blocks of window positions, so that no column matrix is whole."""
+"""NumPy's implementations: they work in blocks, so that no column matrix is ever whole."""
 
 from arrayconv._registry import Implementation
 from arrayconv.backends.numpy import columns, convolution

@@ -45,8 +45,8 @@ def fold(columns: Any, window: Window) -> Any:
     for start in range(0, batch * channels, planes):
         chunk = slice(start, start + planes)
         sums = np.zeros(x[chunk].shape, dtype)
-        for cells, seen_through_tap in moves:
+        for to, source in moves:
             # On bools NumPy's addition is "or", which is what fold means there.
-            sums[cells] += parts[chunk][seen_through_tap]
+            sums[to] += parts[chunk][source]
         x[chunk] = sums
     return x.reshape(batch, channels, *sizes)

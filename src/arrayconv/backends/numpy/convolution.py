@@ -73,7 +73,7 @@ def _plan(
 
 
 def _by_group(planes: Any, block: Block) -> Any:
-    """Return the block's part (groups, channels, images * positions) of (N, groups, channels, P)."""
+    """Return a block (groups, channels, images * positions) of (N, groups, channels, positions)."""
     if block.images.stop - block.images.start == 1:
         return planes[block.images.start, :, :, block.flat]
     part = planes[block.images, :, :, block.flat].transpose(1, 2, 0, 3)
