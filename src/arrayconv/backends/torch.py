@@ -84,9 +84,9 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
         axis.size - ((axis.out - 1) * axis.stride - 2 * axis.before + span(axis)) for axis in window
     )
     run = _CONV_TRANSPOSE[len(window)]
-    allowed = (axis.before >= 0 and e >= 0 for axis, e in zip(window, extra, strict=True))
-    if all(allowed) and all(
-        e < max(axis.stride, axis.dilation) for axis, e in zip(window, extra, strict=True)
+    if all(
+        axis.before >= 0 and 0 <= more < max(axis.stride, axis.dilation)
+        for axis, more in zip(window, extra, strict=True)
     ):
         return run(y, w, None, _strides(window), padding, extra, groups, _dilations(window))
     whole = run(y, w, None, _strides(window), 0, 0, groups, _dilations(window))

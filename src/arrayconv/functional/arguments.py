@@ -14,7 +14,7 @@ Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 
 
 def common_library(operation: str, **arrays: Array) -> tuple[Library, DType]:
-    """Return the library and dtype that all arrays share, None aside; TypeError where they differ."""
+    """Return the library and dtype of all arrays but Nones; TypeError where they differ."""
     (first_name, first), *others = arrays.items()
     library = library_of(first_name, first)
     dtype = library.dtype(first.dtype)

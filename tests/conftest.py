@@ -1,0 +1,264 @@
+"""Which libraries and which device the tests run on, and what a run leaves out.
+
+``pytest --library numpy,strict,torch,cupy|all --device cpu|cuda``; by default every library that
+is installed, on the CPU. A test that takes ``library`` runs once for each.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import hypothesis
+import numpy as np
+import pytest
+
+# A shared machine has slow moments; `library` carries no state from one example to the next.
+hypothesis.settings.register_profile(
+    "arrayconv",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("arrayconv")
+
+
+class Peer(NamedTuple):
+    """A library that the tests know: where it is imported from, and where its arrays live."""
+
+    module: str
+    devices: tuple[str, ...]
+    without: str
+    """What a run without it leaves out."""
+
+
+PEERS = {
+    "numpy": Peer("numpy", ("cpu",), "everything"),
+    "strict": Peer(
+        "array_api_strict",
+        ("cpu",),
+        "the generic implementations under array-api-strict, on a device that is not the default",
+    ),
+    "torch": Peer(
+        "torch",
+        ("cpu", "cuda"),
+        "torch tensors, and the comparisons with torch.nn.functional",
+    ),
+    "cupy": Peer("cupy", ("cuda",), "CuPy arrays"),
+}
+CHOSEN = pytest.StashKey[list[str]]()
+LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("arrayconv")
+    group.addoption(
+        "--library",
+        default="all",
+        help=f"libraries to test, with commas between: {', '.join(PEERS)}, or 'all' that are "
+        "installed (the default)",
+    )
+    group.addoption(
+        "--device",
+        default="cpu",
+        choices=("cpu", "cuda"),
+        help="where the arrays live (default: cpu)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LEFT_OUT] = []
+    config.stash[CHOSEN] = _chosen_libraries(config)
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(PEERS[name].module) is not None
+
+
+def _sees_gpu(name: str) -> bool:
+    module = importlib.import_module(PEERS[name].module)
+    return bool(module.cuda.is_available())
+
+
+def _chosen_libraries(config: pytest.Config) -> list[str]:
+    """Return the libraries to test; a usage error where what was asked for cannot be had."""
+    device: str = config.getoption("--device")
+    wanted: str = config.getoption("--library")
+    serving = [name for name in PEERS if device in PEERS[name].devices]
+    if wanted == "all":
+        missing = [name for name in serving if not _installed(name)]
+        config.stash[LEFT_OUT] += [
+            f"{PEERS[name].module} is not installed: {PEERS[name].without}" for name in missing
+        ]
+        chosen = [name for name in serving if name not in missing]
+        if device == "cuda":
+            chosen = [name for name in chosen if _sees_gpu(name)]
+            if not chosen:
+                raise pytest.UsageError(
+                    f"--device cuda: none of {', '.join(serving)} is installed and sees a GPU"
+                )
+        else:
+            config.stash[LEFT_OUT].append(
+                "CUDA: this run was on the CPU; where there is a GPU, add --device cuda"
+            )
+        return chosen
+    chosen = wanted.split(",")
+    for name in chosen:
+        if name not in PEERS:
+            raise pytest.UsageError(
+                f"--library {wanted}: {name!r} is none of {', '.join(PEERS)}, all"
+            )
+        if name not in serving:
+            raise pytest.UsageError(f"--library {wanted}: {name} has no arrays on {device}")
+        if not _installed(name):
+            raise pytest.UsageError(f"--library {wanted}: {PEERS[name].module} is not installed")
+        if device == "cuda" and not _sees_gpu(name):
+            raise pytest.UsageError(f"--device cuda: {name} sees no GPU")
+    return chosen
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    chosen = metafunc.config.stash[CHOSEN]
+    if "library" in metafunc.fixturenames:
+        metafunc.parametrize("library", chosen, indirect=True)
+
+
+# The outermost wrapper, so that these lines come after pytest's own summary.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Iterator[None]:
+    yield
+    reasons = config.stash[LEFT_OUT]
+    for reason in dict.fromkeys(reasons):
+        terminalreporter.write_line(f"LEFT OUT: {reason}")
+
+
+@dataclass
+class Library:
+    """One array library as a test sees it: NumPy arrays go in, NumPy arrays come out."""
+
+    name: str
+    """The name of ``--library``; the capabilities table knows it by ``module``."""
+    module: str
+    xp: Any
+    device: Any
+    _frozen: list[tuple[Any, Any]] = field(default_factory=list)
+
+    def asarray(self, values: Any, dtype: str | None = None) -> Any:
+        """Return a copy of ``values`` as an array of this library, on the device under test."""
+        given = np.array(values, order="C")
+        kind = None if dtype is None else getattr(self.xp, dtype)
+        if self.name == "numpy":
+            return given if kind is None else given.astype(kind)
+        return self.xp.asarray(given, dtype=kind, device=self.device)
+
+    def frozen(self, values: Any, dtype: str | None = None) -> Any:
+        """Return `asarray`, with the test failing where it is modified; NumPy's is read-only."""
+        array = self.asarray(values, dtype)
+        if self.name == "numpy":
+            array.flags.writeable = False
+        self._frozen.append((array, self.to_numpy(array).copy()))
+        return array
+
+    def to_numpy(self, array: Any) -> Any:
+        """Return ``array``, which must be this library's, as a NumPy array; bfloat16 as float32."""
+        if self.name == "numpy":
+            assert isinstance(array, np.ndarray | np.generic), type(array)
+            return np.asarray(array)
+        if self.name == "strict":
+            assert array.device == self.device, array.device
+            return np.array(array.to_device(self.xp.Device("CPU_DEVICE")))
+        if self.name == "torch":
+            host = array.detach().cpu().resolve_conj().resolve_neg()
+            return (host.float() if host.dtype == self.xp.bfloat16 else host).numpy()
+        return np.asarray(array.get())
+
+    @contextmanager
+    def no_synchronisation(self) -> Iterator[None]:
+        """Make it an error to look at an array's values, for as long as an operation runs.
+
+        On a GPU a look waits for all work before it; under a trace there is nothing to see yet.
+        array-api-strict and torch's CUDA tensors can tell; for other arrays this does nothing.
+        """
+        if self.name == "strict":
+            with pytest.MonkeyPatch.context() as patch:
+                _forbid_looking(patch, type(self.xp.zeros(1)))
+                yield
+        elif self.name == "torch" and str(self.device).startswith("cuda"):
+            before = self.xp.cuda.get_sync_debug_mode()
+            self.xp.cuda.set_sync_debug_mode("error")
+            try:
+                yield
+            finally:
+                self.xp.cuda.set_sync_debug_mode(before)
+        else:
+            yield
+
+    def assert_unmodified(self) -> None:
+        """Fail where an array of `frozen` is not what it was."""
+        for array, before in self._frozen:
+            np.testing.assert_array_equal(
+                self.to_numpy(array), before, err_msg="an operation modified its input"
+            )
+
+
+LOOKS = (
+    *("__bool__", "__complex__", "__float__", "__index__", "__int__", "__iter__"),
+    *("__array__", "__buffer__", "__dlpack__", "to_device"),
+)
+
+
+def _forbid_looking(patch: pytest.MonkeyPatch, array_type: type) -> None:
+    def forbidden(name: str) -> Callable[..., Any]:
+        def look(self: Any, *arguments: Any, **named: Any) -> Any:
+            raise AssertionError(f"{name}: an operation looked at an array's values")
+
+        return look
+
+    for name in LOOKS:
+        patch.setattr(array_type, name, forbidden(name))
+
+
+def _open(name: str, device: str) -> Library:
+    """Return the library of that name, as the tests use it on a device."""
+    import array_api_compat
+
+    module = importlib.import_module(PEERS[name].module)
+    xp = array_api_compat.array_namespace(module.asarray(0))
+    if name == "strict":
+        return Library(name, PEERS[name].module, xp, module.Device("device1"))
+    if name == "cupy":
+        return Library(name, PEERS[name].module, xp, module.cuda.Device(0))
+    return Library(name, PEERS[name].module, xp, device)
+
+
+@pytest.fixture
+def library(request: pytest.FixtureRequest) -> Iterator[Library]:
+    """Each of the chosen libraries in turn; what `Library.frozen` gave must come out unchanged."""
+    opened = _open(request.param, request.config.getoption("--device"))
+    yield opened
+    opened.assert_unmodified()
+
+
+@pytest.fixture
+def left_out(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Return a function that adds a reason to what the run says, at its end, that it left out."""
+    return request.config.stash[LEFT_OUT].append
+
+
+@pytest.fixture
+def skip_unless_supported() -> Callable[[str, Library, str], None]:
+    """Return a function of operation, library and dtype that skips for the table's reason."""
+    from arrayconv._capabilities import unsupported
+
+    def skip(operation: str, library: Library, dtype: str) -> None:
+        reason = unsupported(operation, library.module, dtype)
+        if reason is not None:
+            pytest.skip(f"{operation} of {dtype} on {library.name}: {reason}")
+
+    return skip
