@@ -22,9 +22,7 @@ class Options:
 
     algorithm: str = "auto"
     workspace_bytes: int = 2 << 20
-    allow_tf32: bool = False
     allow_unverified: bool = False
-    validate: bool = False
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -85,13 +83,8 @@ def options(**changes: Any) -> Iterator[Options]:
         operation that has no such implementation, or cannot use it, runs as with "auto".
     workspace_bytes : int, optional
         Bytes that a blocked implementation may use beyond its input and output. Default: 2 MiB.
-    allow_tf32 : bool, optional
-        Whether float32 products may use TF32 tensor cores (default: False). It speaks of
-        arrayconv's own kernels; a library's native operation obeys that library's own switch.
     allow_unverified : bool, optional
-        Whether "auto" may choose an implementation that no committed record has verified.
-    validate : bool, optional
-        Whether to check data (not only shapes) where that costs a synchronisation.
+        Whether an implementation may run that no committed record has shown to be right.
 
     Yields
     ------

@@ -21,8 +21,8 @@ def unfold(x: Any, window: Window) -> Any:
     columns = np.empty((batch, channels, *kernel, *positions), x.dtype)
     by_channel = columns.transpose(1, *range(2, 2 + len(kernel)), 0, *range(-len(kernel), 0))
     everything = (slice(None),) * (1 + len(kernel))
-    stride = prod(axis.stride for axis in window)
-    per_position = channels * x.dtype.itemsize * stride
+    steps = prod(axis.stride for axis in window if axis.out > 1)
+    per_position = channels * x.dtype.itemsize * steps
     for block in cut(window, batch, channels, per_position, current().workspace_bytes):
         by_channel[(*everything, block.images, *block.positions)] = seen(x, block, x.dtype)
     return columns.reshape(batch, channels * prod(kernel), prod(positions))

@@ -62,7 +62,8 @@ def _plan(
     cells = channels * prod(input_sizes(window)) + outputs * prod(positions)
     weights = outputs * (channels // groups) * taps if adjoint else 0
     limit = budget((batch * cells + weights) * wide.itemsize, workspace_bytes)
-    per_position = (channels * taps + outputs) * wide.itemsize
+    steps = prod(axis.stride for axis in window if axis.out > 1)
+    per_position = (channels * (taps + steps) + outputs) * wide.itemsize
     pointwise = dtype == wide and all(
         axis.kernel == axis.stride == 1 and axis.size == axis.out and axis.before == 0
         for axis in window
