@@ -91,8 +91,15 @@ GEOMETRIES = [
 ]
 
 
+@pytest.fixture
+def functional():
+    why = "torch is not installed: the oracle is not checked against it"
+    return pytest.importorskip("torch.nn.functional", reason=why)
+
+
 def torch_of(array: np.ndarray, *, grad: bool = False):
-    torch = pytest.importorskip("torch", reason="torch is not installed: the oracle's own check")
+    import torch
+
     tensor = torch.tensor(array)
     return tensor.requires_grad_() if grad else tensor
 
@@ -103,67 +110,62 @@ def arrays(seed: int, dtype: str, *shapes: tuple[int, ...]) -> list[np.ndarray]:
     return [v.astype(dtype) if dtype == "complex128" else v.real.astype(dtype) for v in values]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize(("sizes", "kernel", "params"), GEOMETRIES)
-def test_conv_and_its_gradients_against_torch(sizes, kernel, params, dtype):
+def test_conv_and_its_gradients_against_torch(functional, sizes, kernel, params, dtype):
     groups = params.get("groups", 1)
     x, w, b = arrays(1, dtype, (2, 4, *sizes), (4, 4 // groups, *kernel), (4,))
-    X, W, B = (torch_of(each, grad=True) for each in (x, w, b))
-    import torch.nn.functional as F
-
-    expected = getattr(F, f"conv{len(sizes)}d")(X, W, B, **params)
+    tx, tw, tb = (torch_of(each, grad=True) for each in (x, w, b))
+    expected = getattr(functional, f"conv{len(sizes)}d")(tx, tw, tb, **params)
     for loop in (reference.conv, reference.conv_by_position):
         got = loop(x, w, b, **params)
         np.testing.assert_allclose(got, expected.detach().numpy(), rtol=1e-10, atol=1e-12)
     (g,) = arrays(2, dtype, tuple(expected.shape))
     expected.backward(torch_of(g))
     gradients = reference.conv_gradients(x, w, g, **params)
-    for got, leaf in zip(gradients, (X, W, B), strict=True):
+    for got, leaf in zip(gradients, (tx, tw, tb), strict=True):
         np.testing.assert_allclose(got, leaf.grad.numpy(), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 @pytest.mark.parametrize(("sizes", "kernel", "params"), GEOMETRIES)
-def test_conv_transpose_and_its_gradients_against_torch(sizes, kernel, params, dtype):
+def test_conv_transpose_and_its_gradients_against_torch(functional, sizes, kernel, params, dtype):
     params = {key: value for key, value in params.items() if value not in ("same", "valid")}
     if params.get("stride", 1) == 2:
         params["output_padding"] = 1
     groups = params.get("groups", 1)
     x, w, b = arrays(3, dtype, (2, 4, *sizes), (4, 3, *kernel), (3 * groups,))
-    X, W, B = (torch_of(each, grad=True) for each in (x, w, b))
-    import torch.nn.functional as F
-
-    expected = getattr(F, f"conv_transpose{len(sizes)}d")(X, W, B, **params)
+    tx, tw, tb = (torch_of(each, grad=True) for each in (x, w, b))
+    expected = getattr(functional, f"conv_transpose{len(sizes)}d")(tx, tw, tb, **params)
     got = reference.conv_transpose(x, w, b, **params)
     np.testing.assert_allclose(got, expected.detach().numpy(), rtol=1e-10, atol=1e-12)
     (g,) = arrays(4, dtype, tuple(expected.shape))
     expected.backward(torch_of(g))
     gradients = reference.conv_transpose_gradients(x, w, g, **params)
-    for got, leaf in zip(gradients, (X, W, B), strict=True):
+    for got, leaf in zip(gradients, (tx, tw, tb), strict=True):
         np.testing.assert_allclose(got, leaf.grad.numpy(), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     "params", [{}, {"stride": 2, "padding": 1}, {"dilation": (2, 1), "padding": (1, 2)}]
 )
-def test_unfold_and_fold_against_torch(params):
+def test_unfold_and_fold_against_torch(functional, params):
     (x,) = arrays(5, "float64", (2, 3, 6, 5))
-    X = torch_of(x)
-    import torch.nn.functional as F
-
-    columns = F.unfold(X, (3, 2), **params)
+    tx = torch_of(x)
+    columns = functional.unfold(tx, (3, 2), **params)
     np.testing.assert_array_equal(reference.unfold(x, (3, 2), **params), columns.numpy())
-    folded = F.fold(columns, (6, 5), (3, 2), **params)
+    folded = functional.fold(columns, (6, 5), (3, 2), **params)
     got = reference.fold(columns.numpy(), (6, 5), (3, 2), **params)
     np.testing.assert_allclose(got, folded.numpy(), rtol=1e-12)
 
 
-def test_pad_and_linear_against_torch():
+def test_pad_and_linear_against_torch(functional):
     x, w, b = arrays(6, "float64", (2, 3, 4), (5, 4), (5,))
-    X, W, B = torch_of(x), torch_of(w), torch_of(b)
-    import torch.nn.functional as F
-
+    tx, tw, tb = torch_of(x), torch_of(w), torch_of(b)
     np.testing.assert_array_equal(
-        reference.pad(x, (1, -2, 0, 3), value=7), F.pad(X, (1, -2, 0, 3), value=7).numpy()
+        reference.pad(x, (1, -2, 0, 3), value=7), functional.pad(tx, (1, -2, 0, 3), value=7).numpy()
     )
-    np.testing.assert_allclose(reference.linear(x, w, b), F.linear(X, W, B).numpy(), rtol=1e-12)
+    np.testing.assert_allclose(
+        reference.linear(x, w, b), functional.linear(tx, tw, tb).numpy(), rtol=1e-12
+    )
