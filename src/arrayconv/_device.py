@@ -145,7 +145,7 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     Raises
     ------
     TypeError
-        Where the argument is not an array.
+        Where the argument is not an array, or is of a dtype that NumPy has not (bfloat16).
 
     Examples
     --------
@@ -153,7 +153,9 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     >>> ac.to_numpy(np.ones(2))
     array([1., 1.])
     """
-    library_of("array", array)
+    library = library_of("array", array)
+    if library.dtype(array.dtype).name == "bfloat16":
+        raise TypeError("array is of dtype bfloat16, which NumPy has not: cast it to float32 first")
     if array_api_compat.is_torch_array(array):
         return np.asarray(array.detach().resolve_conj().resolve_neg().cpu())
     if array_api_compat.is_cupy_array(array):
