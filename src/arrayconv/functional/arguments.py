@@ -13,17 +13,19 @@ IntOrInts = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 
 
-def common_library(operation: str, **arrays: Array) -> tuple[Library, DType]:
-    """Return the library and dtype of all arrays but Nones; TypeError where they differ."""
+def common_library(
+    operation: str, *, bias: Array | None = None, **arrays: Array
+) -> tuple[Library, DType]:
+    """Return the library and dtype that all arrays share; TypeError where they differ."""
     (first_name, first), *others = arrays.items()
+    if bias is not None:
+        others.append(("bias", bias))
     library = library_of(first_name, first)
     dtype = library.dtype(first.dtype)
     reason = unsupported(operation, library.name, dtype.name)
     if reason is not None:
         raise TypeError(f"{operation} cannot serve {first_name} of dtype {dtype.name}: {reason}")
     for name, array in others:
-        if array is None:
-            continue
         if type(array) is not type(first) and library_of(name, array) is not library:
             raise TypeError(
                 f"{first_name} and {name} must be arrays of one library, got "
@@ -48,8 +50,8 @@ def check_fits(what: str, shape: Sequence[int], itemsize: int, because: str) -> 
     needed = prod(shape) * itemsize
     if needed > MEMORY:
         raise ValueError(
-            f"{what} of shape {tuple(shape)} would take {needed / 2**30:.4g} GiB, more than the "
-            f"{MEMORY / 2**30:.4g} GiB of this machine: {because}"
+            f"{what} of shape {tuple(shape)} would take {needed >> 30} GiB, more than the "
+            f"{MEMORY >> 30} GiB of this machine: {because}"
         )
 
 

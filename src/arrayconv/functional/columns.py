@@ -281,5 +281,5 @@ def fold(
 im2col = unfold
 col2im = fold
 
-define(unfold, _unfold_vjp, _unfold_call)
-define(fold, _fold_vjp, _fold_call)
+define(unfold, ("input",), _unfold_vjp, _unfold_call)
+define(fold, ("input",), _fold_vjp, _fold_call)

@@ -29,7 +29,7 @@ from arrayconv.functional.arguments import (
     like_input,
 )
 from arrayconv.functional.operations import Call, Pullback, define
-from arrayconv.functional.weights import check_weight, finish, sum_channels
+from arrayconv.functional.weights import CONVOLVED, check_weight, finish, sum_channels
 
 
 @lru_cache(maxsize=1024)
@@ -273,4 +273,4 @@ def conv3d(
 
 
 for _dims, _function in ((1, conv1d), (2, conv2d), (3, conv3d)):
-    define(_function, partial(_conv_vjp, _dims), partial(_conv_call, _dims))
+    define(_function, CONVOLVED, partial(_conv_vjp, _dims), partial(_conv_call, _dims))

@@ -95,4 +95,4 @@ def _linear_vjp(input: Array, weight: Array, bias: Array | None = None) -> tuple
     return output, pullback
 
 
-define(linear, _linear_vjp)
+define(linear, ("input", "weight", "bias"), _linear_vjp)

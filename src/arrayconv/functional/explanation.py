@@ -8,7 +8,7 @@ from typing import Any
 
 from arrayconv._arrays import Array, library_of
 from arrayconv._registry import Candidate
-from arrayconv.functional.operations import operation_of
+from arrayconv.functional.operations import check_arguments, operation_of
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def explain(fun: Callable[..., Array], *arguments: Any, **params: Any) -> Explan
     operation = operation_of(fun, "explain")
     if operation.call is None:
         raise TypeError(f"{operation.name} runs on no primitive: it has one implementation")
+    check_arguments(operation, arguments, params)
     call = operation.call(*arguments, **params)
     arrays = [a for a in call.arguments if hasattr(a, "dtype")]
     shapes = ", ".join(str(tuple(array.shape)) for array in arrays)

@@ -8,7 +8,7 @@ from typing import Any
 from arrayconv._arrays import Array, library_of
 from arrayconv._capabilities import unsupported
 from arrayconv.functional.arguments import check_cotangent
-from arrayconv.functional.operations import Pullback, operation_of
+from arrayconv.functional.operations import Pullback, check_arguments, operation_of
 
 
 def vjp(fun: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array, Pullback]:
@@ -57,20 +57,19 @@ def vjp(fun: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array
            [1., 2., 1.]])
     """
     operation = operation_of(fun, "vjp")
-    for name in params:
-        if name not in operation.parameters:
-            raise TypeError(
-                f"{operation.name} has no parameter {name!r}; "
-                f"it has {', '.join(sorted(operation.parameters))}"
-            )
-    for place, array in enumerate(arrays):
-        if array is None and place:
+    if len(arrays) > len(operation.arrays):
+        raise TypeError(
+            f"{operation.name} differentiates by {', '.join(operation.arrays)}, got {len(arrays)} "
+            "positional arguments: give all others by name"
+        )
+    check_arguments(operation, arrays, params)
+    for name, array in zip(operation.arrays, arrays, strict=False):
+        if array is None and name == "bias":
             continue
-        where = f"positional argument {place + 1} of {operation.name}"
-        library = library_of(where, array)
+        library = library_of(name, array)
         reason = unsupported("vjp", library.name, library.dtype(array.dtype).name)
         if reason is not None:
-            raise TypeError(f"{where} has dtype {array.dtype}: {reason}")
+            raise TypeError(f"{name} has dtype {array.dtype}: {reason}")
     output, rule = operation.vjp(*arrays, **params)
 
     def pullback(cotangent: Array) -> tuple[Array | None, ...]:

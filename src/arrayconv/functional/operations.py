@@ -7,7 +7,7 @@ Forward, gradient and explanation of an operation share one parse: its ``call``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from arrayconv._arrays import Array
@@ -32,7 +32,9 @@ class Operation(NamedTuple):
     """What is known of a public function."""
 
     name: str
-    parameters: frozenset[str]
+    signature: inspect.Signature
+    arrays: tuple[str, ...]
+    """The parameters to differentiate by, in the function's order."""
     vjp: Callable[..., tuple[Array, Pullback]]
     call: Callable[..., Call] | None
 
@@ -42,13 +44,24 @@ _OPERATIONS: dict[Any, Operation] = {}
 
 def define(
     function: Callable[..., Array],
+    arrays: tuple[str, ...],
     vjp: Callable[..., tuple[Array, Pullback]],
     call: Callable[..., Call] | None = None,
 ) -> None:
     """Enter a public function into the table; its rule and call take the function's arguments."""
-    name = function.__name__
-    parameters = frozenset(inspect.signature(function).parameters)
-    _OPERATIONS[function] = Operation(name, parameters, vjp, call)
+    signature = inspect.signature(function)
+    _OPERATIONS[function] = Operation(function.__name__, signature, arrays, vjp, call)
+
+
+def check_arguments(
+    operation: Operation, arrays: Sequence[Array], params: Mapping[str, Any]
+) -> None:
+    """Raise TypeError where an operation cannot be called so, in Python's own words."""
+    try:
+        operation.signature.bind(*arrays, **params)
+    except TypeError as problem:
+        names = ", ".join(operation.signature.parameters)
+        raise TypeError(f"{operation.name}({names}): {problem}") from None
 
 
 def operation_of(function: Any, asked: str) -> Operation:

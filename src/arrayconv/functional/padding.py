@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from arrayconv import primitives
-from arrayconv._arrays import Array
+from arrayconv._arrays import Array, Library
 from arrayconv._window import integer
 from arrayconv.functional.arguments import check_fits, common_library
 from arrayconv.functional.operations import Call, Pullback, define
@@ -15,24 +16,41 @@ _KINDS = ("bool", "integer", "real", "complex")
 _NUMBERS = (("bool", bool), ("integer", int), ("real", float), ("complex", complex))
 
 
-def _fill(value: Any, kind: str) -> Any:
+def _fill(value: Any, library: Library, array: Array) -> Any:
     """Return the number to pad with; TypeError or ValueError where the dtype cannot hold it."""
+    dtype = library.dtype(array.dtype)
     if value is None:
-        return False if kind == "bool" else 0
+        return False if dtype.kind == "bool" else 0
     if not isinstance(value, int | float | complex):
         raise TypeError(f"value must be a number, got {value!r} of type {type(value).__name__}")
-    if kind == "integer" and isinstance(value, float) and value.is_integer():
-        return int(value)
+    if dtype.kind == "integer" and isinstance(value, float) and value.is_integer():
+        value = int(value)
     needs = next(name for name, numbers in _NUMBERS if isinstance(value, numbers))
-    if _KINDS.index(needs) > _KINDS.index(kind):
-        raise ValueError(f"value {value!r} cannot be held by an array of {kind} dtype")
+    if _KINDS.index(needs) > _KINDS.index(dtype.kind) or not _in_range(value, library, array):
+        raise ValueError(f"value {value!r} cannot be held by an array of dtype {dtype.name}")
     return value
+
+
+def _in_range(value: Any, library: Library, array: Array) -> bool:
+    """Whether the array's dtype reaches as far as ``value``."""
+    kind = library.dtype(array.dtype).kind
+    if kind == "bool":
+        return True
+    if kind == "integer":
+        limits = library.xp.iinfo(array.dtype)
+        return bool(int(limits.min) <= value <= int(limits.max))
+    try:
+        number = complex(value)
+    except OverflowError:
+        return False
+    largest = float(library.xp.finfo(array.dtype).max)
+    return all(abs(part) <= largest or not isfinite(part) for part in (number.real, number.imag))
 
 
 def _pad_call(
     input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Call:
-    _, dtype = common_library("pad", input=input)
+    library, dtype = common_library("pad", input=input)
     if mode != "constant":
         raise ValueError(
             f"mode must be 'constant', got {mode!r} ('reflect', 'replicate' and 'circular' "
@@ -57,7 +75,7 @@ def _pad_call(
             f"pad {tuple(pad)} crops more than there is of an input of shape {tuple(input.shape)}"
         )
     check_fits("the output", shape, dtype.itemsize, f"input {tuple(input.shape)}, pad {tuple(pad)}")
-    return Call(primitives.pad, (input, pairs, _fill(value, dtype.kind)))
+    return Call(primitives.pad, (input, pairs, _fill(value, library, input)))
 
 
 def _pad_vjp(input: Array, **params: Any) -> tuple[Array, Pullback]:
@@ -117,4 +135,4 @@ def pad(
     return _pad_call(input, pad, mode, value).run()
 
 
-define(pad, _pad_vjp, _pad_call)
+define(pad, ("input",), _pad_vjp, _pad_call)

@@ -18,7 +18,9 @@ from arrayconv._window import (
 
 def _dims(**arguments: object) -> int | None:
     """Return the number of spatial dimensions that sequences set, or None where all are ints."""
-    lengths = {name: len(value) for name, value in arguments.items() if isinstance(value, Sequence)}
+    lengths = {
+        name: len(each) for name, each in arguments.items() if isinstance(each, tuple | list)
+    }
     longest = max(lengths.values(), default=None)
     if longest == 0:
         raise ValueError(f"an empty sequence among {sorted(lengths)} sets no spatial dimension")
@@ -70,9 +72,8 @@ def output_size(
     >>> ac.output_size((16, 28, 28), (3, 5, 5), padding="same")
     (16, 28, 28)
     """
-    cells = None if isinstance(padding, str) else padding
     dims = _dims(
-        size=size, kernel_size=kernel_size, stride=stride, padding=cells, dilation=dilation
+        size=size, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation
     )
     count = dims or 1
     window = sliding_window(

@@ -27,7 +27,7 @@ from arrayconv.functional.arguments import (
     like_input,
 )
 from arrayconv.functional.operations import Call, Pullback, define
-from arrayconv.functional.weights import check_weight, finish, sum_channels
+from arrayconv.functional.weights import CONVOLVED, check_weight, finish, sum_channels
 
 
 @lru_cache(maxsize=1024)
@@ -308,4 +308,4 @@ def conv_transpose3d(
 
 
 for _dims, _function in ((1, conv_transpose1d), (2, conv_transpose2d), (3, conv_transpose3d)):
-    define(_function, partial(_transposed_vjp, _dims), partial(_transposed_call, _dims))
+    define(_function, CONVOLVED, partial(_transposed_vjp, _dims), partial(_transposed_call, _dims))

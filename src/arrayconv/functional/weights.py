@@ -6,6 +6,9 @@ from arrayconv._arrays import Array, library_of
 from arrayconv._window import Ints
 from arrayconv.functional.operations import Call
 
+CONVOLVED = ("input", "weight", "bias")
+"""The arrays of a convolution, in order."""
+
 
 def check_weight(
     operation: str, input: Ints, weight: Ints, bias: Ints | None, groups: int, transposed: bool
