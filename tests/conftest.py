@@ -1,7 +1,7 @@
 """Which libraries and which device the tests run on, and what a run leaves out.
 
-``pytest --library numpy,strict,torch,cupy|all --device cpu|cuda``; by default every library that
-is installed, on the CPU. A test that takes ``library`` runs once for each.
+``pytest --library numpy,strict,torch,cupy|all --device cpu|cuda [--full]``; by default every
+library that is installed, on the CPU. A test that takes ``library`` runs once for each.
 """
 
 from __future__ import annotations
@@ -67,6 +67,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="cpu",
         choices=("cpu", "cuda"),
         help="where the arrays live (default: cpu)",
+    )
+    group.addoption(
+        "--full",
+        action="store_true",
+        help="run every case: thousands of random geometries, and all of PyTorch's own samples "
+        "(default: a seeded part of them)",
     )
 
 

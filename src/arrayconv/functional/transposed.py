@@ -223,7 +223,8 @@ def conv_transpose2d(
     Notes
     -----
     Differences from ``torch.nn.functional.conv_transpose2d``: padding in pairs, integers on
-    every library, the keyword ``algorithm``. Errors are ValueError or TypeError.
+    every library, the keyword ``algorithm``; a padding that crops all of the output is an error.
+    Errors are ValueError or TypeError.
 
     Examples
     --------
