@@ -259,7 +259,7 @@ def test_another_device_adds_providers_that_wait_for_it(case, expected):
     other = SimpleNamespace(
         name="cuda:0", xp=cpu.xp, asarray=cpu.asarray, synchronize=lambda: waits.append(1)
     )
-    found, _ = providers(other, "cuda")  # type: ignore[arg-type]
+    found, _ = providers(other, "cuda")
     ours = [each for each in found if each.device == "cuda:0" and each.name.startswith("arrayconv")]
     assert [each.library for each in ours] == ["cupy", "cupy"]
     result = check(ours[1], case, expected)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import CASES, COLUMNS, CONVOLUTIONS, DENSE, PADS, TRANSPOSED, Case, assert_close
-from test_reference import FILTERS, LECTURE, MAPS
 
 import arrayconv as ac
 from arrayconv._capabilities import DTYPES
+from tests.cases import CASES, COLUMNS, CONVOLUTIONS, DENSE, PADS, TRANSPOSED, Case, assert_close
+from tests.lecture import FILTERS, LECTURE, MAPS
 
 DTYPE_CASES = (CONVOLUTIONS[5], TRANSPOSED[4], COLUMNS[2], COLUMNS[9], DENSE[0], PADS[0])
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from cases import assert_close, draw
 
 import arrayconv as ac
+from tests.cases import assert_close, draw
 
 FUNCTIONS = (
     *(f"conv{dims}d" for dims in (1, 2, 3)),
@@ -62,7 +62,10 @@ def geometry(rng: np.random.Generator, function: str) -> Geometry:
     params["groups"] = groups
     if function.startswith("conv_transpose"):
         weight = (groups * per_group, outputs, *kernel)
-        params["output_padding"] = numbers(dims, 0, 2)
+        params["padding"] = numbers(dims, 0, 3)
+        below = [max(pair) for pair in zip(params["stride"], params["dilation"], strict=True)]
+        too_large = rng.random() < 0.1
+        params["output_padding"] = tuple(int(rng.integers(0, n)) + too_large for n in below)
     else:
         weight = (groups * outputs, per_group, *kernel)
         if rng.random() < 0.1:
