@@ -128,3 +128,33 @@ def test_unfold_copies_what_is_not_finite(library, value):
     x[0, 0, 2, 2] = value
     columns = library.to_numpy(ac.unfold(library.frozen(x, "float32"), 3))
     assert np.count_nonzero(columns) == 9
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "generic"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_types_are_summed_in_float32(library, dtype, algorithm, skip_unless_supported):
+    """2048 + 1 is 2048 in float16, so a sum that is kept in it never leaves 2048."""
+    skip_unless_supported("conv", library, dtype)
+    large = 2048 if dtype == "float16" else 256
+    parts, ones = np.asarray([large, *[1] * 16]), np.ones(17)
+
+    def array(values, *shape):
+        return library.frozen(np.reshape(values, shape), dtype)
+
+    with ac.options(algorithm=algorithm):
+        sums = (
+            ac.conv1d(array(parts, 1, 17, 1), array(ones, 1, 17, 1)),
+            ac.conv1d(array(parts, 1, 1, 17), array(ones, 1, 1, 17)),
+            ac.conv_transpose1d(array(parts, 1, 17, 1), array(ones, 17, 1, 1)),
+            ac.conv_transpose1d(array(parts, 1, 1, 17), array(ones, 1, 1, 17), padding=16),
+            ac.fold(array(np.diag(parts)[::-1], 1, 17, 17), (1,), (17,), padding=16),
+            ac.linear(array(parts, 1, 17), array(ones, 1, 17)),
+            ac.vjp(ac.conv1d, array(ones, 17, 1, 1), array([1], 1, 1, 1), array([0], 1))[1](
+                array(parts, 17, 1, 1)
+            )[2],
+            ac.vjp(ac.conv1d, array(ones, 17, 1, 1), array([1], 1, 1, 1))[1](
+                array(parts, 17, 1, 1)
+            )[1],
+        )
+    for each in sums:
+        assert library.to_numpy(each).item() == large + 16
