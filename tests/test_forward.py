@@ -133,10 +133,10 @@ def test_unfold_copies_what_is_not_finite(library, value):
 @pytest.mark.parametrize("algorithm", ["auto", "generic"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_types_are_summed_in_float32(library, dtype, algorithm, skip_unless_supported):
-    """2048 + 1 is 2048 in float16, so a sum that is kept in it never leaves 2048."""
+    """2048 + 1 is 2048 in float16, so a sum that is kept in it loses what comes after."""
     skip_unless_supported("conv", library, dtype)
     large = 2048 if dtype == "float16" else 256
-    parts, ones = np.asarray([large, *[1] * 16]), np.ones(17)
+    parts, ones = np.asarray([*[1] * 8, large, *[1] * 8]), np.ones(17)
 
     def array(values, *shape):
         return library.frozen(np.reshape(values, shape), dtype)

@@ -6,6 +6,7 @@ sides alike.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -144,10 +145,25 @@ def fold(columns: Any, window: Window) -> Any:
     return F.fold(columns, sizes, kernel, _dilations(window), padding, _strides(window))
 
 
+def _in_float32(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a product that half-precision tensors on a CPU take part in as float32.
+
+    Some of torch's CPU products of float16 are summed in float16, where 2048 + 1 is 2048; which
+    ones depends on the processor.
+    """
+
+    def summed(a: Any, b: Any, window: Window, groups: int) -> Any:
+        if a.dtype not in (torch.float16, torch.bfloat16) or a.device.type != "cpu":
+            return run(a, b, window, groups)
+        return run(a.float(), b.float(), window, groups).to(a.dtype)
+
+    return summed
+
+
 implementations = {
     "unfold": (Implementation("native", unfold),),
     "fold": (Implementation("native", fold, _fold_unfit),),
-    "conv": (Implementation("native", conv, _conv_unfit),),
-    "conv_transpose": (Implementation("native", conv_transpose, _conv_unfit),),
-    "conv_weight": (Implementation("native", conv_weight, _conv_weight_unfit),),
+    "conv": (Implementation("native", _in_float32(conv), _conv_unfit),),
+    "conv_transpose": (Implementation("native", _in_float32(conv_transpose), _conv_unfit),),
+    "conv_weight": (Implementation("native", _in_float32(conv_weight), _conv_weight_unfit),),
 }
