@@ -1,0 +1,155 @@
+"""PyTorch's own sample and error inputs (``op_db``), through a thin adapter."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayconv as ac
+from tests.cases import assert_close
+
+FUNCTIONS = (
+    *(f"conv{dims}d" for dims in (1, 2, 3)),
+    *(f"conv_transpose{dims}d" for dims in (1, 2, 3)),
+    *("unfold", "linear", "pad"),
+)
+DTYPES = ("float32", "float64", "complex128", "int64")
+
+
+@pytest.fixture(scope="module")
+def torch(request: pytest.FixtureRequest) -> Any:
+    try:
+        import torch
+    except ImportError as problem:
+        pytest.skip(f"PyTorch's own cases need torch: {problem}")
+    return torch
+
+
+@pytest.fixture(scope="module")
+def entries(torch, request) -> dict[str, Any]:
+    """Return the entries of PyTorch's table that are for our functions."""
+    from tests.conftest import LEFT_OUT
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from torch.testing._internal.common_methods_invocations import op_db
+    except ImportError as problem:
+        reason = f"PyTorch's own sample and error inputs: {problem}"
+        request.config.stash[LEFT_OUT].append(reason)
+        pytest.skip(reason)
+    found = {}
+    for name in FUNCTIONS:
+        variant = "constant" if name == "pad" else ""
+        full = f"nn.functional.{name}"
+        (found[name],) = (
+            each for each in op_db if (each.name, each.variant_test_name) == (full, variant)
+        )
+    return found
+
+
+def samples(torch: Any, entry: Any, dtype: str) -> Iterator[Any]:
+    kind = getattr(torch, dtype)
+    if entry.supports_dtype(kind, "cpu"):
+        torch.manual_seed(0)
+        yield from entry.sample_inputs("cpu", kind, requires_grad=False)
+
+
+def in_arrays(torch: Any, values: Any, convert: Callable[[Any], Any]) -> Any:
+    """Return a sample's arguments with its tensors as another library's arrays."""
+    if isinstance(values, torch.Tensor):
+        return convert(values)
+    if isinstance(values, dict):
+        return {name: in_arrays(torch, value, convert) for name, value in values.items()}
+    if isinstance(values, tuple) and any(isinstance(each, torch.Tensor) for each in values):
+        return tuple(in_arrays(torch, value, convert) for value in values)
+    return values
+
+
+def called(function: str, sample: Any) -> str:
+    return f"{function}({sample.input.shape}, {sample.args}, {sample.kwargs})"[:600]
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "generic"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
+def test_samples(torch, entries, library, function, dtype, algorithm):
+    """What torch returns for its own samples, on every library."""
+    tested = 0
+    for sample in samples(torch, entries[function], dtype):
+        wanted = entries[function].op(sample.input, *sample.args, **sample.kwargs)
+
+        def convert(tensor: Any) -> Any:
+            return library.frozen(tensor.resolve_conj().numpy())
+
+        first = convert(sample.input)
+        args = tuple(in_arrays(torch, each, convert) for each in sample.args)
+        named = in_arrays(torch, sample.kwargs, convert)
+        with ac.options(algorithm=algorithm):
+            got = getattr(ac, function)(first, *args, **named)
+        assert got.dtype == first.dtype, called(function, sample)
+        exact = "int64" if function in ("unfold", "pad") else dtype
+        assert_close(library.to_numpy(got), wanted.resolve_conj().numpy(), exact)
+        tested += 1
+    # In torch 2.13 unfold has no samples of integers; all other functions have samples of each.
+    assert tested >= 10 or (function, dtype) == ("unfold", "int64")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
+def test_gradients_of_samples(torch, entries, library, function, dtype):
+    """What torch.autograd returns for its own samples, by `vjp` on every library."""
+    for sample in samples(torch, entries[function], dtype):
+        operands = [sample.input]
+        rest = list(sample.args)
+        while rest and (rest[0] is None or isinstance(rest[0], torch.Tensor)):
+            operands.append(rest.pop(0))
+        extra = {k: v for k, v in sample.kwargs.items() if isinstance(v, torch.Tensor)}
+        operands += extra.values()
+        parameters = list(inspect.signature(getattr(ac, function)).parameters)
+        named = dict(zip(parameters[len(sample.args) - len(rest) + 1 :], rest, strict=False))
+        named |= {k: v for k, v in sample.kwargs.items() if k not in extra}
+        leaves = [t.detach().clone().requires_grad_() for t in operands if t is not None]
+        refill = iter(leaves)
+        inputs = [None if each is None else next(refill) for each in operands]
+        wanted = entries[function].op(*inputs, **named)
+        cotangent = torch.randn_like(wanted)
+        right = iter(torch.autograd.grad(wanted, leaves, cotangent))
+        arrays = [
+            None if each is None else library.frozen(each.detach().resolve_conj().numpy())
+            for each in operands
+        ]
+        _, pullback = ac.vjp(getattr(ac, function), *arrays, **named)
+        gradients = pullback(library.frozen(cotangent.resolve_conj().numpy()))
+        for gradient, operand in zip(gradients, operands, strict=False):
+            if operand is None:
+                assert gradient is None
+            else:
+                expected = next(right).resolve_conj().numpy()
+                assert_close(library.to_numpy(gradient), expected, dtype, factor=10)
+
+
+@pytest.mark.parametrize("function", ["conv1d", "conv2d", "conv3d"])
+def test_error_inputs(torch, entries, library, function):
+    """What torch refuses, we refuse: with ValueError or TypeError."""
+    tested = 0
+    for case in entries[function].error_inputs("cpu"):
+        sample = case.sample_input
+
+        def convert(tensor: Any) -> Any:
+            return library.frozen(tensor.resolve_conj().numpy())
+
+        first = in_arrays(torch, sample.input, convert)
+        args = tuple(in_arrays(torch, each, convert) for each in sample.args)
+        named = in_arrays(torch, sample.kwargs, convert)
+        with pytest.raises((ValueError, TypeError)):
+            getattr(ac, function)(first, *args, **named)
+        tested += 1
+    assert tested >= 10
