@@ -41,11 +41,11 @@ class Library:
         self.adds_in_place = name in ("numpy", "cupy")
         self._dtypes: dict[Any, DType] = {}
 
-    def dtype(self, dtype: Any) -> DType:
+    def dtype(self, dtype: Any, name: str = "input") -> DType:
         """Return what is known of ``dtype``; TypeError where no operation can serve it."""
         known = self._dtypes.get(dtype)
         if known is None:
-            known = self._dtypes[dtype] = _describe(self, dtype)
+            known = self._dtypes[dtype] = _describe(self, dtype, name)
         return known
 
     def __repr__(self) -> str:
@@ -61,7 +61,7 @@ _KINDS = (
 )
 
 
-def _describe(library: Library, dtype: Any) -> DType:
+def _describe(library: Library, dtype: Any, argument: str) -> DType:
     xp = library.xp
     try:
         kind = next((ours for theirs, ours in _KINDS if xp.isdtype(dtype, theirs)), None)
@@ -72,7 +72,10 @@ def _describe(library: Library, dtype: Any) -> DType:
     if itemsize is None and kind is not None:
         itemsize = 1 if kind == "bool" else -(-_bits(xp, dtype, kind) // 8)
     if kind is None or itemsize is None or (kind == "real" and itemsize < 2):
-        raise TypeError(f"{library.name} arrays of dtype {name} are not supported")
+        raise TypeError(
+            f"{argument} must be of a bool, integer, floating or complex dtype, "
+            f"got {library.name}'s {name}"
+        )
     half = kind == "real" and itemsize == 2
     # A byte-swapped NumPy dtype is summed in the native order.
     native = dtype.newbyteorder("=") if hasattr(dtype, "newbyteorder") else dtype
@@ -100,7 +103,8 @@ def library_of(name: str, array: Array) -> Library:
 
 def _find_library(name: str, array: Array) -> Library:
     kind = type(array)
-    if not array_api_compat.is_array_api_obj(array):
+    # A class has its instances' __array_namespace__.
+    if isinstance(array, type) or not array_api_compat.is_array_api_obj(array):
         raise TypeError(
             f"{name} must be an array of a library that follows the Array API standard, "
             f"got {kind.__module__}.{kind.__qualname__}"

@@ -78,6 +78,8 @@ class Primitive:
         """Return the implementation for a call; ValueError where a forced one cannot serve it."""
         implementations = self.implementations(arguments[0])
         options = current()
+        if not isinstance(algorithm, str):
+            raise TypeError(f"algorithm must be a name, got {algorithm!r}")
         if algorithm != "auto":
             return self._forced(algorithm, implementations, arguments)
         if options.algorithm != "auto":
@@ -97,8 +99,6 @@ class Primitive:
     def _forced(
         self, algorithm: str, implementations: tuple[Implementation, ...], arguments: Any
     ) -> Implementation:
-        if not isinstance(algorithm, str):
-            raise TypeError(f"algorithm must be a name, got {algorithm!r}")
         library = library_of("input", arguments[0]).name
         for implementation in implementations:
             if implementation.name == algorithm:

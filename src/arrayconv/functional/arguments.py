@@ -21,7 +21,7 @@ def common_library(
     if bias is not None:
         others.append(("bias", bias))
     library = library_of(first_name, first)
-    dtype = library.dtype(first.dtype)
+    dtype = library.dtype(first.dtype, first_name)
     reason = unsupported(operation, library.name, dtype.name)
     if reason is not None:
         raise TypeError(f"{operation} cannot serve {first_name} of dtype {dtype.name}: {reason}")
@@ -34,7 +34,7 @@ def common_library(
         if array.dtype != first.dtype:
             raise TypeError(
                 f"{first_name} and {name} must have one dtype, got "
-                f"{dtype.name} and {library.dtype(array.dtype).name}"
+                f"{dtype.name} and {library.dtype(array.dtype, name).name}"
             )
         if library.has_devices:
             here, there = device_of(library, first), device_of(library, array)

@@ -23,12 +23,12 @@ def _fill(value: Any, library: Library, array: Array) -> Any:
         return False if dtype.kind == "bool" else 0
     if not isinstance(value, int | float | complex):
         raise TypeError(f"value must be a number, got {value!r} of type {type(value).__name__}")
-    if dtype.kind == "integer" and isinstance(value, float) and value.is_integer():
-        value = int(value)
-    needs = next(name for name, numbers in _NUMBERS if isinstance(value, numbers))
-    if _KINDS.index(needs) > _KINDS.index(dtype.kind) or not _in_range(value, library, array):
+    whole = dtype.kind == "integer" and isinstance(value, float) and value.is_integer()
+    number = int(value) if whole else value  # type: ignore[arg-type]
+    needs = next(name for name, numbers in _NUMBERS if isinstance(number, numbers))
+    if _KINDS.index(needs) > _KINDS.index(dtype.kind) or not _in_range(number, library, array):
         raise ValueError(f"value {value!r} cannot be held by an array of dtype {dtype.name}")
-    return value
+    return number
 
 
 def _in_range(value: Any, library: Library, array: Array) -> bool:
@@ -51,6 +51,8 @@ def _pad_call(
     input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Call:
     library, dtype = common_library("pad", input=input)
+    if not isinstance(mode, str):
+        raise TypeError(f"mode must be 'constant', got {mode!r} of type {type(mode).__name__}")
     if mode != "constant":
         raise ValueError(
             f"mode must be 'constant', got {mode!r} ('reflect', 'replicate' and 'circular' "

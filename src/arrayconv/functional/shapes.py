@@ -76,13 +76,15 @@ def output_size(
         size=size, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation
     )
     count = dims or 1
+    if not isinstance(ceil_mode, bool):
+        raise TypeError(f"ceil_mode must be True or False, got {ceil_mode!r}")
     window = sliding_window(
         integers("size", size, count),
         integers("kernel_size", kernel_size, count),
         integers("stride", stride, count),
         padding_argument(padding, count),
         integers("dilation", dilation, count),
-        bool(ceil_mode),
+        ceil_mode,
     )
     return window[0].out if dims is None else output_sizes(window)
 
