@@ -106,15 +106,6 @@ def test_a_pullback_can_be_called_twice(library):
 # --- torch.autograd through our operations ------------------------------------------------------
 
 
-@pytest.fixture
-def torch(request: pytest.FixtureRequest) -> Any:
-    try:
-        import torch
-    except ImportError as problem:
-        pytest.skip(f"torch.autograd needs torch: {problem}")
-    return torch
-
-
 @pytest.mark.parametrize("algorithm", ["auto", "generic", "native"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])

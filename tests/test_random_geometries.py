@@ -18,15 +18,6 @@ FUNCTIONS = (
 BLOCKS = (1, 4096, 2 << 20)
 
 
-@pytest.fixture(scope="module")
-def torch(request: pytest.FixtureRequest) -> Any:
-    try:
-        import torch
-    except ImportError as problem:
-        pytest.skip(f"comparisons with torch need torch: {problem}")
-    return torch
-
-
 class Geometry(NamedTuple):
     """A call that torch may or may not accept."""
 

@@ -21,26 +21,15 @@ DTYPES = ("float32", "float64", "complex128", "int64")
 
 
 @pytest.fixture(scope="module")
-def torch(request: pytest.FixtureRequest) -> Any:
-    try:
-        import torch
-    except ImportError as problem:
-        pytest.skip(f"PyTorch's own cases need torch: {problem}")
-    return torch
-
-
-@pytest.fixture(scope="module")
-def entries(torch, request) -> dict[str, Any]:
+def entries(torch, left_out) -> dict[str, Any]:
     """Return the entries of PyTorch's table that are for our functions."""
-    from tests.conftest import LEFT_OUT
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from torch.testing._internal.common_methods_invocations import op_db
     except ImportError as problem:
         reason = f"PyTorch's own sample and error inputs: {problem}"
-        request.config.stash[LEFT_OUT].append(reason)
+        left_out(reason)
         pytest.skip(reason)
     found = {}
     for name in FUNCTIONS:
