@@ -7,6 +7,7 @@ and any other library of the Array API standard, and return arrays of the same k
 
 from arrayconv import backends as _backends  # noqa: F401  (enters the backends into the registry)
 from arrayconv._device import Device, get_device, to_numpy
+from arrayconv._images import from_image, to_image
 from arrayconv._options import Options, options
 from arrayconv._version import __version__
 from arrayconv.functional.columns import col2im, fold, im2col, unfold
@@ -32,12 +33,14 @@ __all__ = [
     "conv_transpose3d",
     "explain",
     "fold",
+    "from_image",
     "get_device",
     "im2col",
     "linear",
     "options",
     "output_size",
     "pad",
+    "to_image",
     "to_numpy",
     "transposed_output_size",
     "unfold",
