@@ -1,6 +1,6 @@
 """Which libraries and which device the tests run on, and what a run leaves out.
 
-``pytest --library numpy,strict,torch,cupy|all --device cpu|cuda [--full]``; by default every
+``pytest --library numpy,strict,torch,jax,cupy|all --device cpu|cuda [--full]``; by default every
 library that is installed, on the CPU. A test that takes ``library`` runs once for each.
 """
 
@@ -48,6 +48,7 @@ PEERS = {
         ("cpu", "cuda"),
         "torch tensors, and the comparisons with torch.nn.functional",
     ),
+    "jax": Peer("jax", ("cpu", "cuda"), "JAX arrays: eager, and under jit, grad and vmap"),
     "cupy": Peer("cupy", ("cuda",), "CuPy arrays"),
 }
 CHOSEN = pytest.StashKey[list[str]]()
@@ -86,6 +87,8 @@ def _installed(name: str) -> bool:
 
 def _sees_gpu(name: str) -> bool:
     module = importlib.import_module(PEERS[name].module)
+    if name == "jax":
+        return any(device.platform == "gpu" for device in module.devices())
     return bool(module.cuda.is_available())
 
 
@@ -181,6 +184,10 @@ class Library:
         if self.name == "torch":
             host = array.detach().cpu().resolve_conj().resolve_neg()
             return (host.float() if host.dtype == self.xp.bfloat16 else host).numpy()
+        if self.name == "jax":
+            assert array.device == self.device, array.device
+            host = np.asarray(array)
+            return host.astype(np.float32) if str(array.dtype) == "bfloat16" else host
         return np.asarray(array.get())
 
     @contextmanager
@@ -234,6 +241,11 @@ def _open(name: str, device: str) -> Library:
     import array_api_compat
 
     module = importlib.import_module(PEERS[name].module)
+    if name == "jax":
+        # Without it JAX has no 64-bit dtypes, and makes float32 of what asks for float64.
+        module.config.update("jax_enable_x64", True)
+        xp = array_api_compat.array_namespace(module.numpy.zeros(0))
+        return Library(name, "jax", xp, module.devices("gpu" if device == "cuda" else device)[0])
     xp = array_api_compat.array_namespace(module.asarray(0))
     if name == "strict":
         return Library(name, PEERS[name].module, xp, module.Device("device1"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import product
 
 OPERATIONS = ("unfold", "fold", "conv", "conv_transpose", "linear", "pad", "vjp")
-LIBRARIES = ("numpy", "array_api_strict", "torch", "cupy")
+LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
 DTYPES = (
     "bool",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),

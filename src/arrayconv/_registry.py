@@ -57,7 +57,7 @@ class Primitive:
     def __init__(self, name: str, generic: Callable[..., Array]) -> None:
         self.name = name
         self.__doc__ = generic.__doc__
-        self._generic = Implementation("generic", generic)
+        self.generic = Implementation("generic", generic)
         self._by_type: dict[type, tuple[Implementation, ...]] = {}
 
     def implementations(self, array: Array) -> tuple[Implementation, ...]:
@@ -66,7 +66,7 @@ class Primitive:
         if found is None:
             module = _BACKENDS.get(library_of("input", array).name)
             offered = importlib.import_module(module).implementations if module else {}
-            found = (*offered.get(self.name, ()), self._generic)
+            found = (*offered.get(self.name, ()), self.generic)
             self._by_type[type(array)] = found
         return found
 
