@@ -41,6 +41,11 @@ class Case(NamedTuple):
     def expected(self, *arrays: Any) -> Any:
         """Return what the oracle's loops give for the same call; it knows batches only."""
         params = dict(self.params)
+        mode = params.pop("padding_mode", "zeros")
+        if mode != "zeros":
+            padding = params.pop("padding")
+            flat = [n for pair in reversed(padding) for n in pair]
+            arrays = (reference.pad(arrays[0], flat, mode), *arrays[1:])
         if self.operation in ("linear", "pad"):
             return getattr(reference, self.operation)(*arrays, **params)
         window = [name for name in ("kernel_size", "output_size") if name in params]
@@ -76,6 +81,21 @@ CONVOLUTIONS = (
     Case("conv2d", ((2, 6, 6), (4, 2, 4, 4), (4,)), {"padding": 2, "stride": 2}),
     Case("conv2d", ((0, 2, 5, 5), (3, 2, 3, 3), (3,)), {"padding": 1}),
     Case("conv2d", ((1, 2, 3, 3), (2, 2, 7, 7)), {"padding": 4, "stride": 2}),
+    Case(
+        "conv2d",
+        ((2, 2, 5, 4), (3, 2, 3, 2), (3,)),
+        {"padding": ((1, 0), (2, 3)), "padding_mode": "reflect", "stride": (2, 1)},
+    ),
+    Case(
+        "conv1d",
+        ((2, 3, 4), (4, 3, 3)),
+        {"padding": ((6, 1),), "padding_mode": "replicate", "dilation": 2},
+    ),
+    Case(
+        "conv2d",
+        ((2, 5, 4), (4, 1, 3, 3)),
+        {"padding": ((1, 1), (4, 2)), "padding_mode": "circular", "groups": 2},
+    ),
     Case("conv3d", ((1, 2, 4, 5, 4), (3, 2, 2, 3, 1), (3,)), {"padding": (1, 0, 2)}),
     Case("conv3d", ((2, 3, 4, 5), (2, 1, 2, 2, 2)), {"groups": 2, "stride": (1, 2, 2)}),
 )
@@ -138,6 +158,10 @@ PADS = (
     Case("pad", ((2, 3, 4),), {"pad": (1, 2)}),
     Case("pad", ((2, 3, 4),), {"pad": (-1, 2, 0, -2), "value": 1}),
     Case("pad", ((3, 4),), {"pad": (0, 0, 2, 1)}),
+    Case("pad", ((2, 3, 4),), {"pad": (3, 2, 1, -1), "mode": "reflect"}),
+    Case("pad", ((2, 3, 4),), {"pad": (5, 1, -1, 7), "mode": "replicate"}),
+    Case("pad", ((2, 3, 4),), {"pad": (4, 2, 2, -1), "mode": "circular"}),
+    Case("pad", ((1, 4, 1),), {"pad": (0, 2, -3, 2), "mode": "replicate"}),
 )
 CASES = (*CONVOLUTIONS, *TRANSPOSED, *COLUMNS, *DENSE, *PADS)
 INEXACT = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")

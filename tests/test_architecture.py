@@ -28,7 +28,8 @@ REPOSITORY = Path(__file__).parents[1]
 
 # From the ground up: a part imports only what stands on a lower floor, or in its own folder.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("_window", "_version", "_capabilities", "reference"),
+    ("_integers", "_version", "_capabilities", "reference"),
+    ("_window",),
     ("_arrays", "_options"),
     ("_registry", "_device"),
     ("_images",),
@@ -38,9 +39,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("nn",),
     ("__init__",),
 )
-# These import nothing of the package: the geometry is the ground, the reference an independent
+# These import nothing of the package: integers are the ground, the reference an independent
 # witness, and the table and the version are read by tools.
-ALONE = ("_window", "_version", "_capabilities", "reference")
+ALONE = ("_integers", "_version", "_capabilities", "reference")
 
 LIBRARIES = {"array_api_strict", "cupy", "dask", "jax", "np", "numpy", "torch"}
 # Where a library may be imported or its attributes named.

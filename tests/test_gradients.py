@@ -44,6 +44,8 @@ def test_against_the_loops(library, case, dtype, skip_unless_supported):
     got = pulled_back(library, case, arrays, cotangent, dtype)
     unbatched = arrays[0].ndim < arrays[1].ndim
     params = dict(case.params)
+    if "padding_mode" in params:
+        pytest.skip("the loops have no gradient of padding modes: see test_adjoint")
     wanted = list(
         getattr(reference, f"{case.operation}_gradients")(
             arrays[0][None] if unbatched else arrays[0],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -323,8 +322,32 @@ def test_pad_numbers():
 @pytest.mark.parametrize("mode", ["", "Constant", "zeros", None, 1, [], b"constant", np.ones(2)])
 def test_pad_modes(mode):
     error = ValueError if isinstance(mode, str) else TypeError
-    with pytest.raises(error, match=re.escape(f"mode must be 'constant', got {mode!r}")):
+    with refused(error, "mode", "'constant', 'reflect', 'replicate', 'circular'", repr(mode)):
         call("pad", mode=mode)
+
+
+@pytest.mark.parametrize("mode", ["", "constant", "same", None, 1, [], b"zeros", np.ones(2)])
+def test_padding_modes(mode):
+    error = ValueError if isinstance(mode, str) else TypeError
+    with refused(error, "padding_mode", "'zeros', 'reflect', 'replicate', 'circular'", repr(mode)):
+        call("conv2d", padding_mode=mode)
+
+
+@pytest.mark.parametrize(("mode", "most"), [("reflect", 3), ("circular", 4)])
+@pytest.mark.parametrize("place", [0, 1])
+def test_padding_by_more_than_there_is(mode, most, place):
+    pair = [0, 0]
+    pair[place] = most + 1
+    with refused(ValueError, "padding", repr(mode), f"at most {most}", "4 cells"):
+        call("pad", mode=mode, pad=pair)
+    pair[place] = 7
+    with refused(ValueError, "padding", repr(mode), "6 cells"):
+        call("conv2d", padding_mode=mode, padding=((0, 0), tuple(pair)))
+
+
+def test_a_value_is_for_constants():
+    with refused(ValueError, "value", "7", "'reflect'"):
+        call("pad", mode="reflect", value=7)
 
 
 def test_pad_values():

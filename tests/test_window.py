@@ -7,13 +7,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import arrayconv as ac
+from arrayconv._integers import integers, padding_argument
 from arrayconv._window import (
     Axis,
     adjoint_axis,
     index_table,
-    integers,
     needed_after,
-    padding_argument,
     sliding_window,
     tap_range,
     transposed_window,

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from arrayconv._window import integer
+from arrayconv._integers import integer
 
 
 @dataclass(frozen=True, slots=True)

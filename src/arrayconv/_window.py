@@ -5,20 +5,16 @@ sees. A window is a tuple of axes, one per spatial dimension. At output position
 ``t`` of an axis sees the input cell ``o * stride + t * dilation - before``; a cell outside of
 ``range(size)`` is padding.
 
-This module knows no array: it turns the arguments people write into windows, answers how long an
-output is, and words every message about sizes.
+This module knows no array: it makes windows of sizes, answers how long an output is, and words
+every message about sizes.
 """
 
 from __future__ import annotations
 
-import operator
 from functools import lru_cache
 from typing import NamedTuple
 
-Ints = tuple[int, ...]
-Pairs = tuple[tuple[int, int], ...]
-
-PADDING_WORDS = ("valid", "same", "same_upper", "same_lower")
+from arrayconv._integers import Ints, Pairs
 
 
 class Axis(NamedTuple):
@@ -103,81 +99,56 @@ def adjoint_axis(axis: Axis) -> Axis:
     return flipped._replace(after=needed_after(flipped))
 
 
-# --- what people write, made into tuples of integers ------------------------------------------
+# --- padding that repeats the input ---------------------------------------------------------------
 
 
-def integer(name: str, value: object, minimum: int | None = None) -> int:
-    """Return ``value`` as an int of at least ``minimum``; bools and fractions are refused."""
-    if type(value) is not int:
-        if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
-            raise TypeError(f"{name} must be an integer, got the bool {value!r}")
-        try:
-            value = operator.index(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"{name} must be an integer, got {value!r} of type {type(value).__name__}"
-            ) from None
-    if minimum is not None and value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}")
-    return value
+class Run(NamedTuple):
+    """The ``length`` cells ``start, start + step, ...`` of an axis; a step of 0 repeats one."""
+
+    start: int
+    step: int
+    length: int
 
 
-def integers(name: str, value: object, dims: int, minimum: int = 1) -> Ints:
-    """Return one int per spatial dimension; an int or a one-element sequence is broadcast."""
-    if type(value) is int and value >= minimum:
-        return (value,) * dims
-    if not isinstance(value, tuple | list):
-        if hasattr(value, "__index__"):
-            return (integer(name, value, minimum),) * dims
-        raise TypeError(
-            f"{name} must be an integer or a tuple of {dims} integers, "
-            f"got {value!r} of type {type(value).__name__}"
-        )
-    if len(value) not in (1, dims):
+PADDING_MODES = ("constant", "reflect", "replicate", "circular")
+
+
+@lru_cache(maxsize=4096)
+def padding_runs(size: int, before: int, after: int, mode: str) -> tuple[Run, ...]:
+    """Return the cells of an axis that, laid end to end, are the axis padded in a ``mode``.
+
+    "reflect" mirrors at the first and last cell without repeating them, "replicate" repeats them,
+    "circular" goes on at the other end. Negative numbers crop: what is cropped may still be
+    mirrored, but is gone before the axis is wrapped around (as in PyTorch).
+    """
+    most = max(before, after)
+    cropped = size + min(before, 0) + min(after, 0)
+    room = {"reflect": size - 1, "replicate": most if size else 0, "circular": cropped}[mode]
+    if most > max(0, room):
         raise ValueError(
-            f"{name} must be one integer or {dims}, one per spatial dimension, got {value!r}"
+            f"padding of ({before}, {after}) in mode {mode!r} needs an axis of more cells: it can "
+            f"add at most {max(0, room)} to an axis of {size} cells"
         )
-    entries = tuple(integer(f"each entry of {name} {value!r}", entry) for entry in value)
-    if min(entries) < minimum:
-        raise ValueError(f"{name} must be at least {minimum} everywhere, got {value!r}")
-    return entries if len(entries) == dims else entries * dims
+    last = size - 1
+    head, tail = max(0, -before), last - max(0, -after)
+    ends = {
+        "reflect": (Run(before, -1, before), Run(last - 1, -1, after)),
+        "replicate": (Run(0, 0, before), Run(last, 0, after)),
+        "circular": (Run(tail - before + 1, 1, before), Run(head, 1, after)),
+    }
+    left, right = ends[mode]
+    # Each part with the place in the padded axis that it starts at, before anything is cropped.
+    parts = ((left, 0), (Run(0, 1, size), before), (right, before + size))
+    total = before + size + after
+    clipped = []
+    for run, place in parts:
+        first, stop = max(0, -place), min(run.length, total - place)
+        if first < stop:
+            clipped.append(Run(run.start + first * run.step, run.step, stop - first))
+    return tuple(clipped)
 
 
-def padding_argument(value: object, dims: int) -> Pairs | str:
-    """Return ``padding`` as (before, after) pairs, or as the word it is, which needs the sizes."""
-    if type(value) is int and value >= 0:
-        return ((value, value),) * dims
-    if isinstance(value, str):
-        if value not in PADDING_WORDS:
-            raise ValueError(
-                f"padding must be integers, (before, after) pairs or one of {PADDING_WORDS}, "
-                f"got {value!r}"
-            )
-        return value if value != "valid" else ((0, 0),) * dims
-    if isinstance(value, tuple | list) and any(isinstance(entry, tuple | list) for entry in value):
-        if len(value) != dims:
-            raise ValueError(
-                f"padding as (before, after) pairs needs {dims}, one per spatial dimension, "
-                f"got {value!r}"
-            )
-        if not all(isinstance(entry, tuple | list) and len(entry) == 2 for entry in value):
-            raise ValueError(
-                f"padding must be all integers or all (before, after) pairs, got {value!r}"
-            )
-        pairs = [integers(f"padding {value!r}", tuple(entry), 2, 0) for entry in value]
-        return tuple((before, after) for before, after in pairs)
-    return tuple((entry, entry) for entry in integers("padding", value, dims, 0))
-
-
-def crop_argument(padding: object, dims: int) -> Pairs:
-    """Return a transposed convolution's padding, which crops: pairs, and no word but 'valid'."""
-    pairs = padding_argument(padding, dims)
-    if isinstance(pairs, str):
-        raise ValueError(
-            f"padding of a transposed convolution must be integers or (before, after) pairs, "
-            f"which crop its output; got {padding!r}"
-        )
-    return pairs
+# --- windows ----------------------------------------------------------------------------------
 
 
 def _same_padding(word: str, size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -191,9 +162,6 @@ def _same_padding(word: str, size: int, kernel: int, stride: int, dilation: int)
     total = max(0, (out - 1) * stride + dilation * (kernel - 1) + 1 - size)
     small = total // 2
     return (total - small, small) if word == "same_lower" else (small, total - small)
-
-
-# --- windows ----------------------------------------------------------------------------------
 
 
 def _axis(

@@ -336,7 +336,22 @@ def fold(
     return _narrow(output, input.dtype)
 
 
-def pad(input: Array, pad: Sequence[int], value: Any = 0) -> Array:
+def _shown(index: int, size: int, before: int, after: int, mode: str) -> int | None:
+    """Return the cell that a place of a padded axis shows, counted from the first; None for none.
+
+    ``before`` and ``after`` are what is cropped, where they are negative.
+    """
+    if 0 <= index < size or mode == "constant":
+        return index if 0 <= index < size else None
+    if mode == "reflect":
+        return -index if index < 0 else 2 * (size - 1) - index
+    if mode == "replicate":
+        return 0 if index < 0 else size - 1
+    first, stop = max(0, -before), size + min(0, after)
+    return first + (index - first) % (stop - first)
+
+
+def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: Any = 0) -> Array:
     """Return the array with cells added or cropped, the last dimension's pair first.
 
     Examples
@@ -350,9 +365,12 @@ def pad(input: Array, pad: Sequence[int], value: Any = 0) -> Array:
     shape = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
     output: Array = np.full(shape, value, input.dtype)
     for to in product(*map(range, shape)):
-        cell = tuple(i - before for i, (before, _) in zip(to, pairs, strict=True))
-        if all(0 <= i < n for i, n in zip(cell, input.shape, strict=True)):
-            output[to] = input[cell]
+        cells = [
+            _shown(i - pair[0], n, *pair, mode)
+            for i, pair, n in zip(to, pairs, input.shape, strict=True)
+        ]
+        if None not in cells:
+            output[to] = input[tuple(cells)]
     return output
 
 

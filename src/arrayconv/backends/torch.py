@@ -13,16 +13,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from arrayconv._integers import Ints
 from arrayconv._registry import Implementation
-from arrayconv._window import (
-    Ints,
-    Window,
-    input_sizes,
-    kernel_sizes,
-    needed_after,
-    output_sizes,
-    span,
-)
+from arrayconv._window import Window, input_sizes, kernel_sizes, needed_after, output_sizes, span
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}

@@ -7,7 +7,8 @@ from math import prod
 
 from arrayconv._arrays import MEMORY, Array, DType, Library, device_of, library_of
 from arrayconv._capabilities import unsupported
-from arrayconv._window import Ints, Window
+from arrayconv._integers import Ints
+from arrayconv._window import Window
 
 IntOrInts = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
@@ -43,6 +44,14 @@ def common_library(
                     f"{first_name} and {name} must be on one device, got {here} and {there}"
                 )
     return library, dtype
+
+
+def one_of(name: str, value: object, words: Sequence[str]) -> None:
+    """Raise TypeError where ``value`` is no word, ValueError where it is none of these."""
+    if not isinstance(value, str) or value not in words:
+        error = ValueError if isinstance(value, str) else TypeError
+        listed = ", ".join(map(repr, words))
+        raise error(f"{name} must be one of {listed}; got {value!r} of type {type(value).__name__}")
 
 
 def check_fits(what: str, shape: Sequence[int], itemsize: int, because: str) -> None:

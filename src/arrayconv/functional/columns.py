@@ -7,15 +7,8 @@ from math import prod
 
 from arrayconv import primitives
 from arrayconv._arrays import Array
-from arrayconv._window import (
-    Ints,
-    Pairs,
-    Window,
-    integers,
-    output_sizes,
-    padding_argument,
-    sliding_window,
-)
+from arrayconv._integers import Ints, Pairs, integers, padding_argument
+from arrayconv._window import Window, output_sizes, sliding_window
 from arrayconv.functional.arguments import (
     IntOrInts,
     Padding,

@@ -7,16 +7,8 @@ from typing import Any
 
 from arrayconv import primitives
 from arrayconv._arrays import Array
-from arrayconv._window import (
-    Ints,
-    Pairs,
-    Window,
-    integer,
-    integers,
-    output_sizes,
-    padding_argument,
-    sliding_window,
-)
+from arrayconv._integers import Ints, Pairs, integer, integers, padding_argument
+from arrayconv._window import Window, output_sizes, sliding_window
 from arrayconv.functional.arguments import (
     IntOrInts,
     Padding,
@@ -29,6 +21,7 @@ from arrayconv.functional.arguments import (
     like_input,
 )
 from arrayconv.functional.operations import Call, Pullback, define
+from arrayconv.functional.padding import padded_input, padded_input_adjoint
 from arrayconv.functional.weights import CONVOLVED, check_weight, finish, sum_channels
 
 
@@ -54,7 +47,7 @@ def _conv_window(
     return window
 
 
-def _conv_call(
+def _parsed(
     dims: int,
     input: Array,
     weight: Array,
@@ -63,9 +56,8 @@ def _conv_call(
     padding: Padding = 0,
     dilation: IntOrInts = 1,
     groups: int = 1,
-    *,
-    algorithm: str = "auto",
-) -> Call:
+) -> tuple[Array, Window, int]:
+    """Return the input as a batch, the window and the groups, all checked."""
     _, dtype = common_library("conv", input=input, weight=weight, bias=bias)
     groups = integer("groups", groups, 1)
     window = _conv_window(
@@ -79,20 +71,42 @@ def _conv_call(
         integers("dilation", dilation, dims),
         groups,
     )
-    return Call(primitives.conv, (as_batch(input, dims), weight, window, groups), algorithm)
+    return as_batch(input, dims), window, groups
+
+
+def _conv_call(
+    dims: int,
+    input: Array,
+    weight: Array,
+    *arguments: Any,
+    padding_mode: str = "zeros",
+    algorithm: str = "auto",
+    **params: Any,
+) -> Call:
+    x, window, groups = _parsed(dims, input, weight, *arguments, **params)
+    x, window = padded_input(x, window, padding_mode)
+    return Call(primitives.conv, (x, weight, window, groups), algorithm)
 
 
 def _conv_vjp(
-    dims: int, input: Array, weight: Array, bias: Array | None = None, **params: Any
+    dims: int,
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    padding_mode: str = "zeros",
+    algorithm: str = "auto",
+    **params: Any,
 ) -> tuple[Array, Pullback]:
-    call = _conv_call(dims, input, weight, bias, **params)
-    x, w, window, groups = call.arguments
+    x, padded_window, groups = _parsed(dims, input, weight, bias, **params)
+    x, window = padded_input(x, padded_window, padding_mode)
     unbatched = input.ndim < x.ndim
-    output = finish(call, bias, unbatched)
+    output = finish(Call(primitives.conv, (x, weight, window, groups), algorithm), bias, unbatched)
 
     def pullback(cotangent: Array) -> tuple[Array | None, ...]:
         y = as_batch(cotangent, dims)
-        to_input = primitives.conv_transpose(y, conjugate(w), window, groups)
+        to_x = primitives.conv_transpose(y, conjugate(weight), window, groups)
+        to_input = padded_input_adjoint(to_x, padded_window, padding_mode)
         to_weight = primitives.conv_weight(conjugate(x), y, window, groups)
         to_bias = None if bias is None else sum_channels(y, bias)
         return like_input(to_input, unbatched), to_weight, to_bias
@@ -109,6 +123,7 @@ def conv1d(
     dilation: IntOrInts = 1,
     groups: int = 1,
     *,
+    padding_mode: str = "zeros",
     algorithm: str = "auto",
 ) -> Array:
     """Convolve signals (N, C, L) with kernels (O, C / groups, K): `conv2d` in one dimension.
@@ -121,7 +136,7 @@ def conv1d(
         The kernels.
     bias : array, shape (O,), optional
         Added to each output channel.
-    stride, padding, dilation, groups, algorithm
+    stride, padding, dilation, groups, padding_mode, algorithm
         As in `conv2d`.
 
     Returns
@@ -142,7 +157,16 @@ def conv1d(
     array([[[1., 2., 4.]]])
     """
     call = _conv_call(
-        1, input, weight, bias, stride, padding, dilation, groups, algorithm=algorithm
+        1,
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        dilation,
+        groups,
+        padding_mode=padding_mode,
+        algorithm=algorithm,
     )
     return finish(call, bias, input.ndim == 2)
 
@@ -156,6 +180,7 @@ def conv2d(
     dilation: IntOrInts = 1,
     groups: int = 1,
     *,
+    padding_mode: str = "zeros",
     algorithm: str = "auto",
 ) -> Array:
     """Convolve images (N, C, H, W) with kernels (O, C / groups, KH, KW).
@@ -176,11 +201,14 @@ def conv2d(
     stride, dilation : int or tuple of int, optional
         Cells between window positions, and between kernel taps.
     padding : int, tuple of int, tuple of (before, after) pairs, or str, optional
-        Zeros around the input. ``"valid"`` is none; ``"same"`` keeps the size (stride 1 only;
-        an odd cell goes after); ``"same_upper"`` and ``"same_lower"`` are ONNX's and give
-        ``ceil(size / stride)`` with any stride, an odd cell going after or before.
+        Cells around the input, of 0 or as ``padding_mode`` says. ``"valid"`` is none; ``"same"``
+        keeps the size (stride 1 only; an odd cell goes after); ``"same_upper"`` and
+        ``"same_lower"`` are ONNX's and give ``ceil(size / stride)`` with any stride, an odd cell
+        going after or before.
     groups : int, optional
         Groups that channels and outputs are split into; ``C`` makes it depthwise.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}, optional
+        What the padding holds, as `pad` explains; the words are those of ``torch.nn.Conv2d``.
     algorithm : str, optional
         The implementation to use; `explain` lists them. "auto" takes the best that is fit.
 
@@ -207,7 +235,8 @@ def conv2d(
     Notes
     -----
     Differences from ``torch.nn.functional.conv2d``: padding in pairs and two more words,
-    integers on every library, the keyword ``algorithm``. Errors are ValueError or TypeError.
+    integers on every library, the keywords ``padding_mode`` and ``algorithm``. Errors are
+    ValueError or TypeError.
 
     Examples
     --------
@@ -219,7 +248,16 @@ def conv2d(
              [5., 5.]]]])
     """
     call = _conv_call(
-        2, input, weight, bias, stride, padding, dilation, groups, algorithm=algorithm
+        2,
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        dilation,
+        groups,
+        padding_mode=padding_mode,
+        algorithm=algorithm,
     )
     return finish(call, bias, input.ndim == 3)
 
@@ -233,6 +271,7 @@ def conv3d(
     dilation: IntOrInts = 1,
     groups: int = 1,
     *,
+    padding_mode: str = "zeros",
     algorithm: str = "auto",
 ) -> Array:
     """Convolve volumes (N, C, D, H, W) with kernels (O, C / groups, KD, KH, KW).
@@ -247,7 +286,7 @@ def conv3d(
         The kernels.
     bias : array, shape (O,), optional
         Added to each output channel.
-    stride, padding, dilation, groups, algorithm
+    stride, padding, dilation, groups, padding_mode, algorithm
         As in `conv2d`.
 
     Returns
@@ -267,7 +306,16 @@ def conv3d(
     (1, 3, 4, 8, 8)
     """
     call = _conv_call(
-        3, input, weight, bias, stride, padding, dilation, groups, algorithm=algorithm
+        3,
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        dilation,
+        groups,
+        padding_mode=padding_mode,
+        algorithm=algorithm,
     )
     return finish(call, bias, input.ndim == 4)
 

@@ -1,4 +1,4 @@
-"""pad: add cells around an array, or crop it."""
+"""pad: add cells around an array, or crop it; and the padding modes of a convolution."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from arrayconv import primitives
 from arrayconv._arrays import Array, Library
-from arrayconv._window import integer
-from arrayconv.functional.arguments import check_fits, common_library
+from arrayconv._integers import Pairs, integer
+from arrayconv._window import PADDING_MODES, Window, padding_runs
+from arrayconv.functional.arguments import check_fits, common_library, one_of
 from arrayconv.functional.operations import Call, Pullback, define
 
 _KINDS = ("bool", "integer", "real", "complex")
@@ -51,13 +52,9 @@ def _pad_call(
     input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Call:
     library, dtype = common_library("pad", input=input)
-    if not isinstance(mode, str):
-        raise TypeError(f"mode must be 'constant', got {mode!r} of type {type(mode).__name__}")
-    if mode != "constant":
-        raise ValueError(
-            f"mode must be 'constant', got {mode!r} ('reflect', 'replicate' and 'circular' "
-            "are not there yet)"
-        )
+    one_of("mode", mode, PADDING_MODES)
+    if mode != "constant" and value is not None:
+        raise ValueError(f"value is for the mode 'constant' only, got {value!r} in mode {mode!r}")
     if not isinstance(pad, tuple | list):
         raise TypeError(
             f"pad must be a tuple of integers, got {pad!r} of type {type(pad).__name__}"
@@ -77,16 +74,18 @@ def _pad_call(
             f"pad {tuple(pad)} crops more than there is of an input of shape {tuple(input.shape)}"
         )
     check_fits("the output", shape, dtype.itemsize, f"input {tuple(input.shape)}, pad {tuple(pad)}")
-    return Call(primitives.pad, (input, pairs, _fill(value, library, input)))
+    if mode != "constant":
+        for size, (before, after) in zip(input.shape, pairs, strict=True):
+            padding_runs(size, before, after, mode)
+    return Call(primitives.pad, (input, pairs, mode, _fill(value, library, input)))
 
 
 def _pad_vjp(input: Array, **params: Any) -> tuple[Array, Pullback]:
     call = _pad_call(input, **params)
-    _, pairs, value = call.arguments
-    back = tuple((-before, -after) for before, after in pairs)
+    _, pairs, mode, _ = call.arguments
 
     def pullback(cotangent: Array) -> tuple[Array]:
-        return (primitives.pad(cotangent, back, type(value)(0)),)
+        return (primitives.pad_adjoint(cotangent, pairs, mode),)
 
     return call.run(), pullback
 
@@ -103,10 +102,11 @@ def pad(
     pad : tuple of int
         Pairs of cells to add before and after, the *last* dimension's pair first, as in PyTorch:
         ``(left, right, top, bottom)`` for images. Dimensions without a pair stay as they are.
-    mode : str, optional
-        "constant"; the other modes come next.
+    mode : {"constant", "reflect", "replicate", "circular"}, optional
+        What the new cells hold: a constant; the input mirrored at its first and last cell, which
+        are not repeated; its first and last cell; or its other end.
     value : number, optional
-        What to fill with; 0 (False) where not given.
+        What the mode "constant" fills with; 0 (False) where not given.
 
     Returns
     -------
@@ -116,15 +116,18 @@ def pad(
     Raises
     ------
     ValueError
-        Where there are too many numbers or an odd one, more is cropped than there is, or the
-        dtype cannot hold the value.
+        Where there are too many numbers or an odd one, more is cropped than there is, the dtype
+        cannot hold the value, a value is given with another mode than "constant", or the input
+        is too small: "reflect" adds at most one cell less than there are, "circular" at most as
+        many.
     TypeError
         Where an argument is of the wrong type.
 
     Notes
     -----
-    Difference from ``torch.nn.functional.pad``: a value that the dtype cannot hold is an error
-    rather than rounded.
+    Differences from ``torch.nn.functional.pad``: a value that the dtype cannot hold is an error
+    rather than rounded; all modes serve any number of dimensions and every dtype; and a circular
+    padding beside a crop wraps what is left, where torch's may read memory that nobody wrote.
 
     Examples
     --------
@@ -133,8 +136,45 @@ def pad(
     array([[0, 1, 1, 0],
            [0, 1, 1, 0],
            [0, 0, 0, 0]])
+    >>> ac.pad(np.arange(4), (2, 2), mode="reflect")
+    array([2, 1, 0, 1, 2, 3, 2, 1])
     """
     return _pad_call(input, pad, mode, value).run()
 
 
 define(pad, ("input",), _pad_vjp, _pad_call)
+
+
+# --- the padding of a convolution that is not zeros ---------------------------------------------
+
+_MODES = {"zeros": "constant", **{mode: mode for mode in PADDING_MODES if mode != "constant"}}
+
+
+def _pairs(window: Window) -> Pairs:
+    return ((0, 0), (0, 0), *((axis.before, axis.after) for axis in window))
+
+
+def padded_input(x: Array, window: Window, padding_mode: str) -> tuple[Array, Window]:
+    """Return what a window slides over: its input padded in another mode than by zeros, or as is.
+
+    Zeros are left to the primitive, which need not make them.
+    """
+    one_of("padding_mode", padding_mode, tuple(_MODES))
+    pairs = _pairs(window)
+    if padding_mode == "zeros" or not any(map(any, pairs)):
+        return x, window
+    for axis in window:
+        padding_runs(axis.size, axis.before, axis.after, _MODES[padding_mode])
+    bare = tuple(
+        axis._replace(size=axis.before + axis.size + axis.after, before=0, after=0)
+        for axis in window
+    )
+    return primitives.pad(x, pairs, _MODES[padding_mode], 0), bare
+
+
+def padded_input_adjoint(padded: Array, window: Window, padding_mode: str) -> Array:
+    """Return the gradient at the input of `padded_input` from that at its output."""
+    pairs = _pairs(window)
+    if padding_mode == "zeros" or not any(map(any, pairs)):
+        return padded
+    return primitives.pad_adjoint(padded, pairs, _MODES[padding_mode])

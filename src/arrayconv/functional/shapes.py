@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from arrayconv._window import (
-    Ints,
-    crop_argument,
-    input_sizes,
-    integers,
-    output_sizes,
-    padding_argument,
-    sliding_window,
-    transposed_window,
-)
+from arrayconv._integers import Ints, crop_argument, integers, padding_argument
+from arrayconv._window import input_sizes, output_sizes, sliding_window, transposed_window
 
 
 def _dims(**arguments: object) -> int | None:

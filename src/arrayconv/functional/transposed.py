@@ -7,15 +7,8 @@ from typing import Any
 
 from arrayconv import primitives
 from arrayconv._arrays import Array
-from arrayconv._window import (
-    Ints,
-    Pairs,
-    Window,
-    crop_argument,
-    integer,
-    integers,
-    transposed_window,
-)
+from arrayconv._integers import Ints, Pairs, crop_argument, integer, integers
+from arrayconv._window import Window, transposed_window
 from arrayconv.functional.arguments import (
     IntOrInts,
     Padding,

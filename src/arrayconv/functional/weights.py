@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from arrayconv._arrays import Array, library_of
-from arrayconv._window import Ints
+from arrayconv._integers import Ints
 from arrayconv.functional.operations import Call
 
 CONVOLVED = ("input", "weight", "bias")

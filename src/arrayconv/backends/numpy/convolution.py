@@ -14,15 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arrayconv._arrays import library_of
+from arrayconv._integers import Ints
 from arrayconv._options import current
-from arrayconv._window import (
-    Ints,
-    Window,
-    adjoint_axis,
-    input_sizes,
-    kernel_sizes,
-    output_sizes,
-)
+from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy.blocks import Block, budget, column_maker, cut, intersect
 
 
