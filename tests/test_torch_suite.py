@@ -74,7 +74,8 @@ def in_arrays(torch: Any, values: Any, convert: Callable[[Any], Any]) -> Any:
 
 def ours(function: str) -> Callable[..., Any]:
     """Return our function for an entry of the table."""
-    return getattr(ac, function.partition(" ")[0])
+    found: Callable[..., Any] = getattr(ac, function.partition(" ")[0])
+    return found
 
 
 def called(function: str, sample: Any) -> str:

@@ -12,10 +12,12 @@ from arrayconv._options import Options, options
 from arrayconv._version import __version__
 from arrayconv.functional.columns import col2im, fold, im2col, unfold
 from arrayconv.functional.convolution import conv1d, conv2d, conv3d
+from arrayconv.functional.correlation import convolve, correlate
 from arrayconv.functional.dense import linear
 from arrayconv.functional.explanation import Explanation, explain
 from arrayconv.functional.gradients import vjp
 from arrayconv.functional.padding import pad
+from arrayconv.functional.patches import extract_patches, merge_patches
 from arrayconv.functional.shapes import output_size, transposed_output_size
 from arrayconv.functional.transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
 
@@ -31,12 +33,16 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "convolve",
+    "correlate",
     "explain",
+    "extract_patches",
     "fold",
     "from_image",
     "get_device",
     "im2col",
     "linear",
+    "merge_patches",
     "options",
     "output_size",
     "pad",

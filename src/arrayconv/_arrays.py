@@ -8,6 +8,7 @@ in a dictionary costs a thirtieth of a microsecond, finding its namespace twenty
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -38,6 +39,7 @@ class Library:
         self.name = name
         self.xp = xp
         self.has_devices = name != "numpy"
+        self.values_at_hand = name == "numpy"
         self.adds_in_place = name in ("numpy", "cupy")
         self._dtypes: dict[Any, DType] = {}
 
@@ -143,6 +145,13 @@ def zeros(library: Library, like: Array, shape: tuple[int, ...], dtype: Any) -> 
     if device is None:
         return library.xp.zeros(shape, dtype=dtype)
     return library.xp.zeros(shape, dtype=dtype, device=device)
+
+
+def from_numbers(library: Library, like: Array, numbers: Sequence[float]) -> Array:
+    """Return a one-dimensional array of numbers, of the dtype and on the device of ``like``."""
+    device = device_of(library, like)
+    where = {} if device is None else {"device": device}
+    return library.xp.asarray(numbers, dtype=like.dtype, **where)
 
 
 def _memory() -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import product
 
-OPERATIONS = ("unfold", "fold", "conv", "conv_transpose", "linear", "pad", "vjp")
+OPERATIONS = ("unfold", "fold", "conv", "conv_transpose", "linear", "correlate", "pad", "vjp")
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
 DTYPES = (
     "bool",
@@ -17,7 +17,7 @@ DTYPES = (
     *("float16", "bfloat16", "float32", "float64"),
     *("complex64", "complex128"),
 )
-_PRODUCTS = ("conv", "conv_transpose", "linear")
+_PRODUCTS = ("conv", "conv_transpose", "linear", "correlate")
 _INEXACT = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
 _EXCEPTIONS: dict[tuple[str, str, str], str] = {

@@ -86,6 +86,17 @@ def index_table(axis: Axis) -> tuple[Ints, ...]:
     return tuple(tuple(cell if 0 <= cell < axis.size else -1 for cell in row) for row in cells)
 
 
+@lru_cache(maxsize=1024)
+def sight_counts(axis: Axis) -> Ints:
+    """Return, for each cell of the input, how many taps of how many positions see it."""
+    counts = [0] * axis.size
+    for tap in range(axis.kernel):
+        _, _, start, stop = tap_range(axis, tap)
+        for cell in range(start, stop, axis.stride):
+            counts[cell] += 1
+    return tuple(counts)
+
+
 def adjoint_axis(axis: Axis) -> Axis:
     """Return the axis by which the adjoint of a stride-1 convolution is itself a convolution.
 

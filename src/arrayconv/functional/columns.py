@@ -38,13 +38,14 @@ def _unfold_window(
     return window
 
 
-def _unfold_call(
+def unfold_call(
     input: Array,
     kernel_size: IntOrInts,
     dilation: IntOrInts = 1,
     padding: Padding = 0,
     stride: IntOrInts = 1,
 ) -> Call:
+    """Return the call that an unfold with these arguments is."""
     _, dtype = common_library("unfold", input=input)
     if isinstance(kernel_size, tuple | list):
         dims = len(kernel_size)
@@ -65,7 +66,7 @@ def _unfold_call(
 
 
 def _unfold_vjp(input: Array, **params: object) -> tuple[Array, Pullback]:
-    call = _unfold_call(input, **params)  # type: ignore[arg-type]
+    call = unfold_call(input, **params)  # type: ignore[arg-type]
     x, window = call.arguments
     unbatched = input.ndim < x.ndim
 
@@ -133,7 +134,7 @@ def unfold(
             [3, 4, 6, 7],
             [4, 5, 7, 8]]])
     """
-    call = _unfold_call(input, kernel_size, dilation, padding, stride)
+    call = unfold_call(input, kernel_size, dilation, padding, stride)
     return like_input(call.run(), input.ndim < call.arguments[0].ndim)
 
 
@@ -173,7 +174,7 @@ def _fold_window(
     return window
 
 
-def _fold_call(
+def fold_call(
     input: Array,
     output_size: IntOrInts,
     kernel_size: IntOrInts,
@@ -181,6 +182,7 @@ def _fold_call(
     padding: Padding = 0,
     stride: IntOrInts = 1,
 ) -> Call:
+    """Return the call that a fold with these arguments is."""
     _, dtype = common_library("fold", input=input)
     lengths = [len(each) for each in (output_size, kernel_size) if isinstance(each, tuple | list)]
     dims = lengths[0] if lengths else 2
@@ -202,7 +204,7 @@ def _fold_call(
 
 
 def _fold_vjp(input: Array, **params: object) -> tuple[Array, Pullback]:
-    call = _fold_call(input, **params)  # type: ignore[arg-type]
+    call = fold_call(input, **params)  # type: ignore[arg-type]
     window, unbatched = call.arguments[1], input.ndim == 2
 
     def pullback(cotangent: Array) -> tuple[Array]:
@@ -267,12 +269,12 @@ def fold(
              [2, 4, 2],
              [1, 2, 1]]]])
     """
-    call = _fold_call(input, output_size, kernel_size, dilation, padding, stride)
+    call = fold_call(input, output_size, kernel_size, dilation, padding, stride)
     return like_input(call.run(), input.ndim == 2)
 
 
 im2col = unfold
 col2im = fold
 
-define(unfold, ("input",), _unfold_vjp, _unfold_call)
-define(fold, ("input",), _fold_vjp, _fold_call)
+define(unfold, ("input",), _unfold_vjp, unfold_call)
+define(fold, ("input",), _fold_vjp, fold_call)
