@@ -161,7 +161,10 @@ class Library:
     def asarray(self, values: Any, dtype: str | None = None) -> Any:
         """Return a copy of ``values`` as an array of this library, on the device under test."""
         given = np.array(values, order="C")
-        kind = None if dtype is None else getattr(self.xp, dtype)
+        if dtype == "bfloat16" and self.name in ("numpy", "cupy"):
+            kind = importlib.import_module("ml_dtypes").bfloat16
+        else:
+            kind = None if dtype is None else getattr(self.xp, dtype)
         if self.name == "numpy":
             return given if kind is None else given.astype(kind)
         return self.xp.asarray(given, dtype=kind, device=self.device)
@@ -178,7 +181,8 @@ class Library:
         """Return ``array``, which must be this library's, as a NumPy array; bfloat16 as float32."""
         if self.name == "numpy":
             assert isinstance(array, np.ndarray | np.generic), type(array)
-            return np.asarray(array)
+            host = np.asarray(array)
+            return host.astype(np.float32) if array.dtype.name == "bfloat16" else host
         if self.name == "strict":
             assert array.device == self.device, array.device
             return np.array(array.to_device(self.xp.Device("CPU_DEVICE")))
@@ -282,6 +286,9 @@ def skip_unless_supported() -> Callable[[str, Library, str], None]:
 
     def skip(operation: str, library: Library, dtype: str) -> None:
         reason = unsupported(operation, library.module, dtype)
+        bare = dtype == "bfloat16" and library.name in ("numpy", "cupy")
+        if bare and importlib.util.find_spec("ml_dtypes") is None:
+            reason = f"{library.name} has bfloat16 from ml_dtypes, which is not installed"
         if reason is not None:
             pytest.skip(f"{operation} of {dtype} on {library.name}: {reason}")
 

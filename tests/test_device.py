@@ -172,5 +172,43 @@ def test_to_numpy_of_tensors_that_numpy_cannot_see_as_they_are():
     torch = pytest.importorskip("torch", reason="lazily conjugated tensors are torch's")
     tensor = torch.tensor([1 + 2j], requires_grad=True).conj()
     np.testing.assert_array_equal(ac.to_numpy(tensor), [1 - 2j])
-    with pytest.raises(TypeError, match="bfloat16"):
-        ac.to_numpy(torch.ones(2, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("name", ["torch", "jax.numpy"])
+def test_to_numpy_of_bfloat16(name, monkeypatch):
+    pytest.importorskip("ml_dtypes", reason="NumPy has bfloat16 from ml_dtypes")
+    module = pytest.importorskip(name, reason="there is no other bfloat16 to bring over")
+    array = module.ones(3, dtype=module.bfloat16) * 1.5
+    got = ac.to_numpy(array)
+    assert got.dtype.name == "bfloat16"
+    np.testing.assert_array_equal(got.astype(np.float32), [1.5, 1.5, 1.5])
+    assert ac.to_numpy(got) is got
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "ml_dtypes" else find(name)
+    )
+    with pytest.raises(TypeError, match="pip install ml_dtypes"):
+        ac.to_numpy(array)
+
+
+def test_asarray_takes_every_library(library):
+    values = np.arange(6.0).reshape(2, 3)
+    got = ac.get_device("cpu").asarray(library.frozen(values, "float32"))
+    assert type(got) is np.ndarray
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, values)
+    assert ac.get_device("cpu").asarray(got, dtype=np.float64).dtype == np.float64
+
+
+def test_cupy_itself_without_a_gpu():
+    """Plain CuPy imports without a driver; then the CPU is the default, and asking says why."""
+    cupy = pytest.importorskip("cupy", reason="the test is of CuPy as it is installed")
+    if cupy.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert ac.get_device("auto").name == "cpu"
+    with pytest.raises(RuntimeError, match="sees none"):
+        ac.get_device("cuda")
+    found = ac.show_config("dicts")
+    assert found is not None
+    assert "sees none" in found["cuda"]
+    assert found["implementations"]["cupy"]["conv"][-1] == "generic"

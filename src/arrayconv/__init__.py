@@ -11,6 +11,7 @@ from arrayconv._images import from_image, to_image
 from arrayconv._options import Options, options
 from arrayconv._version import __version__
 from arrayconv.functional.columns import col2im, fold, im2col, unfold
+from arrayconv.functional.configuration import show_config
 from arrayconv.functional.convolution import conv1d, conv2d, conv3d
 from arrayconv.functional.correlation import convolve, correlate
 from arrayconv.functional.dense import linear
@@ -46,6 +47,7 @@ __all__ = [
     "options",
     "output_size",
     "pad",
+    "show_config",
     "to_image",
     "to_numpy",
     "transposed_output_size",

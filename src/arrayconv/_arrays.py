@@ -7,6 +7,7 @@ in a dictionary costs a thirtieth of a microsecond, finding its namespace twenty
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -70,6 +71,9 @@ def _describe(library: Library, dtype: Any, argument: str) -> DType:
     except (TypeError, ValueError):
         kind = None
     name = str(getattr(dtype, "name", dtype)).rpartition(".")[2]
+    if name == "bfloat16":
+        # NumPy and CuPy have it from ml_dtypes, and do not know that it is a real number.
+        kind = "real"
     itemsize = getattr(dtype, "itemsize", None)
     if itemsize is None and kind is not None:
         itemsize = 1 if kind == "bool" else -(-_bits(xp, dtype, kind) // 8)
@@ -82,6 +86,13 @@ def _describe(library: Library, dtype: Any, argument: str) -> DType:
     # A byte-swapped NumPy dtype is summed in the native order.
     native = dtype.newbyteorder("=") if hasattr(dtype, "newbyteorder") else dtype
     return DType(name, kind, int(itemsize), xp.float32 if half else native, half)
+
+
+def largest(library: Library, dtype: Any) -> float:
+    """Return the largest finite number of a real or complex dtype."""
+    if library.dtype(dtype).name == "bfloat16":
+        return float.fromhex("0x1.fep127")
+    return float(library.xp.finfo(dtype).max)
 
 
 def _bits(xp: Any, dtype: Any, kind: str) -> int:
@@ -127,6 +138,14 @@ def _find_library(name: str, array: Array) -> Library:
     if library not in _BY_NAME:
         _BY_NAME[library] = Library(library, xp)
     return _BY_NAME[library]
+
+
+_NAMESPACES = {"jax": "jax.numpy", "array_api_strict": "array_api_strict"}
+
+
+def namespace_named(name: str) -> Any:
+    """Return the namespace of a library by its name, importing it; ImportError where it is not."""
+    return importlib.import_module(_NAMESPACES.get(name, f"array_api_compat.{name}"))
 
 
 def device_of(library: Library, array: Array) -> Any:

@@ -11,6 +11,8 @@ from itertools import product
 
 OPERATIONS = ("unfold", "fold", "conv", "conv_transpose", "linear", "correlate", "pad", "vjp")
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
+COMPANIONS = ("array_api_compat", "ml_dtypes", "dask")
+"""Packages whose versions `arrayconv.show_config` shows beside those of the libraries."""
 DTYPES = (
     "bool",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
@@ -37,10 +39,6 @@ _EXCEPTIONS: dict[tuple[str, str, str], str] = {
     **{
         (operation, "array_api_strict", dtype): f"array-api-strict has no {dtype}"
         for operation, dtype in product(OPERATIONS, ("float16", "bfloat16"))
-    },
-    **{
-        (operation, library, "bfloat16"): f"{library} has no bfloat16 without ml_dtypes"
-        for operation, library in product(OPERATIONS, ("numpy", "cupy"))
     },
 }
 

@@ -34,9 +34,32 @@ class Device:
     xp: Any
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
-        """Return an array of this device's library, copied from the host where that is needed."""
+        """Return an array of this device's library with the values of another, or of a list.
+
+        Parameters
+        ----------
+        array : array, list or number
+            Of any supported library. Memory on the same device is shared (by DLPack), and what
+            is elsewhere is copied here.
+        dtype : dtype, optional
+            Of this device's library. Default: the array's own.
+
+        Returns
+        -------
+        array
+            On this device.
+        """
         with self._selected():
+            if array_api_compat.is_array_api_obj(array) and not self._holds(array):
+                on_gpu = self.name != "cpu" and _on_cuda(array)
+                array = self.xp.from_dlpack(array) if on_gpu else to_numpy(array)
             return self.xp.asarray(array, dtype=dtype)
+
+    def _holds(self, array: Array) -> bool:
+        """Whether the array is of this device's library already; CuPy moves between GPUs itself."""
+        if self.name == "cpu":
+            return bool(array_api_compat.is_numpy_array(array))
+        return bool(array_api_compat.is_cupy_array(array))
 
     def synchronize(self) -> None:
         """Wait until all work given to the device is done; on the CPU there is none to wait for."""
@@ -60,6 +83,12 @@ class _ThisMachine:
         return None
 
 
+def _on_cuda(array: Array) -> bool:
+    """Whether an array that can say so says that it is in a CUDA device's memory."""
+    cuda = 2  # DLPack's kDLCUDA
+    return hasattr(array, "__dlpack_device__") and int(array.__dlpack_device__()[0]) == cuda
+
+
 def _why_no_cuda() -> str | None:
     """Return the one sentence that says what CUDA lacks here, or None where it is there."""
     if importlib.util.find_spec("cupy") is None:
@@ -73,6 +102,30 @@ def _why_no_cuda() -> str | None:
             "`nvidia-smi` should list one"
         )
     return None
+
+
+def _has_bfloat16() -> bool:
+    return importlib.util.find_spec("ml_dtypes") is not None
+
+
+def _bfloat16() -> Any:
+    return importlib.import_module("ml_dtypes").bfloat16
+
+
+def cuda_devices() -> list[str] | str:
+    """Return a line for each GPU that CuPy sees, or the sentence that says why there is none."""
+    missing = _why_no_cuda()
+    if missing is not None:
+        return missing
+    runtime = importlib.import_module("cupy").cuda.runtime
+    found = []
+    for number in range(runtime.getDeviceCount()):
+        properties = runtime.getDeviceProperties(number)
+        capability = f"{properties['major']}.{properties['minor']}"
+        memory = properties["totalGlobalMem"] >> 30
+        name = properties["name"].decode()
+        found.append(f"cuda:{number}  {name}, compute capability {capability}, {memory} GiB")
+    return found
 
 
 def get_device(name: str = "auto") -> Device:
@@ -145,7 +198,8 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     Raises
     ------
     TypeError
-        Where the argument is not an array, or is of a dtype that NumPy has not (bfloat16).
+        Where the argument is not an array, or is of dtype bfloat16, which NumPy has from the
+        package ml_dtypes only, and that is not installed.
 
     Examples
     --------
@@ -154,10 +208,19 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     array([1., 1.])
     """
     library = library_of("array", array)
-    if library.dtype(array.dtype).name == "bfloat16":
-        raise TypeError("array is of dtype bfloat16, which NumPy has not: cast it to float32 first")
+    if library.dtype(array.dtype).name == "bfloat16" and not _has_bfloat16():
+        raise TypeError(
+            "array is of dtype bfloat16, which NumPy has from ml_dtypes only: pip install "
+            "ml_dtypes, or cast it to float32 first"
+        )
     if array_api_compat.is_torch_array(array):
-        return np.asarray(array.detach().resolve_conj().resolve_neg().cpu())
+        host = array.detach().resolve_conj().resolve_neg().cpu()
+        if library.dtype(array.dtype).name != "bfloat16":
+            return np.asarray(host)
+        # The same two bytes, by a dtype that both libraries have.
+        return np.asarray(host.view(library.xp.int16)).view(_bfloat16())
+    if array_api_compat.is_jax_array(array):
+        return np.asarray(array)
     if array_api_compat.is_cupy_array(array):
         return np.asarray(array.get())
     if not array_api_compat.is_numpy_array(array):

@@ -160,6 +160,8 @@ def to_image(array: Array, order: str = "RGB") -> np.ndarray[Any, Any]:
     """
     _check_order(order)
     values = to_numpy(array)
+    if values.dtype.name == "bfloat16":
+        values = values.astype(np.float32)
     if values.dtype.kind != "f":
         raise TypeError(f"array must be of a real floating dtype, got {values.dtype}")
     if values.ndim not in (3, 4) or values.shape[-3] not in _CHANNELS:

@@ -51,6 +51,15 @@ def register_backend(library: str, module: str) -> None:
     _BACKENDS[library] = module
 
 
+def offered(library: str) -> dict[str, tuple[Implementation, ...]]:
+    """Return what a library's backend has for each primitive, by the primitive's name."""
+    module = _BACKENDS.get(library)
+    found: dict[str, tuple[Implementation, ...]] = {}
+    if module is not None:
+        found = importlib.import_module(module).implementations
+    return found
+
+
 class Primitive:
     """An N-d operation with normalised arguments, and its implementations."""
 
@@ -64,9 +73,8 @@ class Primitive:
         """Return the implementations for an array's type, best first, ``generic`` last."""
         found = self._by_type.get(type(array))
         if found is None:
-            module = _BACKENDS.get(library_of("input", array).name)
-            offered = importlib.import_module(module).implementations if module else {}
-            found = (*offered.get(self.name, ()), self.generic)
+            by_name = offered(library_of("input", array).name)
+            found = (*by_name.get(self.name, ()), self.generic)
             self._by_type[type(array)] = found
         return found
 

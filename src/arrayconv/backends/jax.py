@@ -96,6 +96,8 @@ def _compiled(primitive: Any, *static: int) -> Implementation:
 implementations = {
     "unfold": (_compiled(primitives.unfold, 1),),
     "fold": (_compiled(primitives.fold, 1),),
+    "pad": (_compiled(primitives.pad, 1, 2, 3),),
+    "pad_adjoint": (_compiled(primitives.pad_adjoint, 1, 2),),
     "conv": (
         Implementation("native", jax.jit(conv, static_argnums=(2, 3)), _unfit),
         _compiled(primitives.conv, 2, 3),

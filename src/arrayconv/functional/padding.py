@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from arrayconv import primitives
-from arrayconv._arrays import Array, Library
+from arrayconv._arrays import Array, Library, largest
 from arrayconv._integers import Pairs, integer
 from arrayconv._window import PADDING_MODES, Window, padding_runs
 from arrayconv.functional.arguments import check_fits, common_library, one_of
@@ -44,8 +44,8 @@ def _in_range(value: Any, library: Library, array: Array) -> bool:
         number = complex(value)
     except OverflowError:
         return False
-    largest = float(library.xp.finfo(array.dtype).max)
-    return all(abs(part) <= largest or not isfinite(part) for part in (number.real, number.imag))
+    limit = largest(library, array.dtype)
+    return all(abs(part) <= limit or not isfinite(part) for part in (number.real, number.imag))
 
 
 def _pad_call(
