@@ -115,7 +115,7 @@ def upward_imports(root: Path) -> list[str]:
             continue
         for target in sorted(targets):
             other = part_of(target)
-            if part in ALONE:
+            if part in ALONE and part != other:
                 found.append(f"{module} imports {target}, and should stand alone")
             elif part != other and floor.get(other, len(FLOORS)) >= floor[part]:
                 found.append(f"{module} imports {target}, which stands no lower")

@@ -42,6 +42,7 @@ class Library:
         self.has_devices = name != "numpy"
         self.values_at_hand = name == "numpy"
         self.adds_in_place = name in ("numpy", "cupy")
+        self.indexing: Any = None
         self._dtypes: dict[Any, DType] = {}
 
     def dtype(self, dtype: Any, name: str = "input") -> DType:
@@ -171,6 +172,21 @@ def from_numbers(library: Library, like: Array, numbers: Sequence[float]) -> Arr
     device = device_of(library, like)
     where = {} if device is None else {"device": device}
     return library.xp.asarray(numbers, dtype=like.dtype, **where)
+
+
+def integers_like(library: Library, like: Array, numbers: Sequence[int]) -> Array:
+    """Return a one-dimensional array of int64 (or the library's index dtype) beside ``like``."""
+    device = device_of(library, like)
+    where = {} if device is None else {"device": device}
+    return library.xp.asarray(numbers, dtype=index_dtype(library), **where)
+
+
+def index_dtype(library: Library) -> Any:
+    """Return the library's default dtype of indices: int64, or int32 on a JAX of 32 bits."""
+    if library.indexing is None:
+        info = library.xp.__array_namespace_info__()
+        library.indexing = info.default_dtypes()["indexing"]
+    return library.indexing
 
 
 def _memory() -> int:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from itertools import product
 
-OPERATIONS = ("unfold", "fold", "conv", "conv_transpose", "linear", "correlate", "pad", "vjp")
+OPERATIONS = (
+    *("unfold", "fold", "conv", "conv_transpose", "linear", "correlate", "pad", "vjp"),
+    *("max_pool", "avg_pool", "lp_pool", "max_unpool"),
+)
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
 COMPANIONS = ("array_api_compat", "ml_dtypes", "dask")
 """Packages whose versions `arrayconv.show_config` shows beside those of the libraries."""
@@ -28,13 +31,28 @@ _EXCEPTIONS: dict[tuple[str, str, str], str] = {
         for operation, library in product(_PRODUCTS, LIBRARIES)
     },
     **{
+        (operation, library, "bool"): "bools are neither ordered nor averaged: cast to an integer"
+        for operation, library in product(("max_pool", "avg_pool"), LIBRARIES)
+    },
+    **{
+        ("max_pool", library, dtype): "complex numbers have no order"
+        for library, dtype in product(LIBRARIES, ("complex64", "complex128"))
+    },
+    **{
+        ("lp_pool", library, dtype): "a norm is of real floating numbers"
+        for library, dtype in product(LIBRARIES, DTYPES)
+        if dtype not in ("float16", "bfloat16", "float32", "float64")
+    },
+    **{
         ("vjp", library, dtype): "only real and complex floating arrays have gradients"
         for library, dtype in product(LIBRARIES, DTYPES)
         if dtype not in _INEXACT
     },
     **{
         (operation, "torch", dtype): f"torch has no arithmetic for {dtype} on the CPU"
-        for operation, dtype in product((*_PRODUCTS, "fold"), ("uint16", "uint32", "uint64"))
+        for operation, dtype in product(
+            (*_PRODUCTS, "fold", "max_pool", "avg_pool"), ("uint16", "uint32", "uint64")
+        )
     },
     **{
         (operation, "array_api_strict", dtype): f"array-api-strict has no {dtype}"

@@ -23,6 +23,7 @@ class Options:
     algorithm: str = "auto"
     workspace_bytes: int = 2 << 20
     allow_unverified: bool = False
+    validate: bool = False
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -85,6 +86,10 @@ def options(**changes: Any) -> Iterator[Options]:
         Bytes that a blocked implementation may use beyond its input and output. Default: 2 MiB.
     allow_unverified : bool, optional
         Whether an implementation may run that no committed record has shown to be right.
+
+    validate : bool, optional
+        Whether indices out of range raise also where looking at them means to wait for a device;
+        else they are dropped there.
 
     Yields
     ------

@@ -37,6 +37,23 @@ class Axis(NamedTuple):
 Window = tuple[Axis, ...]
 
 
+class Table(NamedTuple):
+    """One spatial dimension whose windows follow no rule: those of adaptive pooling.
+
+    ``cells[o][t]`` is the cell that tap ``t`` of position ``o`` sees; -1 where its window has
+    fewer taps.
+    """
+
+    size: int
+    kernel: int
+    out: int
+    cells: tuple[Ints, ...]
+
+
+Windows = tuple[Axis | Table, ...]
+"""A window whose dimensions may be tables: what the pools take."""
+
+
 class Tap(NamedTuple):
     """Where one kernel tap of an axis sees the input.
 
@@ -95,6 +112,38 @@ def sight_counts(axis: Axis) -> Ints:
         for cell in range(start, stop, axis.stride):
             counts[cell] += 1
     return tuple(counts)
+
+
+def index_columns(axis: Axis | Table) -> tuple[Ints, ...]:
+    """Return, for each tap, the input cell that each output position sees; -1 for padding."""
+    table = axis.cells if isinstance(axis, Table) else index_table(axis)
+    return tuple(zip(*table, strict=True))
+
+
+@lru_cache(maxsize=256)
+def inverse_table(table: Table) -> tuple[Ints, ...]:
+    """Return, for each cell of the input, the ``tap * out + position`` that see it; -1 fills up."""
+    seen: list[list[int]] = [[] for _ in range(table.size)]
+    for position, row in enumerate(table.cells):
+        for tap, cell in enumerate(row):
+            if cell >= 0:
+                seen[cell].append(tap * table.out + position)
+    slots = max(map(len, seen))
+    return tuple(tuple(each + [-1] * (slots - len(each))) for each in seen)
+
+
+@lru_cache(maxsize=1024)
+def window_lengths(axis: Axis | Table, padded: bool) -> Ints:
+    """Return how many cells each window has: of the padded input, or of the input alone.
+
+    Cells beyond the padding that was asked for, which ``ceil_mode`` may reach, never count.
+    """
+    if isinstance(axis, Table):
+        return tuple(sum(cell >= 0 for cell in row) for row in axis.cells)
+    low, high = (-axis.before, axis.size + axis.after) if padded else (0, axis.size)
+    starts = (o * axis.stride - axis.before for o in range(axis.out))
+    taps = [tap * axis.dilation for tap in range(axis.kernel)]
+    return tuple(sum(low <= start + tap < high for tap in taps) for start in starts)
 
 
 def adjoint_axis(axis: Axis) -> Axis:
@@ -256,16 +305,36 @@ def transposed_window(
     return tuple(axes)
 
 
-def kernel_sizes(window: Window) -> Ints:
+@lru_cache(maxsize=4096)
+def adaptive_window(sizes: Ints, outs: Ints) -> Windows:
+    """Return windows that divide ``sizes`` into ``outs`` parts: from floor to ceiling, as torch's.
+
+    Part ``o`` is ``floor(o * size / out) .. ceil((o + 1) * size / out)``; where ``out`` divides
+    ``size`` that is a regular axis.
+    """
+    axes: list[Axis | Table] = []
+    for size, out in zip(sizes, outs, strict=True):
+        if size % out == 0:
+            length = size // out
+            axes.append(_axis(size, length, length, 1, 0, 0, out))
+            continue
+        parts = [range(o * size // out, -(-(o + 1) * size // out)) for o in range(out)]
+        kernel = max(map(len, parts))
+        cells = tuple((*part, *(-1,) * (kernel - len(part))) for part in parts)
+        axes.append(Table(size, kernel, out, cells))
+    return tuple(axes)
+
+
+def kernel_sizes(window: Windows) -> Ints:
     """Return the kernel's size in each dimension."""
     return tuple(axis.kernel for axis in window)
 
 
-def input_sizes(window: Window) -> Ints:
+def input_sizes(window: Windows) -> Ints:
     """Return the size of the array the window slides over, in each dimension."""
     return tuple(axis.size for axis in window)
 
 
-def output_sizes(window: Window) -> Ints:
+def output_sizes(window: Windows) -> Ints:
     """Return the number of window positions in each dimension."""
     return tuple(axis.out for axis in window)

@@ -96,6 +96,14 @@ def _compiled(primitive: Any, *static: int) -> Implementation:
 implementations = {
     "unfold": (_compiled(primitives.unfold, 1),),
     "fold": (_compiled(primitives.fold, 1),),
+    "max_pool": (_compiled(primitives.max_pool, 1),),
+    "max_pool_indices": (_compiled(primitives.max_pool_indices, 1),),
+    "max_pool_grad": (_compiled(primitives.max_pool_grad, 2),),
+    "sum_pool": (_compiled(primitives.sum_pool, 1),),
+    "spread": (_compiled(primitives.spread, 1),),
+    "gather": (_compiled(primitives.gather),),
+    "place": (_compiled(primitives.place, 2),),
+    "scatter_add": (_compiled(primitives.scatter_add, 2),),
     "pad": (_compiled(primitives.pad, 1, 2, 3),),
     "pad_adjoint": (_compiled(primitives.pad_adjoint, 1, 2),),
     "conv": (

@@ -31,7 +31,8 @@ def vjp(fun: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array
     Returns
     -------
     output : array
-        ``fun(*arrays, **params)``.
+        ``fun(*arrays, **params)``; with ``return_indices=True`` the pair that it returns, and the
+        cotangent is for the values.
     pullback : callable
         Takes a cotangent of the output's library, device, dtype and shape, and returns one
         gradient for each positional array (None for a None), of that array's shape. It may be
@@ -73,7 +74,7 @@ def vjp(fun: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array
     output, rule = operation.vjp(*arrays, **params)
 
     def pullback(cotangent: Array) -> tuple[Array | None, ...]:
-        check_cotangent(output, cotangent)
+        check_cotangent(output[0] if isinstance(output, tuple) else output, cotangent)
         return rule(cotangent)[: len(arrays)]
 
     return output, pullback

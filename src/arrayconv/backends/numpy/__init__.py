@@ -1,12 +1,16 @@
 """NumPy's implementations: they work in blocks, so that no column matrix is ever whole."""
 
 from arrayconv._registry import Implementation
-from arrayconv.backends.numpy import columns, convolution
+from arrayconv.backends.numpy import columns, convolution, pooling
 
 implementations = {
     "unfold": (Implementation("strided", columns.unfold),),
     "fold": (Implementation("strided", columns.fold),),
     "conv": (Implementation("im2col", convolution.conv),),
     "conv_transpose": (Implementation("im2col", convolution.conv_transpose),),
+    "max_pool": (Implementation("separable", pooling.max_pool),),
+    "max_pool_grad": (Implementation("scatter", pooling.max_pool_grad),),
+    "place": (Implementation("assign", pooling.place),),
+    "scatter_add": (Implementation("add_at", pooling.scatter_add),),
     "conv_weight": (Implementation("im2col", convolution.conv_weight),),
 }

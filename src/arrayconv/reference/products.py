@@ -1,17 +1,7 @@
-"""The definitions, as plain Python loops: slow, and simple enough to be believed at a glance.
+"""Convolutions, columns and padding, from one list of multiply-adds.
 
-This module is the oracle of the tests and the baseline of the benchmark. It works out its own
-sizes and shares nothing with the rest of the package. Every operation with a kernel comes from one
-list of multiply-adds: which input cell, which weight and which output cell meet. NumPy arrays go
-in, with a batch, and come out in the input's dtype; sums are kept in Python's own numbers, so
-integers are exact and floats are summed in double precision.
-
-Examples
---------
->>> import numpy as np
->>> from arrayconv import reference
->>> reference.conv(np.asarray([[[1.0, 2.0, 4.0]]]), np.asarray([[[-1.0, 1.0]]]))
-array([[[1., 2.]]])
+Every operation with a kernel is made of it: which input cell, which weight and which output cell
+meet.
 """
 
 from __future__ import annotations

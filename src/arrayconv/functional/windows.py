@@ -1,0 +1,100 @@
+"""What all pools share: their window, and the checks of what they are given."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from arrayconv._arrays import Array
+from arrayconv._integers import Ints, Pairs, integers, padding_argument
+from arrayconv._window import Window, Windows, adaptive_window, sliding_window
+from arrayconv.functional.arguments import (
+    IntOrInts,
+    Padding,
+    batched_shape,
+    check_padded,
+    common_library,
+)
+
+StrideOrNone = IntOrInts | None
+"""A pool's stride: by default its kernel size."""
+Sizes = int | None | tuple[int | None, ...]
+"""An adaptive pool's output sizes: None keeps a dimension as it is."""
+
+
+@lru_cache(maxsize=1024)
+def _pool_window(
+    shape: Ints,
+    itemsize: int,
+    kernel: Ints,
+    stride: Ints,
+    padding: Pairs | str,
+    dilation: Ints,
+    ceil_mode: bool,
+) -> Window:
+    batch, channels, *sizes = shape
+    if channels < 1:
+        raise ValueError(f"input must have at least one channel, got shape {shape}")
+    window = sliding_window(tuple(sizes), kernel, stride, padding, dilation, ceil_mode)
+    because = f"input {shape}, kernel_size {kernel}, padding {padding}"
+    check_padded(batch, channels, window, itemsize, because)
+    return window
+
+
+def pool_window(
+    operation: str,
+    dims: int,
+    input: Array,
+    kernel_size: IntOrInts,
+    stride: StrideOrNone,
+    padding: Padding,
+    dilation: IntOrInts,
+    ceil_mode: bool,
+) -> Window:
+    """Return the window of a pool, having checked every argument."""
+    _, dtype = common_library(operation, input=input)
+    kernel = integers("kernel_size", kernel_size, dims)
+    no_stride = stride is None or (isinstance(stride, tuple | list) and len(stride) == 0)
+    steps = kernel if no_stride else integers("stride", stride, dims)
+    pairs = padding_argument(padding, dims)
+    as_pairs = isinstance(padding, tuple | list) and any(
+        isinstance(each, tuple | list) for each in padding
+    )
+    numbers = () if as_pairs or isinstance(pairs, str) else pairs
+    if any(2 * before > k for (before, _), k in zip(numbers, kernel, strict=False)):
+        raise ValueError(
+            f"padding must be at most half of kernel_size {kernel}, got {padding!r}; pairs "
+            "(before, after) have no such limit"
+        )
+    if not isinstance(ceil_mode, bool):
+        raise TypeError(f"ceil_mode must be True or False, got {ceil_mode!r}")
+    return _pool_window(
+        batched_shape("input", tuple(input.shape), dims),
+        dtype.itemsize,
+        kernel,
+        steps,
+        pairs,
+        integers("dilation", dilation, dims),
+        ceil_mode,
+    )
+
+
+def adaptive_pool_window(operation: str, dims: int, input: Array, output_size: Any) -> Windows:
+    """Return the windows of an adaptive pool, having checked its arguments."""
+    common_library(operation, input=input)
+    shape = batched_shape("input", tuple(input.shape), dims)
+    if min(shape[1:]) < 1:
+        raise ValueError(f"input must have at least one channel and cell, got shape {shape}")
+    if output_size is None or isinstance(output_size, int):
+        wanted = [output_size] * dims
+    elif isinstance(output_size, tuple | list):
+        wanted = list(output_size) * (dims if len(output_size) == 1 else 1)
+    else:
+        wanted = list(integers("output_size", output_size, dims))
+    if len(wanted) != dims:
+        raise ValueError(
+            f"output_size must be one number or {dims}, one per spatial dimension, got "
+            f"{output_size!r}"
+        )
+    filled = [n if each is None else each for n, each in zip(shape[2:], wanted, strict=True)]
+    return adaptive_window(shape[2:], integers("output_size", tuple(filled), dims))
