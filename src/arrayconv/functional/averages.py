@@ -23,12 +23,12 @@ from arrayconv.functional.windows import Sizes, StrideOrNone, adaptive_pool_wind
 def _divided(total: Array, window: Windows, padded: bool, divisor: int | None) -> Array:
     """Return windowed sums divided by ``divisor``, else by how many cells each window has.
 
-    A window without a cell, which sees padding only and does not count it, divides by 0.
+    A window that sees padding only, and does not count it, has a sum of 0 and an average of 0.
     """
     library = library_of("input", total)
     if divisor is not None:
         return _quotient(library, total, divisor)
-    lengths = [window_lengths(axis, padded) for axis in window]
+    lengths = [[max(1, n) for n in window_lengths(axis, padded)] for axis in window]
     if all(len(set(each)) == 1 for each in lengths):
         return _quotient(library, total, prod(each[0] for each in lengths))
     count = 1

@@ -39,5 +39,5 @@ def fold(columns: Array, window: Window) -> Array:
         x = taps_adjoint(parts, 2 + 2 * dim, window[dim])
     if prod(kernel) == 1 and all(axis.stride == 1 for axis in window):
         # Nothing was added: x may still be a view of the columns.
-        x = xp.asarray(x, copy=True)
+        x = xp.astype(x, x.dtype, copy=True)
     return x

@@ -80,7 +80,7 @@ def pad(x: Array, pairs: Pairs, mode: str, value: Any) -> Array:
         padded = xp.concat(parts, axis=dim) if parts else take_slice(padded, dim, 0, 0)
     if padded is x or not any(before > 0 or after > 0 for before, after in pairs):
         # A crop is a view of the input; results never share memory with it.
-        padded = xp.asarray(padded, copy=True)
+        padded = xp.astype(padded, padded.dtype, copy=True)
     return padded
 
 
@@ -104,4 +104,4 @@ def pad_adjoint(y: Array, pairs: Pairs, mode: str) -> Array:
             total = part if total is None else total + part
             place += run.length
         x = total if total is not None else pad_axis(x, dim, 0, size)
-    return xp.asarray(y, copy=True) if x is y else x
+    return xp.astype(y, y.dtype, copy=True) if x is y else x

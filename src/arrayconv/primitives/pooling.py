@@ -59,7 +59,8 @@ def max_pool(x: Array, window: Windows) -> Array:
         for other in others:
             first = library.xp.where(_beats(library, other, first), other, first)
         x = first
-    return library.xp.asarray(x, copy=True)
+    # One cell is its own maximum: that may still be a view of the input.
+    return library.xp.astype(x, x.dtype, copy=True) if prod(kernel_sizes(window)) == 1 else x
 
 
 @primitive("max_pool_indices")
@@ -90,7 +91,10 @@ def max_pool_indices(x: Array, window: Windows) -> tuple[Array, Array]:
             better = _beats(library, value, best) | ((at < 0) & (here >= 0))
             best, at = xp.where(better, value, best), xp.where(better, here, at)
         x, index = best, at
-    return xp.asarray(x, copy=True), xp.asarray(index, copy=True)
+    # One cell is its own maximum: that may still be a view of the input, or broadcast.
+    if prod(kernel_sizes(window)) == 1:
+        return xp.astype(x, x.dtype, copy=True), xp.astype(index, index.dtype, copy=True)
+    return x, index
 
 
 @primitive("max_pool_grad")

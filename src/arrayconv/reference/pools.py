@@ -128,7 +128,7 @@ def _averages(input: Array, runs: Any, limits: Any, divisor: int | None) -> Arra
                 all(low <= i < high for i, (low, high) in zip(p, limits, strict=True))
                 for p in places
             )
-            by = count if divisor is None else divisor
+            by = max(1, count) if divisor is None else divisor
             exact = input.dtype.kind in "iu"
             output[(*plane, *position)] = int(total / by) if exact else total / by
     return output

@@ -28,7 +28,7 @@ def _places(index: Any, planes: int, cells: int) -> tuple[Any, Any]:
     """Return the indices as places among all planes, flat, and which of them lie in their plane."""
     starts = np.arange(planes).reshape(-1, 1) * cells
     inside = (index >= 0) & (index < cells)
-    return (index.reshape(planes, -1) + starts).reshape(-1), inside.reshape(-1)
+    return (index.reshape(planes, index.shape[2]) + starts).reshape(-1), inside.reshape(-1)
 
 
 def _into(values: Any, index: Any, cells: int, accumulate: bool) -> Any:
