@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("_window",),
     ("_arrays", "_options"),
     ("_registry", "_device"),
-    ("_images",),
+    ("_images", "_random"),
     ("primitives",),
     ("backends",),
     ("functional",),
@@ -46,7 +46,7 @@ ALONE = ("_integers", "_version", "_capabilities", "reference")
 
 LIBRARIES = {"array_api_strict", "cupy", "dask", "jax", "np", "numpy", "torch"}
 # Where a library may be imported or its attributes named.
-MAY_USE_LIBRARIES = ("backends", "_device", "_images", "_arrays", "reference")
+MAY_USE_LIBRARIES = ("backends", "_device", "_images", "_random", "_arrays", "reference")
 # Where a library's name may stand as a word: the table, and the list of lazy backends.
 MAY_NAME_LIBRARIES = (*MAY_USE_LIBRARIES, "_capabilities", "__init__")
 

@@ -10,6 +10,7 @@ from arrayconv._device import Device, get_device, to_numpy
 from arrayconv._images import from_image, to_image
 from arrayconv._options import Options, options
 from arrayconv._version import __version__
+from arrayconv.functional.activations import dropout, flatten, relu
 from arrayconv.functional.averages import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -26,6 +27,7 @@ from arrayconv.functional.dense import linear
 from arrayconv.functional.explanation import Explanation, explain
 from arrayconv.functional.fractional import fractional_max_pool2d, fractional_max_pool3d
 from arrayconv.functional.gradients import vjp
+from arrayconv.functional.losses import cross_entropy
 from arrayconv.functional.maxima import (
     adaptive_max_pool1d,
     adaptive_max_pool2d,
@@ -64,8 +66,11 @@ __all__ = [
     "conv_transpose3d",
     "convolve",
     "correlate",
+    "cross_entropy",
+    "dropout",
     "explain",
     "extract_patches",
+    "flatten",
     "fold",
     "fractional_max_pool2d",
     "fractional_max_pool3d",
@@ -86,6 +91,7 @@ __all__ = [
     "options",
     "output_size",
     "pad",
+    "relu",
     "show_config",
     "to_image",
     "to_numpy",
