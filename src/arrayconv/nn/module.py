@@ -188,7 +188,13 @@ class Module:
                     f"{name} has the shape {tuple(array.shape)}, the state dict's is "
                     f"{tuple(state[name].shape)}"
                 )
-        self._replace(lambda name, array: self._place.asarray(state[name], dtype=array.dtype))
+
+        def copied(name: str, array: Array) -> Array:
+            # Never the same memory: who owns the state dict may go on changing it.
+            given = self._place.asarray(state[name], dtype=array.dtype)
+            return self._place.xp.asarray(given, copy=True)
+
+        self._replace(copied)
 
     def to(self, device: Device | str) -> Module:
         """Move every parameter and buffer to a device, as `get_device` names it; return self."""
