@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("functional",),
     ("nn",),
     ("__init__",),
-    ("__main__",),
+    ("__main__", "examples"),
 )
 # These import nothing of the package: integers are the ground, the reference an independent
 # witness, and the table and the version are read by tools.
@@ -46,7 +46,15 @@ ALONE = ("_integers", "_version", "_capabilities", "reference")
 
 LIBRARIES = {"array_api_strict", "cupy", "dask", "jax", "np", "numpy", "torch"}
 # Where a library may be imported or its attributes named.
-MAY_USE_LIBRARIES = ("backends", "_device", "_images", "_random", "_arrays", "reference")
+MAY_USE_LIBRARIES = (
+    "backends",
+    "_device",
+    "_images",
+    "_random",
+    "_arrays",
+    "reference",
+    "examples",
+)
 # Where a library's name may stand as a word: the table, and the list of lazy backends.
 MAY_NAME_LIBRARIES = (*MAY_USE_LIBRARIES, "_capabilities", "__init__")
 
