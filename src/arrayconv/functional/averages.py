@@ -85,8 +85,10 @@ def _avg(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
+    *,
+    dilation: IntOrInts = 1,
 ) -> Averaging:
-    window = pool_window("avg_pool", dims, input, kernel_size, stride, padding, 1, ceil_mode)
+    window = pool_window("avg_pool", dims, input, kernel_size, stride, padding, dilation, ceil_mode)
     if not isinstance(count_include_pad, bool):
         raise TypeError(f"count_include_pad must be True or False, got {count_include_pad!r}")
     if divisor_override is not None and integer("divisor_override", divisor_override) == 0:
@@ -99,8 +101,8 @@ def _adaptive(dims: int, input: Array, output_size: Sizes) -> Averaging:
     return Averaging(window, False, None)
 
 
-def _run(parse: Any, dims: int, input: Array, *arguments: Any) -> Array:
-    averaging = parse(dims, input, *arguments)
+def _run(parse: Any, dims: int, input: Array, *arguments: Any, **params: Any) -> Array:
+    averaging = parse(dims, input, *arguments, **params)
     return like_input(averaging.run(as_batch(input, dims)), input.ndim == dims + 1)
 
 
@@ -126,6 +128,8 @@ def avg_pool1d(
     padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    *,
+    dilation: IntOrInts = 1,
 ) -> Array:
     """Return the average of each window of signals (N, C, L): `avg_pool2d` in one dimension.
 
@@ -133,7 +137,7 @@ def avg_pool1d(
     ----------
     input : array, shape (N, C, L) or (C, L)
         The signals.
-    kernel_size, stride, padding, ceil_mode, count_include_pad
+    kernel_size, stride, padding, ceil_mode, count_include_pad, dilation
         As in `avg_pool2d`.
 
     Returns
@@ -152,7 +156,17 @@ def avg_pool1d(
     >>> ac.avg_pool1d(np.asarray([[[1.0, 3.0, 5.0, 9.0]]]), 2)
     array([[[2., 7.]]])
     """
-    return _run(_avg, 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return _run(
+        _avg,
+        1,
+        input,
+        kernel_size,
+        stride,
+        padding,
+        ceil_mode,
+        count_include_pad,
+        dilation=dilation,
+    )
 
 
 def avg_pool2d(
@@ -163,6 +177,8 @@ def avg_pool2d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
+    *,
+    dilation: IntOrInts = 1,
 ) -> Array:
     """Return the average of each window of images (N, C, H, W).
 
@@ -176,6 +192,8 @@ def avg_pool2d(
         Whether padding counts in the divisor. What ``ceil_mode`` reaches beyond it never does.
     divisor_override : int, optional
         Divide by this number.
+    dilation : int or tuple of int, optional
+        Cells between the taps of the window.
 
     Returns
     -------
@@ -193,7 +211,7 @@ def avg_pool2d(
     Notes
     -----
     Differences from ``torch.nn.functional.avg_pool2d``: padding in pairs and words, complex and
-    every integer dtype.
+    every integer dtype, the keyword ``dilation``.
 
     Examples
     --------
@@ -212,6 +230,7 @@ def avg_pool2d(
         ceil_mode,
         count_include_pad,
         divisor_override,
+        dilation=dilation,
     )
 
 
@@ -223,6 +242,8 @@ def avg_pool3d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
+    *,
+    dilation: IntOrInts = 1,
 ) -> Array:
     """Return the average of each window of volumes (N, C, D, H, W).
 
@@ -232,7 +253,7 @@ def avg_pool3d(
     ----------
     input : array, shape (N, C, D, H, W) or (C, D, H, W)
         The volumes.
-    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, dilation
         As in `avg_pool2d`.
 
     Returns
@@ -261,6 +282,7 @@ def avg_pool3d(
         ceil_mode,
         count_include_pad,
         divisor_override,
+        dilation=dilation,
     )
 
 

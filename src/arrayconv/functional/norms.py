@@ -9,7 +9,7 @@ from typing import Any
 from arrayconv import primitives
 from arrayconv._arrays import Array, library_of
 from arrayconv._window import kernel_sizes
-from arrayconv.functional.arguments import IntOrInts, as_batch, like_input
+from arrayconv.functional.arguments import IntOrInts, Padding, as_batch, like_input
 from arrayconv.functional.averages import Averaging
 from arrayconv.functional.operations import Call, Pullback, define
 from arrayconv.functional.windows import StrideOrNone, pool_window
@@ -22,6 +22,9 @@ def _parse(
     kernel_size: IntOrInts,
     stride: StrideOrNone = None,
     ceil_mode: bool = False,
+    *,
+    padding: Padding = 0,
+    dilation: IntOrInts = 1,
 ) -> tuple[float, Averaging]:
     """Return the order of the norm, and the average that it is made of."""
     if isinstance(norm_type, bool) or not isinstance(norm_type, int | float):
@@ -30,8 +33,8 @@ def _parse(
         )
     if norm_type == 0 or isnan(norm_type):
         raise ValueError(f"norm_type must not be 0 or NaN, got {norm_type!r}")
-    window = pool_window("lp_pool", dims, input, kernel_size, stride, 0, 1, ceil_mode)
-    return float(norm_type), Averaging(window, False, None)
+    window = pool_window("lp_pool", dims, input, kernel_size, stride, padding, dilation, ceil_mode)
+    return float(norm_type), Averaging(window, True, None)
 
 
 def _vjp(dims: int, input: Array, *arguments: Any, **params: Any) -> tuple[Array, Pullback]:
@@ -62,8 +65,8 @@ def _vjp(dims: int, input: Array, *arguments: Any, **params: Any) -> tuple[Array
     return like_input(output, unbatched), pullback
 
 
-def _run(dims: int, input: Array, *arguments: Any) -> Array:
-    return _vjp(dims, input, *arguments)[0]
+def _run(dims: int, input: Array, *arguments: Any, **params: Any) -> Array:
+    return _vjp(dims, input, *arguments, **params)[0]
 
 
 def _call(dims: int, input: Array, *arguments: Any, **params: Any) -> Call:
@@ -78,6 +81,9 @@ def lp_pool1d(
     kernel_size: IntOrInts,
     stride: StrideOrNone = None,
     ceil_mode: bool = False,
+    *,
+    padding: Padding = 0,
+    dilation: IntOrInts = 1,
 ) -> Array:
     """Return the p-norm of each window of signals (N, C, L): `lp_pool2d` in one dimension.
 
@@ -85,7 +91,7 @@ def lp_pool1d(
     ----------
     input : array, shape (N, C, L) or (C, L)
         The signals.
-    norm_type, kernel_size, stride, ceil_mode
+    norm_type, kernel_size, stride, ceil_mode, padding, dilation
         As in `lp_pool2d`.
 
     Returns
@@ -104,7 +110,16 @@ def lp_pool1d(
     >>> ac.lp_pool1d(np.asarray([[[3.0, 4.0, 6.0, 8.0]]]), 2, 2)
     array([[[ 5., 10.]]])
     """
-    return _run(1, input, norm_type, kernel_size, stride, ceil_mode)
+    return _run(
+        1,
+        input,
+        norm_type,
+        kernel_size,
+        stride,
+        ceil_mode,
+        padding=padding,
+        dilation=dilation,
+    )
 
 
 def lp_pool2d(
@@ -113,6 +128,9 @@ def lp_pool2d(
     kernel_size: IntOrInts,
     stride: StrideOrNone = None,
     ceil_mode: bool = False,
+    *,
+    padding: Padding = 0,
+    dilation: IntOrInts = 1,
 ) -> Array:
     """Return ``(sum of x ** p) ** (1 / p)`` of each window of images (N, C, H, W).
 
@@ -127,8 +145,8 @@ def lp_pool2d(
         Real floating.
     norm_type : float
         The exponent p; not 0.
-    kernel_size, stride, ceil_mode
-        As in `max_pool2d`.
+    kernel_size, stride, ceil_mode, padding, dilation
+        As in `max_pool2d`; padding is of zeros.
 
     Returns
     -------
@@ -144,6 +162,7 @@ def lp_pool2d(
 
     Notes
     -----
+    Difference from ``torch.nn.functional.lp_pool2d``: the keywords ``padding`` and ``dilation``.
     The gradient of a window whose sum is 0 is 0, as in PyTorch.
 
     Examples
@@ -152,7 +171,16 @@ def lp_pool2d(
     >>> ac.lp_pool2d(np.full((1, 1, 2, 4), 2.0), 2, 2)
     array([[[[4., 4.]]]])
     """
-    return _run(2, input, norm_type, kernel_size, stride, ceil_mode)
+    return _run(
+        2,
+        input,
+        norm_type,
+        kernel_size,
+        stride,
+        ceil_mode,
+        padding=padding,
+        dilation=dilation,
+    )
 
 
 def lp_pool3d(
@@ -161,6 +189,9 @@ def lp_pool3d(
     kernel_size: IntOrInts,
     stride: StrideOrNone = None,
     ceil_mode: bool = False,
+    *,
+    padding: Padding = 0,
+    dilation: IntOrInts = 1,
 ) -> Array:
     """Return the p-norm of each window of volumes (N, C, D, H, W).
 
@@ -170,7 +201,7 @@ def lp_pool3d(
     ----------
     input : array, shape (N, C, D, H, W) or (C, D, H, W)
         The volumes.
-    norm_type, kernel_size, stride, ceil_mode
+    norm_type, kernel_size, stride, ceil_mode, padding, dilation
         As in `lp_pool2d`.
 
     Returns
@@ -189,7 +220,16 @@ def lp_pool3d(
     >>> ac.lp_pool3d(np.ones((1, 1, 4, 4, 4)), 3.0, 2)[0, 0, 0, 0, 0]
     np.float64(2.0)
     """
-    return _run(3, input, norm_type, kernel_size, stride, ceil_mode)
+    return _run(
+        3,
+        input,
+        norm_type,
+        kernel_size,
+        stride,
+        ceil_mode,
+        padding=padding,
+        dilation=dilation,
+    )
 
 
 for _dims, _function in ((1, lp_pool1d), (2, lp_pool2d), (3, lp_pool3d)):
