@@ -52,6 +52,26 @@ def _operations() -> Iterator[tuple[str, Operation]]:
             {"output_size": 1, **kernel_of},
         ),
     )
+    # A stride that is not given is the kernel's size.
+    pooled, side = {"input": (2, 4, 6, 6)}, {"kernel_size": 3, "stride": 1}
+    yield "max_pool2d", Operation(ac.max_pool2d, pooled, side, kernel_of)
+    yield "avg_pool2d", Operation(ac.avg_pool2d, pooled, side, kernel_of)
+    yield (
+        "lp_pool2d",
+        Operation(ac.lp_pool2d, pooled, {"norm_type": 2, **side}, kernel_of),
+    )
+    yield (
+        "adaptive_avg_pool2d",
+        Operation(ac.adaptive_avg_pool2d, pooled, {"output_size": 2}, {"output_size": 1}),
+    )
+    yield (
+        "adaptive_max_pool2d",
+        Operation(ac.adaptive_max_pool2d, pooled, {"output_size": 2}, {"output_size": 1}),
+    )
+    yield (
+        "extract_patches",
+        Operation(ac.extract_patches, pooled, side, kernel_of),
+    )
     yield "linear", Operation(ac.linear, {"input": (2, 3, 5), "weight": (4, 5), "bias": (4,)})
     yield "pad", Operation(ac.pad, {"input": (2, 3, 4)}, {"pad": (1, 1)})
     calculated = {"size": 6, "kernel_size": 3}

@@ -21,6 +21,7 @@ OPTIONAL = {"cupy", "torch"}
 COMMANDS = (
     "python -m pip install -e '.[bench]' && python -m bench",
     "python -m pip install -e '.[test]' && python -m pytest",
+    "python -m pip install -e '.[examples]' && python -m arrayconv.examples.digits",
 )
 
 
@@ -61,7 +62,7 @@ def test_the_code_of_a_page_prints_what_it_says(page, capsys, left_out):
     assert capsys.readouterr().out.splitlines() == PROMISE.findall(code)
 
 
-def test_the_readme_gives_two_commands_for_a_fresh_machine():
+def test_the_readme_gives_the_commands_for_a_fresh_machine():
     lines = PAGES[0].read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line.startswith("python -m pip")] == list(COMMANDS)
 

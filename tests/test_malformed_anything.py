@@ -86,7 +86,7 @@ def referred(name: str, given: dict[str, Any]) -> Any:
         return getattr(reference, name)(
             **arrays, **{k: v for k, v in given.items() if k != "mode"}, **extra
         )
-    if name in ("unfold", "fold"):
+    if name not in CONVOLUTIONS:
         return None
     arrays["input"] = x[None] if single else x
     whole = getattr(reference, "conv_transpose" if name in CROPPED else "conv")(**arrays, **given)

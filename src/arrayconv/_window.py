@@ -141,9 +141,21 @@ def window_lengths(axis: Axis | Table, padded: bool) -> Ints:
     if isinstance(axis, Table):
         return tuple(sum(cell >= 0 for cell in row) for row in axis.cells)
     low, high = (-axis.before, axis.size + axis.after) if padded else (0, axis.size)
-    starts = (o * axis.stride - axis.before for o in range(axis.out))
-    taps = [tap * axis.dilation for tap in range(axis.kernel)]
-    return tuple(sum(low <= start + tap < high for tap in taps) for start in starts)
+
+    def length(position: int) -> int:
+        start = position * axis.stride - axis.before
+        first = max(0, -((start - low) // axis.dilation))
+        last = min(axis.kernel, -((start - high) // axis.dilation))
+        return max(0, last - first)
+
+    # Only windows at the ends can be cut; all between them are whole.
+    whole = min(axis.out, max(0, -(-(low + axis.before) // axis.stride)))
+    cut = min(axis.out, max(whole, (high - span(axis) + axis.before) // axis.stride + 1))
+    return (
+        *map(length, range(whole)),
+        *(axis.kernel,) * (cut - whole),
+        *map(length, range(cut, axis.out)),
+    )
 
 
 def adjoint_axis(axis: Axis) -> Axis:

@@ -12,6 +12,7 @@ from arrayconv.functional.arguments import (
     IntOrInts,
     Padding,
     batched_shape,
+    check_fits,
     check_padded,
     common_library,
 )
@@ -81,20 +82,25 @@ def pool_window(
 
 def adaptive_pool_window(operation: str, dims: int, input: Array, output_size: Any) -> Windows:
     """Return the windows of an adaptive pool, having checked its arguments."""
-    common_library(operation, input=input)
+    _, dtype = common_library(operation, input=input)
     shape = batched_shape("input", tuple(input.shape), dims)
     if min(shape[1:]) < 1:
         raise ValueError(f"input must have at least one channel and cell, got shape {shape}")
-    if output_size is None or isinstance(output_size, int):
-        wanted = [output_size] * dims
-    elif isinstance(output_size, tuple | list):
-        wanted = list(output_size) * (dims if len(output_size) == 1 else 1)
-    else:
-        wanted = list(integers("output_size", output_size, dims))
-    if len(wanted) != dims:
-        raise ValueError(
-            f"output_size must be one number or {dims}, one per spatial dimension, got "
-            f"{output_size!r}"
+    entries = output_size if isinstance(output_size, tuple | list) else (output_size,)
+    filled = output_size
+    if any(each is None for each in entries):
+        if len(entries) not in (1, dims):
+            raise ValueError(
+                f"output_size must be one number or {dims}, one per spatial dimension, got "
+                f"{output_size!r}"
+            )
+        every = entries if len(entries) == dims else tuple(entries) * dims
+        filled = tuple(
+            n if each is None else each for n, each in zip(shape[2:], every, strict=True)
         )
-    filled = [n if each is None else each for n, each in zip(shape[2:], wanted, strict=True)]
-    return adaptive_window(shape[2:], integers("output_size", tuple(filled), dims))
+    outs = integers("output_size", filled, dims)
+    because = f"input {shape}, output_size {output_size!r}"
+    check_fits("the output", (*shape[:2], *outs), dtype.itemsize, because)
+    # The windows are tables of Python's numbers.
+    check_fits("the table of windows", (max(outs), 2), 64, because)
+    return adaptive_window(shape[2:], outs)
