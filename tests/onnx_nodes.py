@@ -1,7 +1,8 @@
 """ONNX's nodes as calls of arrayconv: a thin adapter for its own tests and its networks.
 
-Each function takes a node's inputs and attributes as ONNX names them. Its indices count the cells
-of the whole tensor, ours those of a plane; its padding is all the befores, then all the afters.
+Each function takes what calls ours on some library's arrays, a node's inputs and attributes as ONNX
+names them. ONNX's indices count the cells of the whole tensor, ours those of a plane; its padding
+is all the befores, then all the afters.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import arrayconv as ac
 
 WORDS = {"VALID": "valid", "SAME_UPPER": "same_upper", "SAME_LOWER": "same_lower"}
 Attributes = dict[str, Any]
+Run = Callable[..., Any]
+"""Calls a function of arrayconv with NumPy arrays, as arrays of the library under test."""
 
 
 def padding(attributes: Attributes, dims: int) -> Any:
@@ -42,20 +45,22 @@ def of(name: str, x: Any) -> Callable[..., Any]:
     return found
 
 
-def conv(attributes: Attributes, x: Any, w: Any, b: Any = None) -> Any:
+def conv(run: Run, attributes: Attributes, x: Any, w: Any, b: Any = None) -> Any:
     groups = attributes.get("group", 1)
-    return of("conv", x)(x, w, b, groups=groups, **window(attributes, x.ndim - 2))
+    return run(of("conv", x), x, w, b, groups=groups, **window(attributes, x.ndim - 2))
 
 
-def conv_integer(attributes: Attributes, x: Any, w: Any, zero: Any = None, w_zero: Any = 0) -> Any:
+def conv_integer(
+    run: Run, attributes: Attributes, x: Any, w: Any, zero: Any = None, w_zero: Any = 0
+) -> Any:
     left = x.astype(np.int32) - (0 if zero is None else zero.astype(np.int32))
     # One zero for all outputs, or one for each.
     zeros = np.asarray(w_zero).astype(np.int32).reshape(-1, *(1,) * (w.ndim - 1))
     right = w.astype(np.int32) - zeros
-    return conv(attributes, left, right)
+    return conv(run, attributes, left, right)
 
 
-def conv_transpose(attributes: Attributes, x: Any, w: Any, b: Any = None) -> Any:
+def conv_transpose(run: Run, attributes: Attributes, x: Any, w: Any, b: Any = None) -> Any:
     dims = x.ndim - 2
     given = window(attributes, dims)
     strides, dilations = given["stride"], given["dilation"]
@@ -77,14 +82,21 @@ def conv_transpose(attributes: Attributes, x: Any, w: Any, b: Any = None) -> Any
             # What is missing is added at the end.
             extra_pads.append(e + max(0, -total))
         given["padding"], extra = tuple(pairs), tuple(extra_pads)
-    return of("conv_transpose", x)(
-        x, w, b, output_padding=extra, groups=attributes.get("group", 1), **given
+    return run(
+        of("conv_transpose", x),
+        x,
+        w,
+        b,
+        output_padding=extra,
+        groups=attributes.get("group", 1),
+        **given,
     )
 
 
-def max_pool(attributes: Attributes, x: Any) -> Any:
+def max_pool(run: Run, attributes: Attributes, x: Any) -> Any:
     dims = x.ndim - 2
-    values, index = of("max_pool", x)(
+    values, index = run(
+        of("max_pool", x),
         x,
         tuple(attributes["kernel_shape"]),
         ceil_mode=bool(attributes.get("ceil_mode", 0)),
@@ -99,8 +111,9 @@ def max_pool(attributes: Attributes, x: Any) -> Any:
     return values, index + planes * prod(sizes)
 
 
-def average_pool(attributes: Attributes, x: Any) -> Any:
-    return of("avg_pool", x)(
+def average_pool(run: Run, attributes: Attributes, x: Any) -> Any:
+    return run(
+        of("avg_pool", x),
         x,
         tuple(attributes["kernel_shape"]),
         ceil_mode=bool(attributes.get("ceil_mode", 0)),
@@ -109,9 +122,10 @@ def average_pool(attributes: Attributes, x: Any) -> Any:
     )
 
 
-def lp_pool(attributes: Attributes, x: Any) -> Any:
+def lp_pool(run: Run, attributes: Attributes, x: Any) -> Any:
     # ONNX takes magnitudes, torch and we do not.
-    return of("lp_pool", x)(
+    return run(
+        of("lp_pool", x),
         np.abs(x),
         attributes.get("p", 2),
         tuple(attributes["kernel_shape"]),
@@ -120,15 +134,17 @@ def lp_pool(attributes: Attributes, x: Any) -> Any:
     )
 
 
-def global_average_pool(attributes: Attributes, x: Any) -> Any:
-    return of("adaptive_avg_pool", x)(x, 1)
+def global_average_pool(run: Run, attributes: Attributes, x: Any) -> Any:
+    return run(of("adaptive_avg_pool", x), x, 1)
 
 
-def global_max_pool(attributes: Attributes, x: Any) -> Any:
-    return of("adaptive_max_pool", x)(x, 1)
+def global_max_pool(run: Run, attributes: Attributes, x: Any) -> Any:
+    return run(of("adaptive_max_pool", x), x, 1)
 
 
-def max_unpool(attributes: Attributes, x: Any, index: Any, output_shape: Any = None) -> Any:
+def max_unpool(
+    run: Run, attributes: Attributes, x: Any, index: Any, output_shape: Any = None
+) -> Any:
     dims = x.ndim - 2
     kernel, given = tuple(attributes["kernel_shape"]), window(attributes, dims)
     sizes = tuple(
@@ -138,19 +154,24 @@ def max_unpool(attributes: Attributes, x: Any, index: Any, output_shape: Any = N
         )
     )
     planes = np.arange(prod(x.shape[:2])).reshape(*x.shape[:2], *(1,) * dims)
-    output = of("max_unpool", x)(
-        x, index - planes * prod(sizes), kernel, given["stride"], given["padding"]
+    output = run(
+        of("max_unpool", x),
+        x,
+        index - planes * prod(sizes),
+        kernel,
+        given["stride"],
+        given["padding"],
     )
     if output_shape is None:
         return output
     # The indices are of the size without it; ONNX then adds what is missing at the end.
     more = [int(n) - m for n, m in zip(output_shape[2:], sizes, strict=True)]
-    return ac.pad(output, [n for each in reversed(more) for n in (0, each)])
+    return run(ac.pad, output, [n for each in reversed(more) for n in (0, each)])
 
 
-def col2im(attributes: Attributes, x: Any, image: Any, block: Any) -> Any:
+def col2im(run: Run, attributes: Attributes, x: Any, image: Any, block: Any) -> Any:
     sizes, kernel = tuple(map(int, image)), tuple(map(int, block))
-    return ac.fold(x, sizes, kernel, **window(attributes, len(sizes)))
+    return run(ac.fold, x, sizes, kernel, **window(attributes, len(sizes)))
 
 
 NODES: dict[str, Callable[..., Any]] = {
