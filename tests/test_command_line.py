@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import arrayconv as ac
-from arrayconv.__main__ import FAMILIES, main
+from arrayconv.__main__ import FAMILIES, SPREADING, main
 from arrayconv._capabilities import LIBRARIES
 
 
@@ -49,6 +49,11 @@ def test_the_module_runs():
         ("shape max_pool 7 -k 2 --ceil-mode", "ceil(5 / 2) + 1 = 4"),
         ("shape max_pool 7 -k 3 -s 2 -p 1", "max_pool: 7 -> 4"),
         ("shape avg_pool 4x4 -k 2", "avg_pool: 4x4 -> 2x2"),
+        ("shape lp_pool 9 -k 2 -s 3", "lp_pool: 9 -> 3"),
+        ("shape max_unpool 4x4 -k 2", "max_unpool: 4x4 -> 8x8"),
+        ("shape max_unpool 4 -k 3 -s 2 -p 1", "(4 - 1) * 2 - 1 - 1 + 1 * (3 - 1) + 0 + 1 = 7"),
+        ("explain max_pool2d 1x4x9x9 -k 2", "max_pool2d runs the primitive max_pool"),
+        ("explain adaptive_avg_pool2d 1x4x9x9 --output-size 3x3", "the primitive sum_pool"),
         ("shape max_pool 3 -k 1 -s 4 -p 1 --ceil-mode", "less the last window"),
         ("shape conv 6 -k 3 -s 2", "(the last 1 of the padded cells are in no window)"),
         ("shape unfold 8x8 -k 3", "columns: (N, C * 9, 36)"),
@@ -73,12 +78,16 @@ def test_commands(capsys, command, wanted):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shapes_are_the_calculators(capsys, family):
-    line = printed(capsys, f"shape {family} 17x20 -k 5x4 -s 3x2 -p 1x2 -d 2x1").splitlines()[0]
     window: dict[str, Any] = {"stride": (3, 2), "padding": (1, 2), "dilation": (2, 1)}
-    calculate = ac.transposed_output_size if family == "conv_transpose" else ac.output_size
+    if family == "max_unpool":
+        window["dilation"] = (1, 1)
+    dilation = "x".join(map(str, window["dilation"]))
+    command = f"shape {family} 17x20 -k 5x4 -s 3x2 -p 1x2 -d {dilation}"
+    line = printed(capsys, command).splitlines()[0]
+    calculate = ac.transposed_output_size if family in SPREADING else ac.output_size
     wanted = calculate((17, 20), (5, 4), **window)
     assert line == f"{family}: 17x20 -> {'x'.join(map(str, wanted))}"
-    if family == "conv_transpose":
+    if family in SPREADING:
         run: Any = ac.conv_transpose2d(np.ones((1, 1, 17, 20)), np.ones((1, 1, 5, 4)), **window)
     elif family == "unfold":
         assert ac.unfold(np.ones((1, 1, 17, 20)), (5, 4), **window).shape[-1] == np.prod(wanted)
@@ -98,6 +107,7 @@ def test_shapes_are_the_calculators(capsys, family):
         ("shape conv 8 -k 3 --ceil-mode", "--ceil-mode"),
         ("shape conv_transpose 8 -k 3 --ceil-mode", "--ceil-mode"),
         ("shape conv 8 -k 3 --output-padding 1", "--output-padding"),
+        ("shape max_unpool 8 -k 3 -d 2", "--dilation"),
         ("shape conv_transpose 8 -k 3 -p same", "crop"),
         ("explain conv2d 1x2x3x3 1x1x3x3", "(1, 1, 3, 3)"),
         ("explain conv2d 1x1x3x3", "weight"),

@@ -22,10 +22,14 @@ from arrayconv._window import (
     transposed_window,
 )
 
-FAMILIES = ("conv", "unfold", "max_pool", "avg_pool", "conv_transpose")
+SLIDING = ("conv", "unfold", "max_pool", "avg_pool", "lp_pool")
+SPREADING = ("conv_transpose", "max_unpool")
+FAMILIES = (*SLIDING, *SPREADING)
 EXPLAINED = (
     *(f"conv{dims}d" for dims in (1, 2, 3)),
     *(f"conv_transpose{dims}d" for dims in (1, 2, 3)),
+    *(f"{name}_pool{dims}d" for name in ("max", "avg") for dims in (1, 2, 3)),
+    *(f"adaptive_{name}_pool{dims}d" for name in ("max", "avg") for dims in (1, 2, 3)),
     *("unfold", "fold", "pad", "correlate", "convolve"),
 )
 
@@ -95,12 +99,17 @@ def shape(arguments: argparse.Namespace) -> str:
     given, dims = arguments.size, len(arguments.size)
     kernel = integers("--kernel-size", arguments.kernel_size, dims)
     pooled = arguments.family.endswith("pool")
-    unset = kernel if pooled else (1,)
+    by_kernel = pooled or arguments.family == "max_unpool"
+    unset = kernel if by_kernel else (1,)
     stride = integers("--stride", arguments.stride or unset, dims)
     dilation = integers("--dilation", arguments.dilation, dims)
-    if arguments.family == "conv_transpose":
+    if arguments.family in SPREADING:
         if arguments.ceil_mode:
-            raise ValueError("--ceil-mode is for windows that slide, not for conv_transpose")
+            raise ValueError(f"--ceil-mode is for pools, not for {arguments.family}")
+        if arguments.family == "max_unpool" and (
+            max(dilation) > 1 or any(arguments.output_padding)
+        ):
+            raise ValueError("max_unpool has neither --dilation nor --output-padding")
         extra = integers("--output-padding", arguments.output_padding, dims, 0)
         crop = crop_argument(arguments.padding, dims)
         window: Window = transposed_window(given, kernel, stride, crop, extra, dilation)
