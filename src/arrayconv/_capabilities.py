@@ -12,6 +12,7 @@ from itertools import product
 OPERATIONS = (
     *("unfold", "fold", "conv", "conv_transpose", "linear", "correlate", "pad", "vjp"),
     *("max_pool", "avg_pool", "lp_pool", "max_unpool"),
+    *("relu", "dropout", "batch_norm", "cross_entropy"),
 )
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
 COMPANIONS = ("array_api_compat", "ml_dtypes", "dask")
@@ -32,15 +33,19 @@ _EXCEPTIONS: dict[tuple[str, str, str], str] = {
     },
     **{
         (operation, library, "bool"): "bools are neither ordered nor averaged: cast to an integer"
-        for operation, library in product(("max_pool", "avg_pool"), LIBRARIES)
+        for operation, library in product(("max_pool", "avg_pool", "relu"), LIBRARIES)
     },
     **{
-        ("max_pool", library, dtype): "complex numbers have no order"
-        for library, dtype in product(LIBRARIES, ("complex64", "complex128"))
+        (operation, library, dtype): "complex numbers have no order"
+        for operation, library, dtype in product(
+            ("max_pool", "relu"), LIBRARIES, ("complex64", "complex128")
+        )
     },
     **{
-        ("lp_pool", library, dtype): "a norm is of real floating numbers"
-        for library, dtype in product(LIBRARIES, DTYPES)
+        (operation, library, dtype): "its numbers must be real and floating"
+        for operation, library, dtype in product(
+            ("lp_pool", "batch_norm", "cross_entropy"), LIBRARIES, DTYPES
+        )
         if dtype not in ("float16", "bfloat16", "float32", "float64")
     },
     **{
@@ -51,7 +56,7 @@ _EXCEPTIONS: dict[tuple[str, str, str], str] = {
     **{
         (operation, "torch", dtype): f"torch has no arithmetic for {dtype} on the CPU"
         for operation, dtype in product(
-            (*_PRODUCTS, "fold", "max_pool", "avg_pool"), ("uint16", "uint32", "uint64")
+            (*_PRODUCTS, "fold", "max_pool", "avg_pool", "relu"), ("uint16", "uint32", "uint64")
         )
     },
     **{

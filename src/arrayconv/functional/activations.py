@@ -39,7 +39,7 @@ def relu(input: Array) -> Array:
     >>> ac.relu(np.asarray([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    common_library("max_pool", input=input)
+    common_library("relu", input=input)
     xp = library_of("input", input).xp
     return xp.where(input <= 0, xp.zeros_like(input), input)
 
@@ -55,7 +55,7 @@ def _relu_vjp(input: Array) -> tuple[Array, Pullback]:
 
 def _scale(input: Array, p: float, training: bool) -> Array | None:
     """Return what elements are multiplied by: 0, or 1 / (1 - p); None where nothing is done."""
-    library, _ = common_library("pad", input=input)
+    library, _ = common_library("dropout", input=input)
     if isinstance(p, bool) or not isinstance(p, int | float):
         raise TypeError(f"p must be a number, got {p!r} of type {type(p).__name__}")
     if not 0 <= p <= 1:

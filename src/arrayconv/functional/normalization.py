@@ -42,11 +42,9 @@ def _parse(
     eps: float,
 ) -> Library:
     given = {"input": input, "weight": weight, "mean": mean, "var": var}
-    library, dtype = common_library(
-        "avg_pool", bias=bias, **{name: each for name, each in given.items() if each is not None}
+    library, _ = common_library(
+        "batch_norm", bias=bias, **{name: each for name, each in given.items() if each is not None}
     )
-    if dtype.kind != "real":
-        raise TypeError(f"input must be of a real floating dtype, got {dtype.name}")
     if input.ndim < 2:
         raise ValueError(f"input must have the shape (N, C, ...), got {tuple(input.shape)}")
     for name, each in {**given, "bias": bias}.items():
