@@ -9,6 +9,7 @@ implementations = {
     "conv": (Implementation("im2col", convolution.conv),),
     "conv_transpose": (Implementation("im2col", convolution.conv_transpose),),
     "max_pool": (Implementation("separable", pooling.max_pool),),
+    "max_pool_indices": (Implementation("numbered", pooling.max_pool_indices),),
     "max_pool_grad": (Implementation("scatter", pooling.max_pool_grad),),
     "place": (Implementation("assign", pooling.place),),
     "scatter_add": (Implementation("add_at", pooling.scatter_add),),
