@@ -22,7 +22,6 @@ from arrayconv._window import (
     output_sizes,
 )
 from arrayconv.primitives.indexing import scatter_add
-from arrayconv.primitives.padding import take_slice
 from arrayconv.primitives.taps import taps, taps_adjoint
 
 MANY_TAPS = 64
@@ -133,9 +132,12 @@ def max_pool_grad(cotangent: Array, index: Array, window: Windows) -> Array:
     return gathered(())
 
 
-def _covers(axis: Axis | Table) -> bool:
-    """Whether the one window of an axis is a run of its cells, to be summed at once."""
-    return isinstance(axis, Axis) and axis.out == 1 and axis.dilation == 1
+def _run_of_cells(axis: Axis | Table) -> slice | None:
+    """Return the cells that the one window of an axis sees, if it has one and they are a run."""
+    if isinstance(axis, Table) or axis.out != 1 or axis.dilation != 1:
+        return None
+    stop = min(axis.size, axis.kernel - axis.before)
+    return slice(max(0, -axis.before), max(0, stop))
 
 
 @primitive("sum_pool")
@@ -143,18 +145,21 @@ def sum_pool(x: Array, window: Windows) -> Array:
     """Return the sum (N, C, *positions) of what each window sees, in the wide dtype."""
     library = library_of("input", x)
     xp = library.xp
-    x = xp.astype(x, library.dtype(x.dtype).wide)
+    # One cell is its own sum: that would still be the input.
+    alone = prod(kernel_sizes(window)) == 1
+    x = xp.astype(x, library.dtype(x.dtype).wide, copy=alone)
+    runs = [_run_of_cells(axis) for axis in window]
+    whole = tuple(dim for dim, run in enumerate(runs, 2) if run is not None)
+    if whole:
+        # All dimensions with one window at once: global pooling is one sum.
+        x = x[(..., *(run or slice(None) for run in runs))]
+        x = xp.sum(x, axis=whole, keepdims=True, dtype=x.dtype)
     for dim in reversed(range(2, 2 + len(window))):
-        axis = window[dim - 2]
-        if isinstance(axis, Axis) and _covers(axis):
-            stop = min(axis.size, axis.kernel - axis.before)
-            cells = take_slice(x, dim, max(0, -axis.before), max(0, stop))
-            x = xp.sum(cells, axis=dim, keepdims=True, dtype=x.dtype)
-            continue
-        total, *others = taps(x, dim, axis)
-        for other in others:
-            total = total + other
-        x = total
+        if dim not in whole:
+            total, *others = taps(x, dim, window[dim - 2])
+            for other in others:
+                total = total + other
+            x = total
     return x
 
 
