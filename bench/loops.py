@@ -56,7 +56,8 @@ def _gradients(case: Case, arrays: tuple[Array, ...], cotangent: Array) -> Array
             flat[(*at[:2], index[at])] += cotangent[at]
         return gradient
     jacobian = _jacobian_of_plane(case, params, x.shape[2:])
-    return (cotangent.reshape(*x.shape[:2], -1) @ jacobian.T).reshape(x.shape)
+    gradient = cotangent.reshape(*x.shape[:2], -1) @ jacobian.T
+    return gradient.reshape(x.shape).astype(x.dtype)
 
 
 def nested(case: Case, arrays: tuple[Array, ...], cotangent: Array | None) -> Any:

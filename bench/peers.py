@@ -132,9 +132,10 @@ def _jax_function(case: Case) -> Any:
     lax, highest = jax.lax, jax.lax.Precision.HIGHEST
     how = _jax_windows(case)
 
-    def conv(x: Any, w: Any) -> Any:
+    def conv(x: Any, w: Any, bias: Any = None) -> Any:
         groups = case.groups
-        return lax.conv_general_dilated(x, w, feature_group_count=groups, precision=highest, **how)
+        y = lax.conv_general_dilated(x, w, feature_group_count=groups, precision=highest, **how)
+        return y if bias is None else y + bias.reshape(-1, *(1,) * case.dims)
 
     def patches(x: Any) -> Any:
         seen = lax.conv_general_dilated_patches(x, case.kernel_size, precision=highest, **how)
@@ -236,7 +237,8 @@ def _ndimage_conv(ndimage: Any, xp: Any, case: Case, x: Any, w: Any, bias: Any =
     for n, o in np.ndindex(case.output[:2]):
         first = o // per_group * w.shape[1]
         for c in range(w.shape[1]):
-            every = ndimage.correlate(padded[n, first + c], w[o, c], mode="constant")
+            # They conjugate a complex kernel.
+            every = ndimage.correlate(padded[n, first + c], w[o, c].conj(), mode="constant")
             output[n, o] += every[kept]
     return output if bias is None else output + bias.reshape(1, -1, *(1,) * case.dims)
 

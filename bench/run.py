@@ -40,7 +40,7 @@ LEGEND = """\
 * timed on a part, and extrapolated by the work. Of copy, of product: the share of this machine's
 own rates at the least bytes, and the flops, of the definition. Extra memory: beyond input and
 output, as a multiple of them. Max error: from double precision, as a share of the largest value;
-every result was checked before it was timed: a small case by loops, the whole by double precision."""
+every result was checked first: a small case by the nested loops, the whole by double precision."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,10 @@ def cases_of(plan: Plan, on_gpu: bool) -> tuple[Case, ...]:
         cases = photograph_cases(*photograph(2 if plan.quick else 1))
     else:
         cases = batched(suite(plan.suite, on_gpu), plan.batch or (32 if on_gpu else 1))
-    return tuple(case for case in cases if fnmatchcase(case.name, plan.only))
+    chosen = tuple(case for case in cases if fnmatchcase(case.name, plan.only))
+    if not chosen:
+        raise ValueError(f"no case of suite {plan.suite} fits {plan.only!r}: python -m bench list")
+    return chosen
 
 
 def measure(
@@ -221,10 +224,10 @@ def run(plan: Plan) -> int:
         try:
             with progress.bar:
                 progress.says("the machine's own copy and matrix product")
-                for place, xp in machines:
-                    results += machine(place, xp)
-                for _ in take_turns(results, effort):
+                own = [each for place, xp in machines for each in machine(place, xp)]
+                for _ in take_turns(own, effort):
                     progress.advance(1 / effort.rounds)
+                results += own
                 started = monotonic()
                 for number, case in enumerate(cases):
                     if plan.seconds_in_all and monotonic() - started > plan.seconds_in_all:
@@ -235,7 +238,7 @@ def run(plan: Plan) -> int:
                     mine = measure(case, providers, effort, progress)
                     results += mine
                     write_records(plan.output / RECORDS, records(results, about))
-                    show(console, case, [*results[: 2 * len(machines)], *mine], about)
+                    show(console, case, [*own, *mine], about)
         except KeyboardInterrupt as stopped:
             interrupted = True
             results += stopped.args[0] if stopped.args else []
