@@ -1,14 +1,15 @@
 """NumPy's implementations: they work in blocks, so that no column matrix is ever whole."""
 
 from arrayconv._registry import Implementation
-from arrayconv.backends.numpy import columns, convolution, pooling
+from arrayconv.backends.numpy import columns, convolution, pooling, separable
 
 implementations = {
     "unfold": (Implementation("strided", columns.unfold),),
     "fold": (Implementation("strided", columns.fold),),
     "conv": (Implementation("im2col", convolution.conv),),
     "conv_transpose": (Implementation("im2col", convolution.conv_transpose),),
-    "max_pool": (Implementation("separable", pooling.max_pool),),
+    "max_pool": (Implementation("separable", separable.max_pool),),
+    "sum_pool": (Implementation("separable", separable.sum_pool),),
     "max_pool_indices": (Implementation("numbered", pooling.max_pool_indices),),
     "max_pool_grad": (Implementation("scatter", pooling.max_pool_grad),),
     "place": (Implementation("assign", pooling.place),),

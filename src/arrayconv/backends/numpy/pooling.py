@@ -1,4 +1,4 @@
-"""Pools of NumPy arrays: maxima by one ufunc a tap, and planes written by index."""
+"""Maxima with their indices, by the number of a tap; and planes written by index."""
 
 from __future__ import annotations
 
@@ -10,24 +10,10 @@ import numpy as np
 
 from arrayconv._arrays import library_of
 from arrayconv._window import Axis, Table, Windows, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.numpy.separable import CHUNK
 from arrayconv.primitives.pooling import lowest
 from arrayconv.primitives.pooling import max_pool_indices as generic_indices
 from arrayconv.primitives.taps import taps
-
-CHUNK = 256 << 10
-"""Bytes of input that are worked on at a time, so that what is made of them stays in the cache."""
-
-
-def max_pool(x: Any, window: Windows) -> Any:
-    """Return the maximum of what each window sees; numpy.maximum hands NaN on."""
-    fill = lowest(library_of("input", x), x.dtype)
-    result = x
-    for dim in reversed(range(2, 2 + len(window))):
-        first, *others = taps(result, dim, window[dim - 2], fill)
-        result = np.array(first)
-        for other in others:
-            np.maximum(result, other, out=result)
-    return result
 
 
 def _first_cells(axis: Axis | Table) -> tuple[Any, int]:

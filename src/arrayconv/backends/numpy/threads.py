@@ -71,6 +71,7 @@ class Team:
 
 
 _team = Team()
+_nothing = nullcontext()
 
 
 def _forked() -> None:
@@ -103,7 +104,7 @@ def run_blocks(
     An exception ends the work and is raised here: that of the first block, in their order, which
     raised one.
     """
-    hold: Any = nullcontext()
+    hold: Any = _nothing
     threads = current().threads
     if products:
         found = one_thread()
@@ -112,7 +113,12 @@ def run_blocks(
         else:
             threads = 1
     team = _team
-    nested = team.is_here
+    if threads == 1 or len(blocks) <= 1 or team.is_here:
+        with hold:
+            own = () if workspace is None else (workspace(),)
+            for block in blocks:
+                function(block, *own)
+        return
     waiting = deque(enumerate(blocks))
     failures: list[tuple[int, BaseException]] = []
 
@@ -131,17 +137,14 @@ def run_blocks(
                 failures.append((number, problem))
 
     with hold:
-        if nested:
+        helpers = team.join(len(blocks) - 1, threads)
+        try:
+            started = team.start(work, helpers) if helpers else []
             work()
-        else:
-            helpers = team.join(len(blocks) - 1, threads)
-            try:
-                started = team.start(work, helpers) if helpers else []
-                work()
-                for each in started:
-                    if not each.cancel():
-                        each.result()
-            finally:
-                team.leave(helpers)
+            for each in started:
+                if not each.cancel():
+                    each.result()
+        finally:
+            team.leave(helpers)
     if failures:
         raise min(failures, key=lambda failure: failure[0])[1]
