@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -154,14 +154,25 @@ _MAX_POOL: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVG_POOL: dict[int, Any] = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
+class PoolArguments(NamedTuple):
+    """How torch's pools are told of a window; their own order but for the dilation."""
+
+    kernel: Ints
+    stride: Ints
+    padding: Ints
+    ceil_mode: bool
+    dilation: Ints
+
+
 @lru_cache(maxsize=1024)
-def _ceil_mode(window: Windows) -> bool | None:
-    """Return torch's flag for a pool of this very window, or None where torch has none."""
+def _pool_arguments(window: Windows) -> PoolArguments | None:
+    """Return what tells torch's pools of this very window, or None where they have no such one."""
     if any(
         isinstance(axis, Table) or axis.before < 0 or 2 * axis.before > axis.kernel
         for axis in window
     ):
         return None
+    axes = [axis for axis in window if isinstance(axis, Axis)]
     wanted = output_sizes(window)
     for ceil_mode in (False, True):
         counts = tuple(
@@ -173,57 +184,86 @@ def _ceil_mode(window: Windows) -> bool | None:
                 (axis.dilation,),
                 ceil_mode,
             )[0].out
-            for axis in window
-            if isinstance(axis, Axis)
+            for axis in axes
         )
         if counts == wanted:
-            return ceil_mode
+            return PoolArguments(
+                kernel_sizes(window),
+                tuple(axis.stride for axis in axes),
+                tuple(axis.before for axis in axes),
+                ceil_mode,
+                tuple(axis.dilation for axis in axes),
+            )
     return None
 
 
-def _pool_arguments(window: Window) -> tuple[Ints, Ints, Ints]:
-    return kernel_sizes(window), _strides(window), tuple(axis.before for axis in window)
+_NO_SUCH_POOL = (
+    "torch pools windows with the same padding on both sides, of at most half the kernel"
+)
 
 
-def _max_pool_unfit(x: Any, window: Any) -> str | None:
+@lru_cache(maxsize=1024)
+def _max_window_unfit(window: Windows) -> str | None:
     if len(window) not in _MAX_POOL:
         return f"torch pools in 1, 2 and 3 spatial dimensions, not {len(window)}"
-    if not x.dtype.is_floating_point:
-        return f"torch's pools of {x.dtype} differ by dimension"
-    if x.shape[0] == 0 or _ceil_mode(window) is None:
-        return "torch pools windows with the same padding on both sides, of at most half the kernel"
-    if any(axis.before and axis.dilation > 1 for axis in window):
+    how = _pool_arguments(window)
+    if how is None:
+        return _NO_SUCH_POOL
+    if any(p and d > 1 for p, d in zip(how.padding, how.dilation, strict=True)):
         return "torch has no index for a window that sees padding only"
     return None
 
 
-def max_pool(x: Any, window: Any) -> Any:
+def _max_pool_unfit(x: Any, window: Windows) -> str | None:
+    if not x.dtype.is_floating_point:
+        return f"torch's pools of {x.dtype} differ by dimension"
+    if x.shape[0] == 0:
+        return "torch refuses some pools of no images"
+    return _max_window_unfit(window)
+
+
+def _arguments(window: Windows) -> PoolArguments:
+    """Return torch's arguments for a window that was found fit."""
+    how = _pool_arguments(window)
+    assert how is not None
+    return how
+
+
+def max_pool(x: Any, window: Windows) -> Any:
     """Return torch's maxima."""
-    how = (*_pool_arguments(window), _dilations(window), _ceil_mode(window))
-    return _MAX_POOL[len(window)](x, *how)
+    kernel, stride, padding, ceil_mode, dilation = _arguments(window)
+    return _MAX_POOL[len(window)](x, kernel, stride, padding, dilation, ceil_mode)
 
 
-def max_pool_indices(x: Any, window: Any) -> Any:
+def max_pool_indices(x: Any, window: Windows) -> Any:
     """Return torch's maxima and their indices."""
-    how = (*_pool_arguments(window), _dilations(window), _ceil_mode(window))
-    return _MAX_POOL[len(window)](x, *how, True)
+    kernel, stride, padding, ceil_mode, dilation = _arguments(window)
+    return _MAX_POOL[len(window)](x, kernel, stride, padding, dilation, ceil_mode, True)
 
 
-def _sum_pool_unfit(x: Any, window: Any) -> str | None:
-    if len(window) not in _AVG_POOL or not x.dtype.is_floating_point:
-        return f"torch has sums of floating windows in 2 and 3 dimensions, not of {x.dtype}"
-    if x.shape[0] == 0 or _ceil_mode(window) is None:
-        return "torch pools windows with the same padding on both sides, of at most half the kernel"
-    if any(axis.dilation > 1 for axis in window):
-        return "torch has no dilated average"
-    return None
+@lru_cache(maxsize=1024)
+def _sum_window_unfit(window: Windows) -> str | None:
+    if len(window) not in _AVG_POOL:
+        return f"torch has sums of windows in 2 and 3 dimensions, not {len(window)}"
+    how = _pool_arguments(window)
+    if how is None:
+        return _NO_SUCH_POOL
+    return "torch has no dilated average" if max(how.dilation) > 1 else None
 
 
-def sum_pool(x: Any, window: Any) -> Any:
+def _sum_pool_unfit(x: Any, window: Windows) -> str | None:
+    if not x.dtype.is_floating_point:
+        return f"torch has sums of floating windows, not of {x.dtype}"
+    if x.shape[0] == 0:
+        return "torch refuses some pools of no images"
+    return _sum_window_unfit(window)
+
+
+def sum_pool(x: Any, window: Windows) -> Any:
     """Return torch's averages by a divisor of 1, half types in float32."""
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    run = _AVG_POOL[len(window)]
-    return run(wide, *_pool_arguments(window), _ceil_mode(window), True, 1)
+    kernel, stride, padding, ceil_mode, _ = _arguments(window)
+    return _AVG_POOL[len(window)](wide, kernel, stride, padding, ceil_mode, True, 1)
 
 
 def gather(planes: Any, index: Any) -> Any:
