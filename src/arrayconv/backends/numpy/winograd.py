@@ -23,6 +23,7 @@ from numpy.lib.stride_tricks import as_strided
 from arrayconv._options import current
 from arrayconv._window import Axis, Window, output_sizes
 from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
+from arrayconv.backends.numpy.threads import run_blocks
 
 KERNEL = 3
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.7, -0.7, 1.5, -1.5)}
@@ -89,7 +90,7 @@ class Plan(NamedTuple):
 
 
 # The cells of a tile's row, cut into (start, dtype to copy it as): elements of 16 and 8 bytes.
-_LANES = {
+_LANES: dict[int, tuple[tuple[int, Any], ...]] = {
     2: ((0, np.dtype(np.complex64)), (2, np.dtype(np.complex64))),
     4: ((0, np.dtype(np.complex128)), (4, np.dtype(np.complex64))),
 }
@@ -113,7 +114,7 @@ def plan(
     per_tile = (tile + 2) ** 2 * (seen + max(seen, made))
     room = max(1, limit // (per_tile * across))
     rows = min(down, room)
-    images = min(batch, max(1, room // down))
+    images = max(1, min(batch, room // down))
     # Rows in equal parts, so that no block is a small rest.
     rows = -(-down // -(-down // rows))
     blocks = tuple(
@@ -144,7 +145,7 @@ def _cells(x: Any, plan: Plan, block: Block) -> Any:
     x = x.reshape(-1, plan.groups, channels, depth.size, height.size, width.size)
     source = x[block.images].transpose(1, 3, 2, 0, 4, 5)
     lead = (plan.groups, slices, channels, source.shape[3])
-    slab = np.zeros((*lead, block.rows * tile + 2, (plan.columns + 1) * tile), x.dtype)
+    slab: Any = np.zeros((*lead, block.rows * tile + 2, (plan.columns + 1) * tile), x.dtype)
     moves = [
         _overlap(axis, first, length)
         for axis, first, length in zip(
@@ -153,7 +154,7 @@ def _cells(x: Any, plan: Plan, block: Block) -> Any:
     ]
     (to, *to_plane), (of, *of_plane) = zip(*moves, strict=True)
     slab[:, to, :, :, *to_plane] = source[:, of, :, :, *of_plane]
-    cells = np.empty((*lead, block.rows, plan.columns, size, size), x.dtype)
+    cells: Any = np.empty((*lead, block.rows, plan.columns, size, size), x.dtype)
     for row in range(size):
         seen = slab[..., row : row + block.rows * tile : tile, :]
         for start, cell in _LANES[tile]:
@@ -180,7 +181,8 @@ def convolve(x: Any, weight: Any, y: Any, plan: Plan) -> None:
     batch, outputs = y.shape[:2]
     per_group = outputs // groups
     result = y.reshape(batch, groups, per_group, depth.out, plan.height.out, plan.width.out)
-    for block in plan.blocks:
+
+    def work(block: Block) -> None:
         cells = _cells(x, plan, block)
         _, slices, channels, images, rows, columns, points = cells.shape
         run = images * rows * columns
@@ -196,19 +198,19 @@ def convolve(x: Any, weight: Any, y: Any, plan: Plan) -> None:
             (*strides[:2], step, *strides[3:]),
         )
         product = rows_of(points, outputs * depth.out * run, x.dtype)
-        np.matmul(
-            weight, windows, out=product.reshape(points, groups, depth.out, per_group, run)
-        )
+        np.matmul(weight, windows, out=product.reshape(points, groups, depth.out, per_group, run))
         del made, windows
         tiles = np.matmul(product.T, maps.outputs.T)
         del product
         lead = (groups, depth.out, per_group, images, rows, columns)
         _scatter(tiles.reshape(*lead, tile, tile), result[block.images], block.first)
 
+    run_blocks(work, plan.blocks, products=True)
+
 
 def _scatter(tiles: Any, y: Any, first: int) -> None:
-    """Write tiles (G, D, O / G, N, rows, columns, m, m) where they belong in y (N, G, O, D, ...)."""
-    tile, (height, width) = tiles.shape[-1], y.shape[-2:]
+    """Write tiles (G, D, O / G, N, rows, columns, m, m) where they belong in y (N, G, ...)."""
+    tile, width = tiles.shape[-1], y.shape[-1]
     tiles = tiles.transpose(3, 0, 2, 1, 4, 5, 6, 7)
     whole, (_, lane) = width // tile, _LANES[tile][0]
     lanes = tiles.view(lane)[..., 0]
@@ -242,11 +244,11 @@ def weight_bytes(w: Any, tile: int) -> int:
 def room(bytes_in_and_out: int, bytes_of_weight: int) -> int:
     """Return the numbers of float32 that a block may hold.
 
-    The input and output's size at most, unless the transformed weight is much larger still: each
-    block reads all of it.
+    With the transformed weight that is at most as much as the input and output; but where the
+    weight is larger than those a quarter of it, since each block reads all of it.
     """
-    limit = min(current().workspace_bytes, max(SMALLEST_BUDGET, bytes_in_and_out))
-    return max(limit, bytes_of_weight // 4) // 4
+    limit = max(SMALLEST_BUDGET, bytes_in_and_out - bytes_of_weight)
+    return max(min(limit, current().workspace_bytes), bytes_of_weight // 4) // 4
 
 
 def conv(x: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
