@@ -115,8 +115,8 @@ def show_config(mode: str = "print") -> dict[str, Any] | None:
     Examples
     --------
     >>> import arrayconv as ac
-    >>> ac.show_config("dicts")["implementations"]["numpy"]["conv"]
-    ['im2col', 'generic']
+    >>> ac.show_config("dicts")["implementations"]["numpy"]["fold"]
+    ['strided', 'generic']
     """
     one_of("mode", mode, ("print", "dicts"))
     found = configuration()

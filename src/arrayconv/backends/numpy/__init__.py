@@ -6,13 +6,13 @@ from arrayconv.backends.numpy import columns, convolution, pooling, separable
 implementations = {
     "unfold": (Implementation("strided", columns.unfold),),
     "fold": (Implementation("strided", columns.fold),),
-    "conv": (Implementation("im2col", convolution.conv),),
-    "conv_transpose": (Implementation("im2col", convolution.conv_transpose),),
+    "conv": convolution.conv,
+    "conv_transpose": convolution.conv_transpose,
+    "conv_weight": convolution.conv_weight,
     "max_pool": (Implementation("separable", separable.max_pool),),
     "sum_pool": (Implementation("separable", separable.sum_pool),),
     "max_pool_indices": (Implementation("numbered", pooling.max_pool_indices),),
     "max_pool_grad": (Implementation("scatter", pooling.max_pool_grad),),
     "place": (Implementation("assign", pooling.place),),
     "scatter_add": (Implementation("add_at", pooling.scatter_add),),
-    "conv_weight": (Implementation("im2col", convolution.conv_weight),),
 }
