@@ -116,8 +116,8 @@ class HostExecutor:
         jobs = [(file, each, self._write(file, each)) for file, each in sorted(by_file.items())]
         for start in range(0, len(jobs), 2):
             running = [(job, self._compiler(job[2])) for job in jobs[start : start + 2]]
-            for (file, each, path), process in running:
-                said = process.communicate()[0]
+            finished = [(job, process, process.communicate()[0]) for job, process in running]
+            for (file, each, path), process, said in finished:
                 assert process.returncode == 0, f"{file}.cu does not compile here:\n{said}"
                 library = ctypes.CDLL(str(path.with_suffix(".so")))
                 for number, kernel in enumerate(each):

@@ -46,6 +46,8 @@ inline int atomicMax(int* address, int value) {
     return before;
 }
 
+void __syncthreads();
+
 struct Float16;
 float widen(Float16 value);
 Float16 rounded_to_half(float wide);

@@ -272,6 +272,6 @@ def place(values: Any, index: Any, cells: int) -> Any:
 
 def place_unfit(values: Any, index: Any, cells: int) -> str | None:
     """Return why the kernel cannot serve a call."""
-    if values.shape[2] >= NARROW:
+    if values.shape[2] >= 2**31:
         return "the values of a plane are numbered in 32 bits"
     return _index_unfit(index) or arrays_unfit(values, index)
