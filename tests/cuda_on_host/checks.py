@@ -13,7 +13,8 @@ import arrayconv as ac
 from arrayconv import primitives
 from arrayconv._capabilities import DTYPES
 from arrayconv._window import sliding_window
-from tests.cases import COLUMNS, Case, draw
+from tests.cases import COLUMNS, Case, assert_close, draw
+from tests.cuda_on_host.executor import HostExecutor, on_host
 from tests.test_pooling import DILATED, ORDERED, PARTS, WINDOWS, special
 
 SUMMED = ("int8", "uint16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
@@ -44,11 +45,41 @@ def pulled(function: Any, *arrays: Any, **params: Any) -> list[Any]:
     return [*(output if isinstance(output, tuple) else [output]), *gradients]
 
 
+def _plain(array: Any) -> Any:
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def verify(executor: HostExecutor, check: Check) -> None:
+    """Compare what the kernels give with what NumPy's implementations give."""
+    wanted = check.call()
+    executor.launched.clear()
+    with on_host(executor):
+        got = check.call()
+    assert check.kernels <= {kernel.function for kernel in executor.launched}
+    assert len(got) == len(wanted)
+    for ours, right in zip(got, wanted, strict=True):
+        assert ours.dtype == right.dtype
+        if right.dtype.kind in "fcV" and np.isfinite(_plain(right)).all():
+            assert_close(_plain(ours), _plain(right), check.dtype, factor=2)
+        else:
+            np.testing.assert_array_equal(_plain(ours), _plain(right))
+
+
 def _columns(case: Case, dtype: str) -> list[Any]:
     (array,) = (made(shape, dtype) for shape in case.shapes)
     if dtype in ("float32", "float64", *COMPLEX):
         return pulled(getattr(ac, case.function), array, **case.params)
     return [case.run(array)]
+
+
+def _halves(dtype: str) -> list[Any]:
+    """Every number of a half type, and sums of two: exact but for the one rounding at the end."""
+    kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.float16
+    every = np.arange(2**16, dtype=np.uint16).view(kind)
+    shuffled = np.random.default_rng(0).permutation(every)
+    with np.errstate(all="ignore"):
+        alone = ac.fold(every.reshape(1, 1, -1), (2**16,), (1,))
+        return [alone, ac.fold(np.stack([every, shuffled])[None], (2**16 + 1,), (2,))]
 
 
 def columns() -> Iterator[Check]:
@@ -61,6 +92,8 @@ def columns() -> Iterator[Check]:
             needed = {case.function} if case.shapes[0][0] else set()
             call = partial(_columns, case, dtype)
             yield Check(f"{case.id}-{dtype}", frozenset(needed), call, dtype)
+    for dtype in ("float16", "bfloat16"):
+        yield Check(f"halves-{dtype}", frozenset({"fold"}), partial(_halves, dtype), dtype)
 
 
 def _max_pool(shape: Any, window: Any, dtype: str, values: Any = made) -> list[Any]:
@@ -150,6 +183,7 @@ DEPTHWISE = (
     Case("conv2d", ((2, 4, 6, 7), (4, 1, 3, 3)), {"padding": 1}),
     Case("conv2d", ((2, 2, 7, 6), (6, 1, 3, 3)), {"stride": 2, "padding": ((0, 2), (3, 1))}),
     Case("conv2d", ((2, 2, 9, 8), (4, 1, 2, 3)), {"stride": (4, 2), "dilation": (2, 3)}),
+    Case("conv2d", ((1, 1, 22, 19), (1, 1, 4, 5)), {"stride": (5, 4), "dilation": (2, 3)}),
     Case("conv2d", ((0, 2, 5, 5), (2, 1, 3, 3)), {}),
     Case("conv2d", ((9, 2, 24, 24), (2, 1, 3, 3)), {}),
     Case("conv3d", ((1, 2, 4, 5, 4), (4, 1, 2, 3, 1)), {"padding": (1, 0, 2)}),

@@ -22,7 +22,7 @@ from arrayconv.backends.cupy.launch import Kernel
 HERE = Path(__file__).parent
 PLAIN = ("-O1",)
 SANITIZED = (
-    *("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    *("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "-fno-omit-frame-pointer",
 )
 LARGE = 1 << 30
@@ -35,6 +35,19 @@ def reserved(shape: tuple[int, ...], dtype: Any) -> Any:
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
     memory = mmap.mmap(-1, max(1, count * np.dtype(dtype).itemsize), flags=flags)
     return np.frombuffer(memory, dtype, count).reshape(shape)
+
+
+GUARD = 64
+"""Bytes on both sides of an array that no kernel may write, where no sanitizer watches."""
+UNWRITTEN = 0xA5
+
+
+def _guards_hold(array: Any) -> bool:
+    """Whether the bytes around an array of `HostExecutor.empty` are what they were."""
+    around = array.base
+    if not isinstance(around, np.ndarray) or around.size != array.nbytes + 2 * GUARD:
+        return True
+    return bool((around[:GUARD] == UNWRITTEN).all() and (around[-GUARD:] == UNWRITTEN).all())
 
 
 class HostExecutor:
@@ -59,9 +72,12 @@ class HostExecutor:
         kind = np.dtype(dtype)
         if prod(shape) * kind.itemsize >= LARGE:
             return reserved(shape, kind)
+        # While recording, what is computed from a result should be computable.
         if self._recorded is not None:
             return np.zeros(shape, kind)
-        return np.full(prod(shape) * kind.itemsize, 0xA5, np.uint8).view(kind).reshape(shape)
+        size, guard = prod(shape) * kind.itemsize, 0 if self.flags is SANITIZED else GUARD
+        around = np.full(size + 2 * guard, UNWRITTEN, np.uint8)
+        return around[guard : guard + size].view(kind).reshape(shape)
 
     def contiguous(self, array: Any) -> Any:
         return np.ascontiguousarray(array)
@@ -96,15 +112,19 @@ class HostExecutor:
             *(int(self.descending), pointers, sizes, ctypes.c_size_t(len(held))),
         )
         assert wrong == 0, f"{kernel.expression}: argument {-1 - wrong} is not what it takes"
+        for argument in arguments:
+            held_back = not isinstance(argument, np.ndarray) or _guards_hold(argument)
+            assert held_back, f"{kernel.expression} wrote beyond an array"
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Note the kernels that are asked for, without running them; then compile them all."""
-        self._recorded = {}
+        asked: dict[Kernel, None] = {}
+        self._recorded = asked
         try:
             yield
         finally:
-            asked, self._recorded = self._recorded, None
+            self._recorded = None
             self.launched.clear()
         self.build([kernel for kernel in asked if kernel not in self._entries])
 
