@@ -1,0 +1,156 @@
+"""Compile the kernels: into CuPy's cache where there is a GPU, else for a look at what they need.
+
+NVRTC is a library, and compiles for any architecture on any machine; with the package cuda-core it
+needs neither CuPy nor a driver.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+import re
+import time
+from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import NamedTuple
+
+from arrayconv.backends.cupy.geometry import PARTS
+from arrayconv.backends.cupy.launch import (
+    INDICES,
+    OPTIONS,
+    TYPES,
+    WORDS,
+    Kernel,
+    source,
+    summand_name,
+)
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+
+
+class Template(NamedTuple):
+    """A template: its file, function and types, and the kernels and strides it may know."""
+
+    file: str
+    function: str
+    types: tuple[str, ...]
+    known: tuple[tuple[int, int], ...] = ()
+    """Empty for a template without a window's kernel and stride."""
+    by_dims: bool = True
+    more: tuple[str, ...] = ("",)
+
+
+_SUMMANDS = tuple(dict.fromkeys(map(summand_name, TYPES)))
+_PRODUCTS = tuple(name for name in _SUMMANDS if name != "Bool")
+_ORDERED = tuple(name for name in TYPES.values() if name != "Bool" and "Complex" not in name)
+_REGULAR = ((0, 0), (2, 2), (3, 1), (3, 2))
+_POOLED = (*_REGULAR, (PARTS, 0))
+TEMPLATES = (
+    Template("unfold", "unfold", tuple(WORDS.values()), (*_REGULAR, (7, 2))),
+    Template("fold", "fold", _SUMMANDS, (*_REGULAR, (7, 2))),
+    Template("max_pool", "max_pool", _ORDERED, _POOLED, more=("false", "true")),
+    Template("max_pool_grad", "max_pool_grad", _SUMMANDS, _POOLED),
+    Template("sum_pool", "sum_pool", _SUMMANDS, _POOLED),
+    Template("spread", "spread", _SUMMANDS, _POOLED),
+    Template("place", "place", tuple(WORDS.values()), by_dims=False),
+    Template("depthwise", "depthwise", _PRODUCTS, (*_REGULAR, (5, 1))),
+    Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1))),
+    Template("depthwise", "depthwise_weight", _PRODUCTS),
+    Template("depthwise", "depthwise_weight_sum", _PRODUCTS, by_dims=False),
+)
+
+
+def instances(
+    template: Template, types: Iterable[str] | None = None, bits: Iterable[int] = (32, 64)
+) -> Iterator[Kernel]:
+    """Yield a template's instances: in two dimensions all it may know, in others the general one.
+
+    ``types`` are names of dtypes, or all.
+    """
+    wanted = None if types is None else {TYPES[name] for name in types}
+    for kind, width, more in product(template.types, bits, template.more):
+        if wanted is not None and kind not in wanted:
+            continue
+        rest = (more,) if more else ()
+        start = (kind, INDICES[width])
+        if not template.by_dims:
+            yield Kernel(template.file, template.function, (*start, *rest))
+            continue
+        for dims in (1, 2, 3):
+            known = template.known if dims == 2 else template.known[:1]
+            if not known:
+                yield Kernel(template.file, template.function, (*start, str(dims), *rest))
+            for pair in known:
+                arguments = (*start, str(dims), *map(str, pair), *rest)
+                yield Kernel(template.file, template.function, arguments)
+
+
+class Compiled(NamedTuple):
+    """What the compiler says of an instance."""
+
+    kernel: Kernel
+    architecture: str
+    seconds: float
+    """Of the batch that it was compiled in, divided by the number of instances."""
+    registers: int
+    shared_bytes: int
+    stack_bytes: int
+    spill_bytes: int
+
+
+def why_no_compiler() -> str | None:
+    """Return the sentence that says what is missing, or None where NVRTC can be called."""
+    try:
+        importlib.import_module("cuda.core")
+        importlib.import_module("cuda.pathfinder").load_nvidia_dynamic_lib("nvrtc")
+    except (ImportError, RuntimeError) as problem:
+        return (
+            "compiling without a GPU needs NVRTC and the package cuda-core: pip install "
+            f"'arrayconv[cuda-compile]' ({type(problem).__name__})"
+        )
+    return None
+
+
+_FUNCTION = re.compile(r"Compiling entry function '(?P<name>\w+)' for '(?P<architecture>\w+)'")
+_STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+_USED = re.compile(r"Used (\d+) registers")
+_SHARED = re.compile(r"(\d+) bytes smem")
+
+
+def _parsed(log: str) -> dict[str, tuple[int, int, int, int]]:
+    """Return (registers, shared, stack, spilled bytes) of each function in a log of ptxas."""
+    found = {}
+    for part in re.split(r"(?=Compiling entry function)", log)[1:]:
+        name, stack, used = _FUNCTION.match(part), _STACK.search(part), _USED.search(part)
+        shared = _SHARED.search(part)
+        if name is None or stack is None or used is None:
+            raise RuntimeError(f"the compiler's log has changed its form: {part}")
+        frame, stored, loaded = map(int, stack.groups())
+        memory = int(shared[1]) if shared else 0
+        found[name["name"]] = (int(used[1]), memory, frame, stored + loaded)
+    return found
+
+
+def compile_offline(kernels: Iterable[Kernel], architecture: str) -> list[Compiled]:
+    """Compile instances for an architecture, those of one file at once, and throw them away."""
+    core = importlib.import_module("cuda.core")
+    by_file: dict[str, list[Kernel]] = {}
+    for kernel in kernels:
+        by_file.setdefault(kernel.file, []).append(kernel)
+    results = []
+    for file, each in by_file.items():
+        start = time.perf_counter()
+        log = io.StringIO()
+        standard = OPTIONS[0].removeprefix("-std=")
+        options = core.ProgramOptions(arch=architecture, std=standard, ftz=True, ptxas_options="-v")
+        program = core.Program(source(file), "c++", options)
+        names = tuple(kernel.expression for kernel in each)
+        code = program.compile("cubin", name_expressions=names, logs=log)
+        seconds = (time.perf_counter() - start) / len(each)
+        parsed = _parsed(log.getvalue())
+        for kernel in each:
+            mangled = code.symbol_mapping[kernel.expression]
+            name = mangled.decode() if isinstance(mangled, bytes) else mangled
+            results.append(Compiled(kernel, architecture, seconds, *parsed[name]))
+    return results
