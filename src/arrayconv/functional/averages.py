@@ -328,7 +328,7 @@ def adaptive_avg_pool1d(input: Array, output_size: Sizes) -> Array:
 def adaptive_avg_pool2d(input: Array, output_size: Sizes) -> Array:
     """Divide images (N, C, H, W) into ``output_size`` parts, and return the average of each.
 
-    The parts are those of `adaptive_max_pool2d`.
+    The parts are those of `adaptive_max_pool2d`. Unlike torch's it takes integers, too.
 
     Parameters
     ----------
@@ -348,15 +348,6 @@ def adaptive_avg_pool2d(input: Array, output_size: Sizes) -> Array:
         Where a size does not fit.
     TypeError
         Where an argument is of the wrong type, or the input is of bools.
-
-    See Also
-    --------
-    avg_pool2d : The average of windows of a given size.
-
-    Notes
-    -----
-    Difference from ``torch.nn.functional.adaptive_avg_pool2d``: integers too, averaged towards
-    zero.
 
     Examples
     --------
