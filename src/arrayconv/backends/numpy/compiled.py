@@ -18,6 +18,7 @@ import numpy as np
 
 from arrayconv._window import Window, input_sizes, output_sizes
 from arrayconv.backends.numpy import shifts
+from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.threads import run_blocks
 
 LONGEST_ROW = 64
@@ -31,14 +32,13 @@ def _missing() -> str | None:
     return None
 
 
-def unfit(x: Any, w: Any, window: Window, groups: int) -> str | None:
+def unfit(shape: Shape) -> str | None:
     """Return why a convolution cannot be served."""
-    if x.dtype not in (np.float32, np.float64):
-        return f"it is for float32 and float64, got {x.dtype}"
-    if not x.dtype.isnative or not w.dtype.isnative:
-        return "compiled loops know the machine's own byte order only"
-    if window[-1].kernel > LONGEST_ROW:
-        return f"a row of the kernel has {window[-1].kernel} taps, more than {LONGEST_ROW}"
+    if shape.dtype not in (np.float32, np.float64) or not shape.dtype.isnative:
+        return f"it is for float32 and float64, got {shape.dtype.str}"
+    row = shape.window[-1].kernel
+    if row > LONGEST_ROW:
+        return f"a row of the kernel has {row} taps, more than {LONGEST_ROW}"
     return _missing()
 
 
