@@ -16,6 +16,8 @@ from arrayconv._window import Window, kernel_sizes, output_sizes
 
 MULTIPLY_ADD = 0.020
 """Nanoseconds a multiply-add of a large product takes."""
+PRODUCT = 800.0
+"""Nanoseconds that a product takes at least."""
 COLUMN = 0.33
 """Nanoseconds to lay out a number of im2col's columns."""
 WEIGHT_POINT = 0.6
@@ -24,6 +26,14 @@ WINOGRAD_TILE = {2: (24.0, 5.0), 4: (77.0, 23.0)}
 """Nanoseconds a tile of m x m takes: for each channel that it sees, and each that it makes."""
 CALLS = 60_000.0
 """Nanoseconds of Python and of small copies in an algorithm of many steps."""
+
+
+SHIFT = 0.15
+"""Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
+COMPILED_SHIFT = 0.04
+"""The same in compiled loops."""
+RUN = 25.0
+"""Nanoseconds that vectors take to begin and end a run of cells, twice."""
 
 
 class Shape(NamedTuple):
@@ -64,7 +74,8 @@ def pointwise(shape: Shape) -> float:
 def im2col(shape: Shape) -> float:
     """Return the nanoseconds of laying out columns and of their product."""
     columns = shape.positions * shape.taps * shape.channels
-    return shape.multiply_adds * MULTIPLY_ADD + columns * COLUMN
+    products = shape.batch * shape.groups
+    return shape.multiply_adds * MULTIPLY_ADD + columns * COLUMN + products * PRODUCT
 
 
 def winograd(shape: Shape, tile: int) -> float:
@@ -83,6 +94,19 @@ def winograd(shape: Shape, tile: int) -> float:
         + made * shape.outputs * from_points
         + CALLS
     )
+
+
+def shifts(shape: Shape) -> float:
+    """Return the nanoseconds of adding runs of cells, one for each tap of each plane."""
+    runs = shape.batch * shape.outputs * shape.taps
+    return CALLS / 6 + runs * RUN + shape.positions * shape.outputs * shape.taps * SHIFT
+
+
+def numba(shape: Shape) -> float:
+    """Return the nanoseconds of the same in compiled loops, over the channels of a group too."""
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
+    copied = cells + shape.positions * shape.outputs
+    return CALLS / 6 + shape.multiply_adds * COMPILED_SHIFT + copied * COLUMN
 
 
 class Algorithm(NamedTuple):
