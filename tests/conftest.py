@@ -73,8 +73,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--full",
         action="store_true",
-        help="compare more random geometries with torch, 1,500 a function instead of 400, and run "
-        "all of PyTorch's samples on JAX arrays",
+        help="compare more random geometries with torch, 1,500 a function instead of 400, run all "
+        "of PyTorch's samples on JAX arrays, and compile every instance of the CUDA kernels for "
+        "every architecture",
     )
 
 

@@ -205,7 +205,7 @@ def _depthwise_forward(case: Case, dtype: str) -> list[Any]:
 def depthwise() -> Iterator[Check]:
     """Depthwise convolution and its gradients."""
     for case in DEPTHWISE:
-        some = ("float32", "float64")
+        some: tuple[str, ...] = ("float32", "float64")
         if case is DEPTHWISE[3]:
             some = (*some, "float16", "bfloat16", *COMPLEX)
             for dtype in ("int8", "uint16", "int32", "int64"):

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import NamedTuple
 
+from arrayconv._device import cuda_devices
 from arrayconv.backends.cupy.geometry import PARTS
 from arrayconv.backends.cupy.launch import (
     INDICES,
@@ -22,6 +23,8 @@ from arrayconv.backends.cupy.launch import (
     TYPES,
     WORDS,
     Kernel,
+    compiled,
+    compiled_kernels,
     source,
     summand_name,
 )
@@ -68,7 +71,7 @@ def instances(
 
     ``types`` are names of dtypes, or all.
     """
-    wanted = None if types is None else {TYPES[name] for name in types}
+    wanted = None if types is None else _type_names(types)
     for kind, width, more in product(template.types, bits, template.more):
         if wanted is not None and kind not in wanted:
             continue
@@ -86,13 +89,24 @@ def instances(
                 yield Kernel(template.file, template.function, arguments)
 
 
+def _type_names(dtypes: Iterable[str]) -> set[str]:
+    """Return the C++ types that kernels know arrays of these dtypes by."""
+    sizes = {"bool": 1, "bfloat16": 2}
+    found = set()
+    for name in dtypes:
+        bits = re.search(r"\d+$", name)
+        size = sizes.get(name) or int(bits[0] if bits else 0) // 8
+        found |= {TYPES[name], summand_name(name), WORDS[size]}
+    return found
+
+
 class Compiled(NamedTuple):
     """What the compiler says of an instance."""
 
     kernel: Kernel
     architecture: str
     seconds: float
-    """Of the batch that it was compiled in, divided by the number of instances."""
+    """Its own, or those of the file that it was compiled with, divided among its instances."""
     registers: int
     shared_bytes: int
     stack_bytes: int
@@ -154,3 +168,74 @@ def compile_offline(kernels: Iterable[Kernel], architecture: str) -> list[Compil
             name = mangled.decode() if isinstance(mangled, bytes) else mangled
             results.append(Compiled(kernel, architecture, seconds, *parsed[name]))
     return results
+
+
+def compile_for_gpu(kernels: Iterable[Kernel]) -> list[Compiled]:
+    """Compile instances for the current device, one by one as calls would, into CuPy's cache."""
+    results = []
+    for kernel in kernels:
+        function = compiled(kernel)
+        seconds = compiled_kernels()[kernel.expression]
+        spilled = function.local_size_bytes
+        results.append(
+            Compiled(
+                kernel,
+                "this device",
+                seconds,
+                function.num_regs,
+                function.shared_size_bytes,
+                spilled,
+                0,
+            )
+        )
+    return results
+
+
+def why_no_compilation() -> str | None:
+    """Return why there is neither a GPU nor a compiler for others, or None."""
+    devices = cuda_devices()
+    if not isinstance(devices, str):
+        return None
+    missing = why_no_compiler()
+    return None if missing is None else f"{devices}; {missing}"
+
+
+def compile_all(
+    functions: Iterable[str], dtypes: Iterable[str], architectures: Iterable[str], wide: bool
+) -> list[Compiled]:
+    """Compile templates for dtypes: for the GPU where there is one and no architecture is named."""
+    wanted, names = set(functions), tuple(dtypes)
+    bits = (32, 64) if wide else (32,)
+    kernels = [
+        kernel
+        for template in TEMPLATES
+        if not wanted or template.function in wanted
+        for kernel in instances(template, names, bits)
+    ]
+    chosen = tuple(architectures)
+    if not chosen and not isinstance(cuda_devices(), str):
+        return compile_for_gpu(kernels)
+    return [
+        each
+        for architecture in chosen or ARCHITECTURES
+        for each in compile_offline(kernels, architecture)
+    ]
+
+
+def table(results: Iterable[Compiled]) -> str:
+    """Return a line for each instance: its time, registers, shared and local memory, spills."""
+    rows: list[tuple[str, ...]] = [
+        ("kernel", "for", "ms", "registers", "shared", "local", "spilled")
+    ]
+    for each in results:
+        numbers = (each.registers, each.shared_bytes, each.stack_bytes, each.spill_bytes)
+        name, took = each.kernel.expression, f"{each.seconds * 1e3:.0f}"
+        rows.append((name, each.architecture, took, *map(str, numbers)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if place < 2 else text.rjust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )

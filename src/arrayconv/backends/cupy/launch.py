@@ -140,7 +140,7 @@ class CupyExecutor:
 
     def launch(self, kernel: Kernel, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
         """Run a kernel on the current stream."""
-        _compiled(kernel, self.current_device())((blocks,), (threads,), arguments)
+        compiled(kernel)((blocks,), (threads,), arguments)
 
 
 _seconds: dict[str, float] = {}
@@ -152,8 +152,11 @@ def compiled_kernels() -> dict[str, float]:
 
 
 @lru_cache(maxsize=4096)
-def _compiled(kernel: Kernel, device: int) -> Any:
-    """Return the function of a kernel on a device, from CuPy's cache on disk where it is there."""
+def compiled(kernel: Kernel) -> Any:
+    """Return a kernel of CuPy's, compiled for the current device or taken from its cache on disk.
+
+    CuPy compiles it again where another device is current when it is launched.
+    """
     start = time.perf_counter()
     module = importlib.import_module("cupy").RawModule(
         code=source(kernel.file), options=OPTIONS, name_expressions=(kernel.expression,)
