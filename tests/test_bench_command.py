@@ -227,10 +227,10 @@ def test_a_report_says_what_the_records_say(need, measured, tmp_path):
     from bench.records import write_records
     from bench.report import algorithms_text, layers_text, summary_text
 
-    assert "| sobel | im2col | 2 s ± 0 % | 1.50 |" in layers_text(measured)
+    assert "| sobel | im2col | 2 s ± 0 % | 3.00 | 1.50 |" in layers_text(measured)
     assert "| **a 2 s**" not in algorithms_text(measured[2:5])
     summary = summary_text(measured)
-    assert "| dense convolutions | 1.50 |" in summary
+    assert "| dense convolutions | 3.00 | 1.50 |" in summary
     write_records(tmp_path / "made-up.jsonl", measured)
     assert main(["report", str(tmp_path / "made-up.jsonl"), "--output", str(tmp_path / "r")]) == 0
     names = {path.name for path in (tmp_path / "r").iterdir()}
