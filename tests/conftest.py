@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -301,6 +302,14 @@ def torch() -> Any:
 def left_out(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Return a function that adds a reason to what the run says, at its end, that it left out."""
     return request.config.stash[LEFT_OUT].append
+
+
+@pytest.fixture(scope="session")
+def host_compiler(left_out: Callable[[str], None]) -> None:
+    """Skip where there is no g++, with which the CUDA kernels' source runs on the CPU."""
+    if shutil.which("g++") is None:
+        left_out("the CUDA kernels' own source on the CPU: g++ is not installed")
+        pytest.skip("g++ is not installed")
 
 
 @pytest.fixture

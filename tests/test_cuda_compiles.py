@@ -34,7 +34,7 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
     for kernel in compilation.instances(template):
         kind, _, *rest = kernel.arguments
         whole = architecture == "sm_90" and kind in ("float", "Int")
-        if whole or rest[:1] in ([], ["1"]) and rest[1:3] in ([], ["0", "0"]):
+        if whole or (rest[:1] in ([], ["1"]) and rest[1:3] in ([], ["0", "0"])):
             yield kernel
 
 
