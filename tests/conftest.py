@@ -78,6 +78,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "of PyTorch's samples on JAX arrays, and compile every instance of the CUDA kernels for "
         "every architecture",
     )
+    group.addoption(
+        "--kernel-record",
+        metavar="FILE",
+        help="where tests/test_cuda_on_gpu.py writes that all CUDA kernels were right on this GPU",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -302,6 +307,12 @@ def torch() -> Any:
 def left_out(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Return a function that adds a reason to what the run says, at its end, that it left out."""
     return request.config.stash[LEFT_OUT].append
+
+
+@pytest.fixture(scope="session")
+def chosen_libraries(request: pytest.FixtureRequest) -> list[str]:
+    """The libraries that this run tests."""
+    return request.config.stash[CHOSEN]
 
 
 @pytest.fixture(scope="session")
