@@ -6,7 +6,6 @@ result for these rows.
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,6 @@ from arrayconv import primitives
 from arrayconv._window import Windows, sliding_window
 from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host, reserved
 
-if shutil.which("g++") is None:
-    pytest.skip("g++ is not installed: no CUDA kernel on the CPU", allow_module_level=True)
-
 ROWS = 6
 SIDE = 46_400
 """The square of it is a little more than 2^31."""
@@ -27,7 +23,7 @@ WIDER = 65_600
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: Any) -> HostExecutor:
+def host(tmp_path_factory: Any, host_compiler: None) -> HostExecutor:
     executor = HostExecutor(tmp_path_factory.mktemp("kernels"), PLAIN)
     # The last one may have a thread or two only.
     executor.last_blocks = 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +12,8 @@ import numpy as np
 import pytest
 
 from arrayconv.backends.cupy import depthwise, windows
-from tests.cuda_on_host.checks import Check, every_check, verify
-from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, on_host
-
-if shutil.which("g++") is None:
-    pytest.skip("g++ is not installed: no CUDA kernel on the CPU", allow_module_level=True)
+from tests.cuda_checks import Check, every_check
+from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, on_host, verify
 
 FLAGS = {"": PLAIN, "sanitized": SANITIZED}[os.environ.get("CUDA_ON_HOST", "")]
 CHECKS = [each for each in every_check() if FLAGS is PLAIN or each.dtype == "float32"]
@@ -46,12 +42,14 @@ def prepared(executor: HostExecutor, checks: list[Check]) -> HostExecutor:
     """Compile all kernels that the checks take, at once."""
     with executor.recording(), on_host(executor), np.errstate(all="ignore"):
         for check in checks:
-            check.call()
+            check.call(np)
     return executor
 
 
 @pytest.fixture(scope="module", params=[32, 64], ids=["narrow", "wide"])
-def host(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[HostExecutor]:
+def host(
+    request: pytest.FixtureRequest, host_compiler: None, tmp_path_factory: Any
+) -> Iterator[HostExecutor]:
     folder: Path = tmp_path_factory.mktemp("kernels")
     with index_bits(request.param):
         yield prepared(HostExecutor(folder, FLAGS), CHECKS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,12 +12,9 @@ from typing import NamedTuple
 import pytest
 
 from arrayconv.backends.cupy import launch
-from tests.cuda_on_host.checks import Check, every_check, verify
-from tests.cuda_on_host.executor import PLAIN, HostExecutor
+from tests.cuda_checks import Check, every_check
+from tests.cuda_on_host.executor import PLAIN, HostExecutor, verify
 from tests.test_cuda_beyond_32_bits import check_spread
-
-if shutil.which("g++") is None:
-    pytest.skip("g++ is not installed: no CUDA kernel on the CPU", allow_module_level=True)
 
 REPOSITORY = Path(__file__).parents[1]
 CHECKS = every_check()
@@ -87,14 +83,14 @@ def fails(executor: HostExecutor, check: Check) -> bool:
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.file}: {bug.right}"[:60])
-def test_a_bug_is_caught(bug, tmp_path):
+def test_a_bug_is_caught(bug, tmp_path, host_compiler):
     executor = HostExecutor(tmp_path, PLAIN, sources(bug))
     checks = [check for check in CHECKS if bug.noticed_by in check.id]
     assert checks
     assert any(fails(executor, check) for check in checks)
 
 
-def test_32_bits_that_overflow_are_caught(tmp_path):
+def test_32_bits_that_overflow_are_caught(tmp_path, host_compiler):
     product = "static_cast<Index>(blockIdx.x) * static_cast<Index>(blockDim.x)"
     bug = Bug("spread", product, "static_cast<Index>(blockIdx.x * blockDim.x)", "")
     executor = HostExecutor(tmp_path, PLAIN, sources(bug))
@@ -103,7 +99,7 @@ def test_32_bits_that_overflow_are_caught(tmp_path):
         check_spread(executor)
 
 
-def test_under_sanitizers(left_out):
+def test_under_sanitizers(left_out, host_compiler):
     """AddressSanitizer must be loaded before Python: so an interpreter of its own."""
     found = subprocess.run(
         ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True

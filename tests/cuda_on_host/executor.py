@@ -18,6 +18,7 @@ from arrayconv import _registry, primitives
 from arrayconv._registry import Primitive
 from arrayconv.backends.cupy import launch
 from arrayconv.backends.cupy.launch import Kernel
+from tests.cuda_checks import Check, compare
 
 HERE = Path(__file__).parent
 PLAIN = ("-O1",)
@@ -177,6 +178,16 @@ def on_host(executor: HostExecutor) -> Iterator[HostExecutor]:
         _registry._BACKENDS["numpy"] = before
         del launch.EXECUTORS[np.ndarray]
         forget()
+
+
+def verify(executor: HostExecutor, check: Check) -> None:
+    """Compare what the kernels give here with what NumPy's implementations give."""
+    wanted = check.call(np)
+    executor.launched.clear()
+    with on_host(executor):
+        got = check.call(np)
+    assert check.kernels <= {kernel.function for kernel in executor.launched}
+    compare(check, got, wanted)
 
 
 def forget() -> None:

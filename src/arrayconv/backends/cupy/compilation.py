@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import NamedTuple
 
@@ -148,25 +150,31 @@ def _parsed(log: str) -> dict[str, tuple[int, int, int, int]]:
 
 def compile_offline(kernels: Iterable[Kernel], architecture: str) -> list[Compiled]:
     """Compile instances for an architecture, those of one file at once, and throw them away."""
-    core = importlib.import_module("cuda.core")
     by_file: dict[str, list[Kernel]] = {}
     for kernel in kernels:
         by_file.setdefault(kernel.file, []).append(kernel)
+    # The compiler lets go of Python's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        batches = pool.map(lambda file: _compile_file(file, by_file[file], architecture), by_file)
+    return [compiled for batch in batches for compiled in batch]
+
+
+def _compile_file(file: str, kernels: list[Kernel], architecture: str) -> list[Compiled]:
+    core = importlib.import_module("cuda.core")
+    start = time.perf_counter()
+    log = io.StringIO()
+    standard = OPTIONS[0].removeprefix("-std=")
+    options = core.ProgramOptions(arch=architecture, std=standard, ftz=True, ptxas_options="-v")
+    program = core.Program(source(file), "c++", options)
+    names = tuple(kernel.expression for kernel in kernels)
+    code = program.compile("cubin", name_expressions=names, logs=log)
+    seconds = (time.perf_counter() - start) / len(kernels)
+    parsed = _parsed(log.getvalue())
     results = []
-    for file, each in by_file.items():
-        start = time.perf_counter()
-        log = io.StringIO()
-        standard = OPTIONS[0].removeprefix("-std=")
-        options = core.ProgramOptions(arch=architecture, std=standard, ftz=True, ptxas_options="-v")
-        program = core.Program(source(file), "c++", options)
-        names = tuple(kernel.expression for kernel in each)
-        code = program.compile("cubin", name_expressions=names, logs=log)
-        seconds = (time.perf_counter() - start) / len(each)
-        parsed = _parsed(log.getvalue())
-        for kernel in each:
-            mangled = code.symbol_mapping[kernel.expression]
-            name = mangled.decode() if isinstance(mangled, bytes) else mangled
-            results.append(Compiled(kernel, architecture, seconds, *parsed[name]))
+    for kernel in kernels:
+        mangled = code.symbol_mapping[kernel.expression]
+        name = mangled.decode() if isinstance(mangled, bytes) else mangled
+        results.append(Compiled(kernel, architecture, seconds, *parsed[name]))
     return results
 
 
