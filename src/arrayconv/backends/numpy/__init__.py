@@ -7,8 +7,9 @@ from arrayconv.backends.numpy import compiled_pooling as compiled
 implementations = {
     "unfold": (Implementation("strided", columns.unfold),),
     "fold": (Implementation("strided", columns.fold),),
-    "conv": (Implementation("im2col", convolution.conv),),
-    "conv_transpose": (Implementation("im2col", convolution.conv_transpose),),
+    "conv": convolution.conv,
+    "conv_transpose": convolution.conv_transpose,
+    "conv_weight": convolution.conv_weight,
     "max_pool": (
         Implementation("numba", compiled.max_pool, compiled.unfit, compiled.slow),
         Implementation("separable", separable.max_pool),
@@ -30,5 +31,4 @@ implementations = {
     ),
     "place": (Implementation("assign", pooling.place),),
     "scatter_add": (Implementation("add_at", pooling.scatter_add),),
-    "conv_weight": (Implementation("im2col", convolution.conv_weight),),
 }

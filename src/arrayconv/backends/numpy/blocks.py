@@ -61,6 +61,8 @@ def cut(
     extents = [1] * len(shape)
     for dim in reversed(range(len(shape))):
         extents[dim] = max(1, min(shape[dim], room))
+        # Equal parts, so that no block is a small rest.
+        extents[dim] = -(-shape[dim] // -(-shape[dim] // extents[dim])) if shape[dim] else 1
         room //= max(1, shape[dim])
         if extents[dim] < shape[dim]:
             break
