@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,8 +74,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--full",
         action="store_true",
-        help="compare more random geometries with torch, 1,500 a function instead of 400, and run "
-        "all of PyTorch's samples on JAX arrays",
+        help="compare more random geometries with torch, 1,500 a function instead of 400, run all "
+        "of PyTorch's samples on JAX arrays, and compile every instance of the CUDA kernels for "
+        "every architecture",
+    )
+    group.addoption(
+        "--kernel-record",
+        metavar="FILE",
+        help="where tests/test_cuda_on_gpu.py writes that all CUDA kernels were right on this GPU",
     )
 
 
@@ -157,6 +164,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = metafunc.config.stash[CHOSEN]
     if "library" in metafunc.fixturenames:
         metafunc.parametrize("library", chosen, indirect=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a worker of pytest-xdist left out to the process that prints it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = session.config.stash[LEFT_OUT]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what a worker left out; one that crashed has nothing to hand over."""
+    node.config.stash[LEFT_OUT] += getattr(node, "workeroutput", {}).get("left_out", [])
 
 
 # The outermost wrapper, so that these lines come after pytest's own summary.
@@ -300,6 +320,20 @@ def torch() -> Any:
 def left_out(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Return a function that adds a reason to what the run says, at its end, that it left out."""
     return request.config.stash[LEFT_OUT].append
+
+
+@pytest.fixture(scope="session")
+def chosen_libraries(request: pytest.FixtureRequest) -> list[str]:
+    """The libraries that this run tests."""
+    return request.config.stash[CHOSEN]
+
+
+@pytest.fixture(scope="session")
+def host_compiler(left_out: Callable[[str], None]) -> None:
+    """Skip where there is no g++, with which the CUDA kernels' source runs on the CPU."""
+    if shutil.which("g++") is None:
+        left_out("the CUDA kernels' own source on the CPU: g++ is not installed")
+        pytest.skip("g++ is not installed")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ every message about sizes.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import gcd
 from typing import NamedTuple
 
 from arrayconv._integers import Ints, Pairs
@@ -92,6 +93,32 @@ def reach(axis: Axis) -> int:
 def needed_after(axis: Axis) -> int:
     """Return the padding after the input that the windows touch; negative where they stop short."""
     return reach(axis) - axis.before - axis.size
+
+
+class Sight(NamedTuple):
+    """How the taps that see one cell follow each other: see `sight`."""
+
+    common: int
+    tap_step: int
+    position_step: int
+    inverse: int
+    rounds: int
+
+
+@lru_cache(maxsize=4096)
+def sight(axis: Axis) -> Sight:
+    """Return how to list the taps that see a cell without trying them all.
+
+    Tap ``t`` of position ``o`` sees the cell ``i`` where ``o * stride + t * dilation == i +
+    before``. With ``common = gcd(stride, dilation)`` that has solutions only if ``common`` divides
+    ``i + before``; the first tap is then ``(i + before) / common * inverse`` modulo ``tap_step``,
+    and each one ``tap_step`` further on belongs to the position ``position_step`` before: at most
+    ``rounds`` of them.
+    """
+    common = gcd(axis.stride, axis.dilation)
+    tap_step, position_step = axis.stride // common, axis.dilation // common
+    inverse = pow(position_step, -1, tap_step)
+    return Sight(common, tap_step, position_step, inverse, -(-axis.kernel // tap_step))
 
 
 def index_table(axis: Axis) -> tuple[Ints, ...]:

@@ -5,3 +5,4 @@ from arrayconv._registry import register_backend
 register_backend("numpy", "arrayconv.backends.numpy")
 register_backend("torch", "arrayconv.backends.torch")
 register_backend("jax", "arrayconv.backends.jax")
+register_backend("cupy", "arrayconv.backends.cupy")

@@ -1,0 +1,39 @@
+"""CuPy's implementations: raw CUDA kernels, each in a ``.cu`` file of this folder.
+
+None is verified until a run on a GPU that found it right is on record: see `VERIFIED`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from arrayconv._registry import Implementation, never
+from arrayconv.backends.cupy import depthwise, windows
+
+VERIFIED: frozenset[str] = frozenset()
+"""The primitives whose kernels a committed record shows to be right on a GPU."""
+
+
+def _cuda(
+    primitive: str,
+    run: Callable[..., Any],
+    unfit: Callable[..., str | None],
+    slow: Callable[..., str | None] = never,
+) -> tuple[Implementation, ...]:
+    return (Implementation("cuda", run, unfit, slow, primitive in VERIFIED),)
+
+
+implementations = {
+    "unfold": _cuda("unfold", windows.unfold, windows.unfold_unfit),
+    "fold": _cuda("fold", windows.fold, windows.unfold_unfit),
+    "max_pool": _cuda("max_pool", windows.max_pool, windows.max_pool_unfit, windows.pool_slow),
+    "max_pool_indices": _cuda(
+        "max_pool_indices", windows.max_pool_indices, windows.max_pool_unfit, windows.pool_slow
+    ),
+    "max_pool_grad": _cuda("max_pool_grad", windows.max_pool_grad, windows.max_pool_grad_unfit),
+    "sum_pool": _cuda("sum_pool", windows.sum_pool, windows.sum_pool_unfit, windows.pool_slow),
+    "spread": _cuda("spread", windows.spread, windows.sum_pool_unfit),
+    "place": _cuda("place", windows.place, windows.place_unfit),
+    "conv": _cuda("conv", depthwise.conv, depthwise.conv_unfit),
+    "conv_transpose": _cuda("conv_transpose", depthwise.conv_transpose, depthwise.conv_unfit),
+    "conv_weight": _cuda("conv_weight", depthwise.conv_weight, depthwise.conv_weight_unfit),
+}

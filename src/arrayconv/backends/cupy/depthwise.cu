@@ -1,0 +1,124 @@
+// Depthwise convolution, in which each output channel sees one input channel, and its gradients.
+//
+// Weights (O, 1, *kernel) have a layout of their own; O = channels * multiplier. All three kernels
+// gather: no atomics, and always the same order of addition.
+
+template <typename Index>
+struct Groups {
+    Index outputs, multiplier;
+    Divisor<Index> by_outputs, by_multiplier;
+};
+
+// y (N, O, *positions) of x and w. A thread takes one position: neighbouring threads read
+// neighbouring cells, and all threads of a plane the same weights. Launch: a thread a position.
+template <typename T, typename Index, int Dims, int Kernel, int Stride>
+__global__ void depthwise(
+    const T* __restrict__ x, const Layout<Index> layout, const T* __restrict__ w,
+    const Layout<Index> w_layout, const Window<Index> window, const Groups<Index> groups,
+    T* __restrict__ y, const Index count) {
+    const Index item = thread_number<Index>();
+    if (item >= count) return;
+    const Place<Index> place = position_of<Dims>(item, window);
+    const Index image = groups.by_outputs.quotient(place.plane);
+    const Index output = place.plane - image * groups.outputs;
+    const Index channel = groups.by_multiplier.quotient(output);
+    const Index plane = image * layout.image + channel * layout.channel;
+    const Index kernel = output * w_layout.image;
+    typename Sum<T>::Type sum = {};
+    Index tap = 0;
+    for_each_tap<Dims, Kernel, Stride>(
+        window, place, [&](Index z, Index row, Index cell, bool seen) {
+            const T weight = w[kernel + tap * w_layout.cell[2]];
+            ++tap;
+            if (seen) {
+                const T value = x[plane + layout.at(z, row, cell)];
+                sum = multiply_add(widen(value), widen(weight), sum);
+            }
+        });
+    y[item] = Narrow<T>::from(sum);
+}
+
+// x (N, C, *sizes) of y and w: the gradient to x. A thread takes one cell and gathers from all taps
+// and positions that see it, in each of its channel's outputs. Launch: a thread a cell.
+template <typename T, typename Index, int Dims, int Kernel, int Stride>
+__global__ void depthwise_transpose(
+    const T* __restrict__ y, const Layout<Index> layout, const T* __restrict__ w,
+    const Layout<Index> w_layout, const Window<Index> window, const Groups<Index> groups,
+    T* __restrict__ x, const Index count) {
+    const Index item = thread_number<Index>();
+    if (item >= count) return;
+    const Place<Index> place = cell_of<Dims>(item, window);
+    const Index image = layout.by_channels.quotient(place.plane);
+    const Index first = (place.plane - image * layout.channels) * groups.multiplier;
+    typename Sum<T>::Type sum = {};
+    for (Index output = first; output < first + groups.multiplier; ++output) {
+        const Index plane = image * layout.image + output * layout.channel;
+        const Index kernel = output * w_layout.image;
+        for_each_sight<Dims, Kernel, Stride>(
+            window, place, [&](Index tap, Index z, Index row, Index position) {
+                const T value = y[plane + layout.at(z, row, position)];
+                const T weight = w[kernel + tap * w_layout.cell[2]];
+                sum = multiply_add(widen(value), widen(weight), sum);
+            });
+    }
+    x[item] = Narrow<T>::from(sum);
+}
+
+constexpr int THREADS = 256;
+
+// The gradient to w, as partial sums (O * taps, splits). A block of THREADS takes one tap of one
+// output and every `splits`-th run of THREADS positions of all images; its threads' sums are added
+// in a tree. Launch: O * taps * splits blocks.
+template <typename T, typename Index, int Dims>
+__global__ void depthwise_weight(
+    const T* __restrict__ x, const Layout<Index> layout, const T* __restrict__ y,
+    const Layout<Index> y_layout, const Window<Index> window, const Groups<Index> groups,
+    typename Sum<T>::Type* __restrict__ partial, const Index taps, const Index splits,
+    const Index count) {
+    typedef typename Sum<T>::Type Wide;
+    __shared__ Wide sums[THREADS];
+    const Index block = static_cast<Index>(blockIdx.x), row = block / splits;
+    const Index output = row / taps, tap = row - output * taps;
+    const Index taps_of_row = window.axes[2].kernel, rows = window.axes[1].kernel;
+    const Index width = tap % taps_of_row, height = tap / taps_of_row % rows;
+    const Index depth = tap / taps_of_row / rows;
+    const Axis<Index>*axes = window.axes, &a = axes[0], &b = axes[1], &c = axes[2];
+    const Index channel = groups.by_multiplier.quotient(output) * layout.channel;
+    const Index y_channel = output * y_layout.channel;
+    Wide sum = {};
+    Index item = (block - row * splits) * THREADS + static_cast<Index>(threadIdx.x);
+    for (; item < count; item += splits * THREADS) {
+        const Place<Index> place = position_of<Dims>(item, window);
+        const Index z = place.at[0] * a.stride + depth * a.dilation - a.before;
+        const Index cell_row = place.at[1] * b.stride + height * b.dilation - b.before;
+        const Index cell = place.at[2] * c.stride + width * c.dilation - c.before;
+        if (inside(z, a.size) && inside(cell_row, b.size) && inside(cell, c.size)) {
+            const T value = x[place.plane * layout.image + channel + layout.at(z, cell_row, cell)];
+            const T given = y[place.plane * y_layout.image + y_channel +
+                              y_layout.at(place.at[0], place.at[1], place.at[2])];
+            sum = multiply_add(widen(value), widen(given), sum);
+        }
+    }
+    sums[threadIdx.x] = sum;
+    __syncthreads();
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        if (threadIdx.x < half) {
+            sums[threadIdx.x] = plus(sums[threadIdx.x], sums[threadIdx.x + half]);
+        }
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) partial[block] = sums[0];
+}
+
+// w (O, 1, *kernel): the partial sums of each weight added in their order. Launch: a thread a
+// weight.
+template <typename T, typename Index>
+__global__ void depthwise_weight_sum(
+    const typename Sum<T>::Type* __restrict__ partial, T* __restrict__ w, const Index splits,
+    const Index count) {
+    const Index item = thread_number<Index>();
+    if (item >= count) return;
+    typename Sum<T>::Type sum = {};
+    for (Index split = 0; split < splits; ++split) sum = plus(sum, partial[item * splits + split]);
+    w[item] = Narrow<T>::from(sum);
+}

@@ -1,0 +1,158 @@
+"""Depthwise convolution and its gradients by the raw kernels: groups of one input channel.
+
+Arrays are read as they lie in memory, but for the weights, which are copied where their cells are
+not in a row: they are few.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.cupy.geometry import (
+    Strided,
+    largest,
+    packed_groups,
+    packed_layout,
+    packed_window,
+    strided,
+)
+from arrayconv.backends.cupy.launch import (
+    INDICES,
+    THREADS,
+    Kernel,
+    Plan,
+    executor_of,
+    plan,
+    run,
+    summand,
+)
+from arrayconv.backends.cupy.windows import HALF, bits_for, instance, window_unfit
+
+FILE = "depthwise"
+ITEMS = 16
+"""Products that each thread of a weight's gradient adds before a second block pays."""
+MOST_BLOCKS = 4096
+"""Blocks that a weight's gradient is split into at the most: several for each multiprocessor."""
+
+
+def _weights(outputs: int, taps: int) -> Strided:
+    """Return the layout of contiguous weights (O, 1, taps)."""
+    return Strided((outputs, 1, taps), (taps, 0, 1))
+
+
+def _structs(
+    array: Strided, window: Window, outputs: int, channels: int, bits: int
+) -> tuple[Any, ...]:
+    weights = packed_layout(_weights(outputs, prod(kernel_sizes(window))), bits, 1)
+    groups = packed_groups(outputs, outputs // channels, bits)
+    layout = packed_layout(array, bits, channels)
+    return layout, weights, packed_window(window, bits), groups
+
+
+@lru_cache(maxsize=4096)
+def _forward_plan(x: Strided, window: Window, outputs: int, kind: str) -> Plan:
+    batch, channels = x.shape[:2]
+    outs = output_sizes(window)
+    count = batch * outputs * prod(outs)
+    bits = bits_for(largest(window), x.furthest, count)
+    kernel = instance("depthwise", kind, bits, window, file=FILE)
+    structs = _structs(x, window, outputs, channels, bits)
+    return plan(kernel, bits, (batch, outputs, *outs), structs, count)
+
+
+def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
+    """Return y (N, O, *positions)."""
+    executor = executor_of(x)
+    made = _forward_plan(strided(x), window, w.shape[0], summand(x.dtype))
+    layout, *structs = made.structs
+    y = executor.empty(x, made.shape, x.dtype)
+    return run(made, y, x, layout, executor.contiguous(w), *structs, y)
+
+
+@lru_cache(maxsize=4096)
+def _transpose_plan(y: Strided, window: Window, groups: int, kind: str) -> Plan:
+    batch, outputs = y.shape[:2]
+    sizes = input_sizes(window)
+    count = batch * groups * prod(sizes)
+    bits = bits_for(largest(window), y.furthest, count)
+    kernel = instance("depthwise_transpose", kind, bits, window, file=FILE)
+    structs = _structs(y, window, outputs, groups, bits)
+    return plan(kernel, bits, (batch, groups, *sizes), structs, count)
+
+
+def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
+    """Return x (N, C, *sizes)."""
+    executor = executor_of(y)
+    made = _transpose_plan(strided(y), window, groups, summand(y.dtype))
+    layout, *structs = made.structs
+    x = executor.empty(y, made.shape, y.dtype)
+    return run(made, x, y, layout, executor.contiguous(w), *structs, x)
+
+
+@lru_cache(maxsize=4096)
+def _weight_plans(
+    x: Strided, y: Strided, window: Window, groups: int, kind: str
+) -> tuple[Plan, Plan]:
+    """Return the launch that sums in blocks, and the one that adds the blocks' sums."""
+    batch, outputs = y.shape[:2]
+    kernel = kernel_sizes(window)
+    taps, count = prod(kernel), batch * prod(output_sizes(window))
+    weights = outputs * taps
+    splits = max(1, min(count // (THREADS * ITEMS), MOST_BLOCKS // weights))
+    bits = bits_for(
+        largest(window), x.furthest, y.furthest, count + splits * THREADS, weights * splits
+    )
+    arguments = (kind, INDICES[bits], str(len(window)))
+    structs = (
+        packed_layout(x, bits, groups),
+        packed_layout(y, bits, outputs),
+        packed_window(window, bits),
+        packed_groups(outputs, outputs // groups, bits),
+    )
+    summing = plan(
+        Kernel(FILE, "depthwise_weight", arguments),
+        bits,
+        (weights, splits),
+        structs,
+        taps,
+        splits,
+        count,
+        blocks=weights * splits,
+    )
+    adding = Kernel(FILE, "depthwise_weight_sum", arguments[:2])
+    return summing, plan(adding, bits, (outputs, 1, *kernel), (), splits, weights)
+
+
+def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
+    """Return w (O, 1, *kernel)."""
+    executor = executor_of(x)
+    summing, adding = _weight_plans(strided(x), strided(y), window, groups, summand(x.dtype))
+    wide = np.float32 if x.dtype.name in HALF else x.dtype
+    layout, y_layout, *structs = summing.structs
+    partial = executor.empty(x, summing.shape, wide)
+    run(summing, partial, x, layout, y, y_layout, *structs, partial)
+    w = executor.empty(x, adding.shape, x.dtype)
+    return run(adding, w, partial, w)
+
+
+def _unfit(channels: int, groups: int, window: Window, *arrays: Any) -> str | None:
+    if channels != groups:
+        return f"the kernels convolve each channel alone, and a group has {channels // groups}"
+    if arrays[0].dtype.name == "bool":
+        return "bools have no product"
+    return window_unfit(window, *arrays)
+
+
+def conv_unfit(x: Any, w: Any, window: Window, groups: int) -> str | None:
+    """Return why the kernel cannot serve a call; a transposed convolution asks the same."""
+    return _unfit(w.shape[1] * groups, groups, window, x, w)
+
+
+def conv_weight_unfit(x: Any, y: Any, window: Window, groups: int) -> str | None:
+    """Return why the kernel cannot serve a call."""
+    return _unfit(x.shape[1], groups, window, x, y)

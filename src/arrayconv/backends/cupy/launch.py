@@ -1,0 +1,220 @@
+"""The one place where a kernel is named, its arguments are typed, and it is launched.
+
+A kernel is a template in a ``.cu`` file; an instance of it is named by a C++ name expression. Who
+compiles and launches it is an `Executor`: CuPy for CuPy's arrays. The tests have another one, which
+runs the same source on the CPU on NumPy's arrays, so that all Python above it is the very same.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+HEADERS = ("numbers.cuh", "geometry.cuh")
+OPTIONS = ("-std=c++17",)
+THREADS = 256
+
+
+class Kernel(NamedTuple):
+    """An instance of a template: the ``.cu`` file, the function, and its arguments in C++."""
+
+    file: str
+    function: str
+    arguments: tuple[str, ...]
+
+    @property
+    def expression(self) -> str:
+        """The name expression: ``fold<float, int, 2, 3, 1>``."""
+        return f"{self.function}<{', '.join(self.arguments)}>"
+
+
+@lru_cache(maxsize=32)
+def source(file: str) -> str:
+    """Return the text of a ``.cu`` file behind its headers.
+
+    Not by include paths: a cache of compiled text would not notice that a header has changed.
+    """
+    folder = Path(__file__).parent
+    names = (*HEADERS, f"{file}.cu")
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+
+
+# --- the names of types ---------------------------------------------------------------------------
+
+TYPES = {
+    "bool": "Bool",
+    "int8": "signed char",
+    "uint8": "Byte",
+    "int16": "short",
+    "uint16": "Short",
+    "int32": "int",
+    "uint32": "Int",
+    "int64": "long long",
+    "uint64": "Long",
+    "float16": "Float16",
+    "bfloat16": "BFloat16",
+    "float32": "float",
+    "float64": "double",
+    "complex64": "Complex<float>",
+    "complex128": "Complex<double>",
+}
+WORDS = {1: "Byte", 2: "Short", 4: "Int", 8: "Long", 16: "Wide16"}
+INDICES = {32: "int", 64: "long long"}
+_UNSIGNED = {"int8": "uint8", "int16": "uint16", "int32": "uint32", "int64": "uint64"}
+
+
+def element(dtype: Any) -> str:
+    """Return the C++ type of a dtype's elements."""
+    return TYPES[dtype.name]
+
+
+def summand(dtype: Any) -> str:
+    """Return the C++ type by which elements are added: integers without a sign, which wrap."""
+    return summand_name(dtype.name)
+
+
+def summand_name(dtype: str) -> str:
+    """Return `summand` of a dtype by its name."""
+    return TYPES[_UNSIGNED.get(dtype, dtype)]
+
+
+def word(dtype: Any) -> str:
+    """Return the C++ type by which elements are moved: any of their size."""
+    return WORDS[dtype.itemsize]
+
+
+# --- who compiles and launches --------------------------------------------------------------------
+
+
+class Executor(Protocol):
+    """Who makes arrays and runs kernels on them."""
+
+    def empty(self, like: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Return a new array beside another."""
+
+    def contiguous(self, array: Any) -> Any:
+        """Return the array, or a copy of it where its cells are not in a row."""
+
+    def address(self, array: Any) -> int:
+        """Return where the array's first element is."""
+
+    def objection(self, arrays: tuple[Any, ...]) -> str | None:
+        """Return why no kernel can run on these arrays now, or None."""
+
+    def launch(self, kernel: Kernel, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
+        """Run a kernel: arguments are arrays, structs as NumPy arrays, and NumPy scalars."""
+
+
+class CupyExecutor:
+    """CuPy: on the caller's current stream and device, without waiting for anything."""
+
+    def __init__(self) -> None:
+        self.cupy = importlib.import_module("cupy")
+        self.current_device = self.cupy.cuda.runtime.getDevice
+
+    def empty(self, like: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Return a new array on the current device, whose memory belongs to the current stream."""
+        return self.cupy.empty(shape, dtype)
+
+    def contiguous(self, array: Any) -> Any:
+        """Return the array, or a copy of it where its cells are not in a row."""
+        return self.cupy.ascontiguousarray(array)
+
+    def address(self, array: Any) -> int:
+        """Return where the array's first element is."""
+        return int(array.data.ptr)
+
+    def objection(self, arrays: tuple[Any, ...]) -> str | None:
+        """Return why the arrays are out of reach of the current device, or None."""
+        here = self.current_device()
+        for array in arrays:
+            there = array.device.id
+            if there != here:
+                return f"an array is on device {there}, and the current device is {here}"
+        return None
+
+    def launch(self, kernel: Kernel, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
+        """Run a kernel on the current stream."""
+        compiled(kernel)((blocks,), (threads,), arguments)
+
+
+_seconds: dict[str, float] = {}
+
+
+def compiled_kernels() -> dict[str, float]:
+    """Return the seconds that each kernel of this process took to compile or to load."""
+    return dict(_seconds)
+
+
+@lru_cache(maxsize=4096)
+def compiled(kernel: Kernel) -> Any:
+    """Return a kernel of CuPy's, compiled for the current device or taken from its cache on disk.
+
+    CuPy compiles it again where another device is current when it is launched.
+    """
+    start = time.perf_counter()
+    module = importlib.import_module("cupy").RawModule(
+        code=source(kernel.file), options=OPTIONS, name_expressions=(kernel.expression,)
+    )
+    function = module.get_function(kernel.expression)
+    _seconds[kernel.expression] = time.perf_counter() - start
+    return function
+
+
+EXECUTORS: dict[type, Executor] = {}
+"""Who runs kernels on arrays of a type; CuPy's own is made when the first of its arrays comes."""
+
+
+def executor_of(array: Any) -> Executor:
+    """Return who runs kernels on an array."""
+    kind = type(array)
+    if kind not in EXECUTORS:
+        EXECUTORS[kind] = CupyExecutor()
+    return EXECUTORS[kind]
+
+
+class Plan(NamedTuple):
+    """All of a launch but its arrays, made once for each window, shape and layout."""
+
+    kernel: Kernel
+    blocks: int
+    threads: int
+    shape: tuple[int, ...]
+    """Of the result."""
+    structs: tuple[Any, ...]
+    numbers: tuple[Any, ...]
+
+
+def plan(
+    kernel: Kernel,
+    bits: int,
+    shape: tuple[int, ...],
+    structs: tuple[Any, ...],
+    *numbers: int,
+    blocks: int | None = None,
+    threads: int = THREADS,
+) -> Plan:
+    """Return a launch of a thread for each of the last number's items, unless blocks are given.
+
+    Numbers become NumPy scalars of the kernel's index type, which a launch passes as they are.
+    """
+    if blocks is None:
+        blocks = -(-numbers[-1] // threads)
+    kind = np.int64 if bits == 64 else np.int32
+    return Plan(kernel, blocks, threads, shape, structs, tuple(map(kind, numbers)))
+
+
+def run(plan: Plan, result: Any, *arguments: Any) -> Any:
+    """Launch a plan with the arrays and structs before its numbers, unless nothing is to be done.
+
+    Returns the result, which is one of the arguments.
+    """
+    if plan.blocks:
+        executor = executor_of(result)
+        executor.launch(plan.kernel, plan.blocks, plan.threads, (*arguments, *plan.numbers))
+    return result

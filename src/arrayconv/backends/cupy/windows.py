@@ -1,0 +1,277 @@
+"""unfold, fold, the pools and their gradients, and place, by the raw kernels.
+
+Arrays (N, C, *cells) are read as they lie in memory, whatever their strides: channels-last views
+and broadcast cotangents are not copied. Results are contiguous.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from arrayconv._window import Table, Windows, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.cupy.geometry import (
+    DIMS,
+    NARROW,
+    WIDE,
+    Strided,
+    in_parts,
+    largest,
+    packed_layout,
+    packed_window,
+    special,
+    strided,
+)
+from arrayconv.backends.cupy.launch import (
+    INDICES,
+    TYPES,
+    Kernel,
+    Plan,
+    element,
+    executor_of,
+    plan,
+    run,
+    summand,
+    word,
+)
+
+HALF = ("float16", "bfloat16")
+RUN = 4096
+"""Cells of a plane that a block of `place` writes: the constant of place.cu."""
+
+
+def bits_for(*numbers: int) -> int:
+    """Return the width of the indices that hold all numbers."""
+    return 32 if max(numbers) < NARROW else 64
+
+
+def arrays_unfit(*arrays: Any) -> str | None:
+    """Return why no kernel can read these arrays."""
+    executor = executor_of(arrays[0])
+    for array in arrays:
+        if array.dtype.name not in TYPES:
+            return f"the kernels have no type for {array.dtype}"
+        size = array.dtype.itemsize
+        if executor.address(array) % size or any(step % size for step in array.strides):
+            return f"an array of {array.dtype} does not lie on multiples of {size} bytes"
+    return executor.objection(arrays)
+
+
+def window_unfit(window: Windows, *arrays: Any) -> str | None:
+    """Return why no kernel can slide this window over these arrays."""
+    if len(window) > DIMS:
+        return f"the kernels slide in 1, 2 and 3 spatial dimensions, not {len(window)}"
+    if any(isinstance(axis, Table) for axis in window) and not in_parts(window):
+        return "the kernels know no windows that follow no rule but adaptive pooling's"
+    if largest(window) >= WIDE:
+        return "the window's sizes are beyond 62 bits"
+    return arrays_unfit(*arrays)
+
+
+def instance(
+    function: str, kind: str, bits: int, window: Windows, *more: str, file: str | None = None
+) -> Kernel:
+    """Return the instance of a template over type, index, dims, kernel and stride."""
+    known = map(str, special(window))
+    arguments = (kind, INDICES[bits], str(len(window)), *known, *more)
+    return Kernel(file or function, function, arguments)
+
+
+# --- unfold and fold ------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _unfold_plan(x: Strided, window: Windows, kind: str) -> Plan:
+    batch, channels = x.shape[:2]
+    rows, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
+    count = batch * channels * positions
+    bits = bits_for(largest(window), x.furthest, count * rows)
+    structs = (packed_layout(x, bits, channels), packed_window(window, bits))
+    shape = (batch, channels * rows, positions)
+    kernel = instance("unfold", kind, bits, window)
+    return plan(kernel, bits, shape, structs, rows, positions, count)
+
+
+def unfold(x: Any, window: Windows) -> Any:
+    """Return the columns (N, C * taps, positions)."""
+    made = _unfold_plan(strided(x), window, word(x.dtype))
+    columns = executor_of(x).empty(x, made.shape, x.dtype)
+    return run(made, columns, x, *made.structs, columns)
+
+
+def unfold_unfit(x: Any, window: Windows) -> str | None:
+    """Return why the kernel cannot serve a call."""
+    return window_unfit(window, x)
+
+
+@lru_cache(maxsize=4096)
+def _fold_plan(columns: Strided, window: Windows, kind: str) -> Plan:
+    rows, sizes = prod(kernel_sizes(window)), input_sizes(window)
+    batch, channels = columns.shape[0], columns.shape[1] // rows
+    count = batch * channels * prod(sizes)
+    bits = bits_for(largest(window), columns.furthest, count, prod(columns.shape))
+    image, row, position = columns.strides
+    by_rows = Strided((batch, channels, rows, columns.shape[2]), (image, rows * row, row, position))
+    structs = (packed_layout(by_rows, bits, channels), packed_window(window, bits))
+    kernel = instance("fold", kind, bits, window)
+    return plan(kernel, bits, (batch, channels, *sizes), structs, count)
+
+
+def fold(columns: Any, window: Windows) -> Any:
+    """Return the sum (N, C, *sizes) of the columns."""
+    made = _fold_plan(strided(columns), window, summand(columns.dtype))
+    x = executor_of(columns).empty(columns, made.shape, columns.dtype)
+    return run(made, x, columns, *made.structs, x)
+
+
+# --- pools ----------------------------------------------------------------------------------------
+
+MANY_TAPS = 1024
+"""Taps beyond which a thread that reads its whole window alone is too slow."""
+
+
+def pool_slow(x: Any, window: Windows) -> str | None:
+    """Return why "auto" passes the kernels by: few long windows leave most of a GPU idle."""
+    taps = prod(kernel_sizes(window))
+    if taps > MANY_TAPS:
+        return f"each thread would read {taps} cells, one after the other"
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _pool_plan(function: str, x: Strided, window: Windows, kind: str, more: str) -> Plan:
+    batch, channels = x.shape[:2]
+    outs = output_sizes(window)
+    count = batch * channels * prod(outs)
+    bits = bits_for(largest(window), x.furthest, count, prod(input_sizes(window)))
+    structs = (packed_layout(x, bits, channels), packed_window(window, bits))
+    kernel = instance(function, kind, bits, window, *more.split())
+    return plan(kernel, bits, (batch, channels, *outs), structs, count)
+
+
+def _ordered(dtype: Any) -> str:
+    """Return the C++ type by which elements are compared: bools as the bytes 0 and 1."""
+    return "Byte" if dtype.name == "bool" else element(dtype)
+
+
+def max_pool(x: Any, window: Windows) -> Any:
+    """Return the maximum of what each window sees."""
+    made = _pool_plan("max_pool", strided(x), window, _ordered(x.dtype), "false")
+    values = executor_of(x).empty(x, made.shape, x.dtype)
+    # No indices are written: any pointer does.
+    return run(made, values, x, *made.structs, values, values)
+
+
+def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
+    """Return the maxima, and where in the plane each one is."""
+    made = _pool_plan("max_pool", strided(x), window, _ordered(x.dtype), "true")
+    executor = executor_of(x)
+    values = executor.empty(x, made.shape, x.dtype)
+    indices = executor.empty(x, made.shape, np.int64)
+    run(made, values, x, *made.structs, values, indices)
+    return values, indices
+
+
+def max_pool_unfit(x: Any, window: Windows) -> str | None:
+    """Return why the kernel cannot serve a call."""
+    if x.dtype.kind == "c":
+        return "complex numbers have no order"
+    return window_unfit(window, x)
+
+
+def sum_pool(x: Any, window: Windows) -> Any:
+    """Return the sum of what each window sees, in the wide dtype."""
+    made = _pool_plan("sum_pool", strided(x), window, summand(x.dtype), "")
+    dtype = np.float32 if x.dtype.name in HALF else x.dtype
+    sums = executor_of(x).empty(x, made.shape, dtype)
+    return run(made, sums, x, *made.structs, sums)
+
+
+def sum_pool_unfit(x: Any, window: Windows) -> str | None:
+    """Return why the kernel cannot serve a call."""
+    return window_unfit(window, x)
+
+
+@lru_cache(maxsize=4096)
+def _spread_plan(y: Strided, window: Windows, kind: str) -> Plan:
+    batch, channels = y.shape[:2]
+    sizes = input_sizes(window)
+    count = batch * channels * prod(sizes)
+    bits = bits_for(largest(window), y.furthest, count)
+    structs = (packed_layout(y, bits, channels), packed_window(window, bits))
+    kernel = instance("spread", kind, bits, window)
+    return plan(kernel, bits, (batch, channels, *sizes), structs, count)
+
+
+def spread(y: Any, window: Windows) -> Any:
+    """Return (N, C, *sizes), each cell the sum of all windows that see it."""
+    made = _spread_plan(strided(y), window, summand(y.dtype))
+    x = executor_of(y).empty(y, made.shape, y.dtype)
+    return run(made, x, y, *made.structs, x)
+
+
+@lru_cache(maxsize=4096)
+def _max_pool_grad_plan(cotangent: Strided, index: Strided, window: Windows, kind: str) -> Plan:
+    batch, channels = cotangent.shape[:2]
+    sizes = input_sizes(window)
+    count = batch * channels * prod(sizes)
+    bits = bits_for(largest(window), cotangent.furthest, index.furthest, count)
+    structs = (
+        packed_layout(cotangent, bits, channels),
+        packed_layout(index, bits, channels),
+        packed_window(window, bits),
+    )
+    kernel = instance("max_pool_grad", kind, bits, window)
+    return plan(kernel, bits, (batch, channels, *sizes), structs, count)
+
+
+def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
+    """Return the gradient: each cell gathers from the windows whose maximum it is."""
+    made = _max_pool_grad_plan(strided(cotangent), strided(index), window, summand(cotangent.dtype))
+    layout, index_layout, geometry = made.structs
+    gradient = executor_of(cotangent).empty(cotangent, made.shape, cotangent.dtype)
+    return run(made, gradient, cotangent, layout, index, index_layout, geometry, gradient)
+
+
+def _index_unfit(index: Any) -> str | None:
+    return None if index.dtype.name == "int64" else f"indices must be int64, got {index.dtype}"
+
+
+def max_pool_grad_unfit(cotangent: Any, index: Any, window: Windows) -> str | None:
+    """Return why the kernel cannot serve a call."""
+    return _index_unfit(index) or window_unfit(window, cotangent, index)
+
+
+# --- place ----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _place_plan(values: Strided, index: Strided, cells: int, kind: str) -> Plan:
+    batch, channels, number = values.shape
+    planes, runs = batch * channels, -(-cells // RUN)
+    bits = bits_for(values.furthest, index.furthest, planes * runs * RUN, number)
+    structs = (packed_layout(values, bits, channels), packed_layout(index, bits, channels))
+    kernel = Kernel("place", "place", (kind, INDICES[bits]))
+    blocks = planes * runs
+    # No more threads than a small plane has cells, in whole warps.
+    threads = min(256, -(-min(cells, RUN) // 32) * 32)
+    shape = (batch, channels, cells)
+    return plan(kernel, bits, shape, structs, number, cells, runs, blocks=blocks, threads=threads)
+
+
+def place(values: Any, index: Any, cells: int) -> Any:
+    """Return planes (N, C, cells) of 0 but where an index is: the last value of equal indices."""
+    made = _place_plan(strided(values), strided(index), cells, word(values.dtype))
+    layout, index_layout = made.structs
+    planes = executor_of(values).empty(values, made.shape, values.dtype)
+    return run(made, planes, values, layout, index, index_layout, planes)
+
+
+def place_unfit(values: Any, index: Any, cells: int) -> str | None:
+    """Return why the kernel cannot serve a call."""
+    if values.shape[2] >= 2**31:
+        return "the values of a plane are numbered in 32 bits"
+    return _index_unfit(index) or arrays_unfit(values, index)

@@ -1,0 +1,168 @@
+"""The CUDA kernels where offsets pass 2^31 and thread numbers 2^32: only the last blocks are run.
+
+The memory is only reserved. What is seen of it are its last rows, which are compared with NumPy's
+result for these rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arrayconv import primitives
+from arrayconv._window import Windows, sliding_window
+from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host, reserved
+
+ROWS = 6
+SIDE = 46_400
+"""The square of it is a little more than 2^31."""
+WIDER = 65_600
+"""The square of it is a little more than 2^32."""
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: Any, host_compiler: None) -> HostExecutor:
+    executor = HostExecutor(tmp_path_factory.mktemp("kernels"), PLAIN)
+    # The last one may have a thread or two only.
+    executor.last_blocks = 2
+    return executor
+
+
+def square(kernel: int, side: int, stride: int = 1, rows: int | None = None) -> Windows:
+    """Return a window over a square of cells, or over its last rows."""
+    sizes = (rows or side, side)
+    return sliding_window(sizes, (kernel,) * 2, (stride,) * 2, ((0, 0),) * 2, (1, 1))
+
+
+def with_last_rows(shape: tuple[int, ...], dtype: Any, rows: int, most: int = 4) -> Any:
+    """Return reserved zeros whose last rows are small random numbers."""
+    array = reserved(shape, dtype)
+    tail = array[..., -rows:, :]
+    tail[...] = np.random.default_rng(0).integers(0, most, tail.shape)
+    return array
+
+
+def launched(host: HostExecutor, function: str) -> None:
+    """Check that the last kernel was this one, with indices of 64 bits."""
+    assert (host.launched[-1].function, host.launched[-1].arguments[1]) == (function, "long long")
+
+
+def last(array: Any, count: int = 200) -> Any:
+    return np.array(array.reshape(-1)[-count:])
+
+
+def test_unfold(host):
+    x = with_last_rows((1, 1, 16_384, 16_384), np.uint8, ROWS)
+    with on_host(host):
+        columns = primitives.unfold(x, square(3, 16_384))
+    launched(host, "unfold")
+    wanted = primitives.unfold(x[..., -ROWS:, :].copy(), square(3, 16_384, rows=ROWS))
+    np.testing.assert_array_equal(columns[0, :, -200:], wanted[0, :, -200:])
+
+
+def test_fold(host):
+    side = 24_000
+    columns = reserved((1, 4, (side - 1) ** 2), np.uint8)
+    columns[..., -2 * side :] = np.random.default_rng(0).integers(0, 4, (4, 2 * side))
+    with on_host(host):
+        x = primitives.fold(columns, square(2, side))
+    launched(host, "fold")
+    few = columns[..., -(ROWS - 1) * (side - 1) :].copy()
+    wanted = primitives.fold(few, square(2, side, rows=ROWS))
+    np.testing.assert_array_equal(last(x), last(wanted))
+
+
+def test_max_pool_and_its_gradient(host):
+    x = with_last_rows((1, 1, SIDE, SIDE), np.uint8, ROWS, 200)
+    window, few = square(2, SIDE, 2), square(2, SIDE, 2, ROWS)
+    with on_host(host):
+        values, indices = primitives.max_pool_indices(x, window)
+    launched(host, "max_pool")
+    wanted, places = primitives.max_pool_indices(x[..., -ROWS:, :].copy(), few)
+    np.testing.assert_array_equal(last(values), last(wanted))
+    np.testing.assert_array_equal(last(indices), last(places) + (SIDE - ROWS) * SIDE)
+    cotangent = with_last_rows(values.shape, np.float16, ROWS // 2)
+    indices[..., -ROWS // 2 :, :] = places + (SIDE - ROWS) * SIDE
+    with on_host(host):
+        gradient = primitives.max_pool_grad(cotangent, indices, window)
+    launched(host, "max_pool_grad")
+    wanted = primitives.max_pool_grad(cotangent[..., -ROWS // 2 :, :].copy(), places, few)
+    np.testing.assert_array_equal(last(gradient), last(wanted))
+
+
+def test_sum_pool(host):
+    x = with_last_rows((1, 1, SIDE, SIDE), np.uint8, ROWS)
+    with on_host(host):
+        sums = primitives.sum_pool(x, square(3, SIDE))
+    launched(host, "sum_pool")
+    wanted = primitives.sum_pool(x[..., -ROWS:, :].copy(), square(3, SIDE, rows=ROWS))
+    np.testing.assert_array_equal(last(sums), last(wanted))
+
+
+def check_spread(host: HostExecutor) -> None:
+    """More threads than 32 bits can count."""
+    y = with_last_rows((1, 1, WIDER - 1, WIDER - 1), np.uint8, ROWS)
+    with on_host(host):
+        x = primitives.spread(y, square(2, WIDER))
+    launched(host, "spread")
+    wanted = primitives.spread(y[..., -ROWS:, :].copy(), square(2, WIDER, rows=ROWS + 1))
+    np.testing.assert_array_equal(last(x), last(wanted))
+
+
+def test_spread(host):
+    check_spread(host)
+
+
+def test_place(host):
+    planes, cells = 60_000, 40_000
+    values = reserved((1, planes, 3), np.uint8)
+    indices = reserved((1, planes, 3), np.int64)
+    values[0, -1], indices[0, -1] = [5, 6, 7], [cells - 1, cells - 3, cells - 1]
+    with on_host(host):
+        placed = primitives.place(values, indices, cells)
+    launched(host, "place")
+    np.testing.assert_array_equal(placed[0, -1, -4:], [0, 6, 0, 7])
+
+
+def test_depthwise(host):
+    x = with_last_rows((1, 1, SIDE, SIDE), np.uint8, ROWS)
+    w = np.arange(9, dtype=np.uint8).reshape(1, 1, 3, 3)
+    few = square(3, SIDE, rows=ROWS)
+    with on_host(host):
+        y = primitives.conv(x, w, square(3, SIDE), 1)
+    launched(host, "depthwise")
+    np.testing.assert_array_equal(
+        last(y), last(primitives.conv(x[..., -ROWS:, :].copy(), w, few, 1))
+    )
+    y[..., -ROWS + 2 :, :] = x[..., -ROWS + 2 :, :-2]
+    with on_host(host):
+        back = primitives.conv_transpose(y, w, square(3, SIDE), 1)
+    launched(host, "depthwise_transpose")
+    wanted = primitives.conv_transpose(y[..., -ROWS + 2 :, :].copy(), w, few, 1)
+    np.testing.assert_array_equal(last(back), last(wanted))
+
+
+def test_depthwise_weight(host, monkeypatch):
+    """The last block adds every 455th run of 256 positions: those in the last rows are seen."""
+    x, y = (with_last_rows((1, 1, SIDE, SIDE), np.float32, ROWS) for _ in range(2))
+    window = square(1, SIDE)
+    partial: list[Any] = []
+    empty = host.empty
+
+    def kept(like: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+        partial.append(empty(like, shape, dtype))
+        return partial[-1]
+
+    monkeypatch.setattr(host, "empty", kept)
+    with on_host(host):
+        primitives.conv_weight(x, y, window, 1)
+    assert host.launched[-2].arguments == ("float", "long long", "2")
+    splits = partial[0].shape[1]
+    first = SIDE * (SIDE - ROWS)
+    items = np.arange(first, SIDE * SIDE)
+    mine = items[items // 256 % splits == splits - 1] - first
+    seen = x[..., -ROWS:, :].reshape(-1)[mine] * y[..., -ROWS:, :].reshape(-1)[mine]
+    assert mine.size > 0
+    assert partial[0][0, -1] == seen.sum()

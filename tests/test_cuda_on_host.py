@@ -1,0 +1,62 @@
+"""The CUDA kernels' own source, compiled by g++ and launched on NumPy arrays by the same Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arrayconv.backends.cupy import depthwise, windows
+from tests.cuda_checks import Check, every_check
+from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, on_host, verify
+
+FLAGS = {"": PLAIN, "sanitized": SANITIZED}[os.environ.get("CUDA_ON_HOST", "")]
+CHECKS = [each for each in every_check() if FLAGS is PLAIN or each.dtype == "float32"]
+
+
+def forget_plans() -> None:
+    """Forget launches whose index width was chosen under another limit."""
+    for module in (windows, depthwise):
+        for value in vars(module).values():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
+
+
+@contextmanager
+def index_bits(bits: int) -> Iterator[None]:
+    """Make launches take indices of so many bits."""
+    with pytest.MonkeyPatch.context() as patch:
+        if bits == 64:
+            patch.setattr(windows, "NARROW", 0)
+        forget_plans()
+        yield
+    forget_plans()
+
+
+def prepared(executor: HostExecutor, checks: list[Check]) -> HostExecutor:
+    """Compile all kernels that the checks take, at once."""
+    with executor.recording(), on_host(executor), np.errstate(all="ignore"):
+        for check in checks:
+            check.call(np)
+    return executor
+
+
+@pytest.fixture(scope="module", params=[32, 64], ids=["narrow", "wide"])
+def host(
+    request: pytest.FixtureRequest, host_compiler: None, tmp_path_factory: Any
+) -> Iterator[HostExecutor]:
+    folder: Path = tmp_path_factory.mktemp("kernels")
+    with index_bits(request.param):
+        yield prepared(HostExecutor(folder, FLAGS), CHECKS)
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
+def test_as_numpy(host, check, order):
+    host.descending = order == "descending"
+    verify(host, check)

@@ -1,0 +1,125 @@
+"""Bugs put into the kernels on purpose, each of which the tests on the CPU must catch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from arrayconv.backends.cupy import launch
+from tests.cuda_checks import Check, every_check
+from tests.cuda_on_host.executor import PLAIN, HostExecutor, verify
+from tests.test_cuda_beyond_32_bits import check_spread
+
+REPOSITORY = Path(__file__).parents[1]
+CHECKS = every_check()
+
+
+class Bug(NamedTuple):
+    """A line of a kernel, what becomes of it, and the word in the checks that should notice."""
+
+    file: str
+    right: str
+    wrong: str
+    noticed_by: str
+
+
+BUGS = (
+    # A bound that is one too far: at the borders of the input, and at the end of the array.
+    Bug("unfold", "(number) < static_cast", "(number) <= static_cast", "unfold-3x6x5"),
+    Bug("fold", "if (item >= count)", "if (item > count)", "fold-2x18x16"),
+    Bug("max_pool", "return a > b", "return a >= b", "special-(2, 3, 9)"),
+    Bug("max_pool", "|| a != a", "", "special-(2, 3, 9)"),
+    Bug("max_pool", "|| (Indexed && where < 0)", "", "special-(2, 3, 9)"),
+    Bug("max_pool", "axis.size + axis.out - 1", "axis.size", "adaptive-(1, 2, 3, 4)"),
+    Bug("spread", "axis.out + axis.size - 1", "axis.out", "adaptive-(1, 2, 3, 4)"),
+    Bug("fold", "(high + static_cast<Number>(n)) >>", "high >>", "fold-2x18x16"),
+    Bug("depthwise", "rest * axis.inverse", "rest", "conv2d-1x1x22x19"),
+    Bug("fold", "0x7fffu + ((bits >> 16) & 1u)", "0u", "halves"),
+    Bug("max_pool", "(0xff800000u)", "(0u)", "max-(2, 2, 7, 6)"),
+    # A missing barrier: threads read what others have not written yet.
+    Bug(
+        "place", "__syncthreads();\n    const Index index_plane", "const Index index_plane", "place"
+    ),
+    Bug(
+        "place", "__syncthreads();\n    const Index value_plane", "const Index value_plane", "place"
+    ),
+    Bug(
+        "depthwise",
+        "sums[threadIdx.x] = sum;\n    __syncthreads();",
+        "sums[threadIdx.x] = sum;",
+        "conv2d-9x2x24x24",
+    ),
+    Bug("depthwise", "        }\n        __syncthreads();", "        }", "conv2d-9x2x24x24"),
+)
+
+
+def sources(bug: Bug) -> Callable[[str], str]:
+    """Return what gives the kernels' source with a bug in one file."""
+
+    def source(file: str) -> str:
+        text = launch.source(file)
+        if file != bug.file:
+            return text
+        assert text.count(bug.right) >= 1, f"{bug.right!r} is no longer in {file}.cu"
+        return text.replace(bug.right, bug.wrong)
+
+    return source
+
+
+def fails(executor: HostExecutor, check: Check) -> bool:
+    """Whether a check fails in one of the two orders of threads."""
+    for executor.descending in (False, True):
+        try:
+            verify(executor, check)
+        except AssertionError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.file}: {bug.right}"[:60])
+def test_a_bug_is_caught(bug, tmp_path, host_compiler):
+    executor = HostExecutor(tmp_path, PLAIN, sources(bug))
+    checks = [check for check in CHECKS if bug.noticed_by in check.id]
+    assert checks
+    assert any(fails(executor, check) for check in checks)
+
+
+def test_32_bits_that_overflow_are_caught(tmp_path, host_compiler):
+    product = "static_cast<Index>(blockIdx.x) * static_cast<Index>(blockDim.x)"
+    bug = Bug("spread", product, "static_cast<Index>(blockIdx.x * blockDim.x)", "")
+    executor = HostExecutor(tmp_path, PLAIN, sources(bug))
+    executor.last_blocks = 2
+    with pytest.raises(AssertionError):
+        check_spread(executor)
+
+
+def test_under_sanitizers(left_out, host_compiler):
+    """AddressSanitizer must be loaded before Python: so an interpreter of its own."""
+    found = subprocess.run(
+        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not os.path.isabs(found):
+        left_out("the CUDA kernels under AddressSanitizer and UBSan: g++ has no libasan here")
+        pytest.skip("g++ has no libasan")
+    arguments = ["-k", "narrow and ascending", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments, "tests/test_cuda_on_host.py"],
+        cwd=REPOSITORY,
+        # Python itself leaks.
+        env={
+            **os.environ,
+            "CUDA_ON_HOST": "sanitized",
+            "LD_PRELOAD": found,
+            "ASAN_OPTIONS": "detect_leaks=0",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
