@@ -8,7 +8,8 @@ from typing import Any
 
 from arrayconv._registry import Implementation, never
 from arrayconv._window import Window, adjoint_axis
-from arrayconv.backends.numpy import blocked, compiled, costs, mec, pointwise, shifts, winograd
+from arrayconv.backends.numpy import blocked, costs, mec, pointwise, shifts, winograd
+from arrayconv.backends.numpy import compiled_convolution as compiled
 from arrayconv.backends.numpy.costs import Algorithm, Rule, Shape
 
 FORWARD = Rule(
