@@ -32,6 +32,10 @@ class Implementation:
     unfit: Callable[..., str | None] = never
     slow: Callable[..., str | None] = never
     verified: bool = True
+    prepare: Callable[..., Callable[..., Array]] | None = None
+    """From a weight and groups, a function of input and window: what is done once for a weight."""
+    slow_prepared: Callable[..., str | None] | None = None
+    """What ``slow`` is where every implementation that can has its weight prepared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,11 @@ class Primitive:
         """Run the implementation that ``algorithm`` and the options choose."""
         return self.choose(algorithm, *arguments).run(*arguments)
 
-    def choose(self, algorithm: str, *arguments: Any) -> Implementation:
-        """Return the implementation for a call; ValueError where a forced one cannot serve it."""
+    def choose(self, algorithm: str, *arguments: Any, prepared: bool = False) -> Implementation:
+        """Return the implementation for a call; ValueError where a forced one cannot serve it.
+
+        ``prepared`` says that the call will be repeated with the same weight.
+        """
         implementations = self.implementations(arguments[0])
         options = current()
         if not isinstance(algorithm, str):
@@ -105,10 +112,13 @@ class Primitive:
                 if named and implementation.unfit(*arguments) is None:
                     return implementation
         for implementation in implementations:
+            slow = implementation.slow
+            if prepared and implementation.slow_prepared is not None:
+                slow = implementation.slow_prepared
             if (
                 (implementation.verified or options.allow_unverified)
                 and implementation.unfit(*arguments) is None
-                and implementation.slow(*arguments) is None
+                and slow(*arguments) is None
             ):
                 return implementation
         return implementations[-1]

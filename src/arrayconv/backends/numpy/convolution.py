@@ -26,6 +26,7 @@ FORWARD = Rule(
                 partial(winograd.conv, tile=tile),
                 winograd.unfit,
                 partial(costs.winograd, tile=tile),
+                partial(winograd.prepare, tile=tile),
             )
             for tile in (4, 2)
         ),
@@ -51,12 +52,15 @@ def _im2col_adjoint(shape: Shape) -> float:
     return min(added, costs.im2col(shape))
 
 
+_ADJOINTS = {
+    f"winograd_{tile}x{tile}": partial(winograd.conv_transpose, tile=tile) for tile in (4, 2)
+}
 BACKWARD = Rule(
     costs.flipped,
     (
         Algorithm("im2col", blocked.conv_transpose, never, _im2col_adjoint),
         *(
-            each._replace(run=_sliding(each.run))
+            each._replace(run=_ADJOINTS.get(each.name, _sliding(each.run)), prepare=None)
             for each in FORWARD.algorithms
             if each.name not in ("im2col", "pointwise")
         ),
@@ -69,6 +73,22 @@ def _is_no_product(a: Any, b: Any, window: Window, groups: int) -> str | None:
     return pointwise.unfit(Shape(window, a.shape[0], groups, groups, groups, a.dtype))
 
 
+TO_WEIGHT = Rule(
+    costs.of_weight,
+    (
+        Algorithm("im2col", blocked.conv_weight, never, costs.im2col_weight),
+        *(
+            Algorithm(
+                f"winograd_{tile}x{tile}",
+                partial(winograd.conv_weight, tile=tile),
+                winograd.weight_unfit,
+                partial(costs.winograd_weight, tile=tile),
+            )
+            for tile in (4, 2)
+        ),
+    ),
+)
+
 conv = FORWARD.implementations()
 conv_transpose = (
     Implementation("pointwise", pointwise.conv_transpose, _is_no_product),
@@ -76,5 +96,5 @@ conv_transpose = (
 )
 conv_weight = (
     Implementation("pointwise", pointwise.conv_weight, _is_no_product),
-    Implementation("im2col", blocked.conv_weight),
+    *TO_WEIGHT.implementations(),
 )

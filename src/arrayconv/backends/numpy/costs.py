@@ -22,6 +22,8 @@ MULTIPLY_ADD = 0.020
 """Nanoseconds a multiply-add of a large product takes."""
 PRODUCT = 800.0
 """Nanoseconds that a product takes at least."""
+TRANSPOSED = 0.006
+"""Nanoseconds more that a multiply-add takes where the second factor is transposed."""
 COLUMN = 0.33
 """Nanoseconds to lay out a number of im2col's columns."""
 WEIGHT_POINT = 0.6
@@ -110,7 +112,7 @@ def mec(shape: Shape) -> float:
     )
 
 
-def winograd(shape: Shape, tile: int) -> float:
+def winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
     """Return the nanoseconds of squares of ``tile`` by ``tile`` outputs."""
     *leading, height, width = shape.window
     points = (tile + 2) ** 2
@@ -121,7 +123,7 @@ def winograd(shape: Shape, tile: int) -> float:
     pairs = shape.outputs * shape.channels // shape.groups * depth
     to_points, from_points = WINOGRAD_TILE[tile]
     return (
-        points * pairs * (made * MULTIPLY_ADD + WEIGHT_POINT)
+        points * pairs * (made * MULTIPLY_ADD + (0 if prepared else WEIGHT_POINT))
         + seen * shape.channels * to_points
         + made * shape.outputs * from_points
         + CALLS
@@ -141,13 +143,37 @@ def numba(shape: Shape) -> float:
     return CALLS / 6 + shape.multiply_adds * COMPILED_SHIFT + copied * COLUMN
 
 
+def of_weight(x: Any, y: Any, window: Window, groups: int) -> Shape:
+    """Return the shape of the convolution that a ``conv_weight`` is a gradient of."""
+    return Shape(window, x.shape[0], x.shape[1], y.shape[1], groups, x.dtype)
+
+
+def im2col_weight(shape: Shape) -> float:
+    """Return the nanoseconds of columns, and of their product with the output."""
+    return im2col(shape) + shape.multiply_adds * TRANSPOSED
+
+
+def winograd_weight(shape: Shape, tile: int) -> float:
+    """Return the nanoseconds of the gradient by squares."""
+    height, width = shape.window
+    tiles = shape.batch * -(-height.out // tile) * -(-width.out // tile)
+    pairs = (tile + 2) ** 2 * shape.outputs * shape.channels // shape.groups
+    product = tiles * pairs * (MULTIPLY_ADD + TRANSPOSED)
+    to_points, _ = WINOGRAD_TILE[tile]
+    # The output's cells are 16 of 36, or 4 of 16, and cheaper by as much.
+    transforms = tiles * to_points * (shape.channels + shape.outputs / 2)
+    return product + transforms + pairs * WEIGHT_POINT + CALLS
+
+
 class Algorithm(NamedTuple):
     """One of several ways to the same result."""
 
     name: str
     run: Callable[..., Any]
     unfit: Callable[[Shape], str | None]
-    nanoseconds: Callable[[Shape], float]
+    nanoseconds: Callable[..., float]
+    """Of a shape; with ``prepared=True`` without what `prepare` does, if there is such."""
+    prepare: Callable[..., Callable[..., Any]] | None = None
 
 
 class Rule:
@@ -162,9 +188,11 @@ class Rule:
         self._shape = shape
         self._known: dict[Any, dict[str, float | str]] = {}
 
-    def _judged(self, a: Any, b: Any, window: Window, groups: int) -> dict[str, float | str]:
+    def _judged(
+        self, a: Any, b: Any, window: Window, groups: int, prepared: bool
+    ) -> dict[str, float | str]:
         """Return for each algorithm the nanoseconds it would take, or why it is unfit."""
-        key = (window, a.shape, b.shape, groups, a.dtype)
+        key = (window, a.shape, b.shape, groups, a.dtype, prepared)
         found = self._known.get(key)
         if found is None:
             shape = self._shape(a, b, window, groups)
@@ -174,7 +202,8 @@ class Rule:
                     first = each is self.algorithms[0]
                     found[each.name] = 0.0 if first else "it needs a stride of 1"
                 else:
-                    found[each.name] = each.unfit(shape) or each.nanoseconds(shape)
+                    ready = {"prepared": True} if prepared and each.prepare else {}
+                    found[each.name] = each.unfit(shape) or each.nanoseconds(shape, **ready)
             if len(self._known) >= 1024:
                 self._known.clear()
             self._known[key] = found
@@ -183,20 +212,27 @@ class Rule:
     def implementations(self) -> tuple[Implementation, ...]:
         """Return the entries of the registry."""
         return tuple(
-            Implementation(each.name, each.run, self._unfit(each.name), self._slow(each.name))
+            Implementation(
+                each.name,
+                each.run,
+                self._unfit(each.name),
+                self._slow(each.name, prepared=False),
+                prepare=each.prepare,
+                slow_prepared=self._slow(each.name, prepared=True),
+            )
             for each in self.algorithms
         )
 
     def _unfit(self, name: str) -> Callable[..., str | None]:
         def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
-            judged = self._judged(a, b, window, groups)[name]
+            judged = self._judged(a, b, window, groups, False)[name]
             return judged if isinstance(judged, str) else None
 
         return reason
 
-    def _slow(self, name: str) -> Callable[..., str | None]:
+    def _slow(self, name: str, prepared: bool) -> Callable[..., str | None]:
         def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
-            judged = self._judged(a, b, window, groups)
+            judged = self._judged(a, b, window, groups, prepared)
             times = {key: value for key, value in judged.items() if not isinstance(value, str)}
             best = min(times, key=times.__getitem__)
             if best == name:
