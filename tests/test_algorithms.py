@@ -49,6 +49,8 @@ def geometry(rng: np.random.Generator, algorithm: str) -> tuple[Any, Any, dict[s
         kernel, pads = (1,) * dims, ((0,) * dims,) * 2
     elif algorithm == "shifts":
         per_group = 1
+    elif algorithm == "fft":
+        params["stride"] = 1
     elif algorithm == "mec":
         params["dilation"] = 1
     params |= {"groups": groups, "padding": tuple(zip(*pads, strict=True))}
@@ -177,6 +179,8 @@ def test_what_is_not_finite(algorithm, value):
         tile = int(algorithm[-1])
         low, high = (9 - reach) // tile * tile, ((9 + reach) // tile + 1) * tile
         assert set(range(9 - reach, 9 + reach + 1)) <= set(rows) <= set(range(low, high))
+    elif algorithm == "fft":
+        assert spread.all(), "the plane is one tile"
     else:
         assert spread.sum() == w.shape[0] // groups * kernel**2
         np.testing.assert_array_equal(rows, np.arange(9 - reach, 9 + reach + 1))
@@ -199,6 +203,9 @@ def test_memory(algorithm, channels, size, batch):
             tracemalloc.stop()
     tile = int(algorithm[-1]) if algorithm.startswith("winograd") else 1
     transformed = w.nbytes * (tile + 2) ** 2 // 9
+    if algorithm == "fft":
+        # A complex number for every other cell of a tile, laid out and transformed.
+        transformed = 4 * (w.shape[0] * w.shape[1] + channels) * 144**2 * x.itemsize
     assert held <= max(1.05 * (x.nbytes + y.nbytes), 1.3 * transformed)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from arrayconv._registry import Implementation, never
 from arrayconv._window import Window, adjoint_axis
-from arrayconv.backends.numpy import blocked, costs, mec, pointwise, shifts, winograd
+from arrayconv.backends.numpy import blocked, costs, fourier, mec, pointwise, shifts, winograd
 from arrayconv.backends.numpy import compiled_convolution as compiled
 from arrayconv.backends.numpy.costs import Algorithm, Rule, Shape
 
@@ -20,6 +20,7 @@ FORWARD = Rule(
         Algorithm("mec", mec.conv, mec.unfit, costs.mec),
         Algorithm("numba", compiled.conv, compiled.unfit, costs.numba),
         Algorithm("shifts", shifts.conv, shifts.unfit, costs.shifts),
+        Algorithm("fft", fourier.conv, fourier.unfit, costs.fft),
         *(
             Algorithm(
                 f"winograd_{tile}x{tile}",

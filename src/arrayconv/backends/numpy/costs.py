@@ -9,17 +9,22 @@ products and copies are faster or slower together; the benchmark checks its choi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from arrayconv._arrays import library_of
 from arrayconv._registry import Implementation
-from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes
+from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, span
 
 MULTIPLY_ADD = 0.020
 """Nanoseconds a multiply-add of a large product takes."""
+TRANSFORM = 4.0
+"""Nanoseconds a number takes to be transformed to frequencies, or back."""
+FREQUENCY = (0.06, 0.5)
+"""Nanoseconds a product of a channel's and a weight's frequencies takes, for each cell: with tiles
+enough for matrices, and divided by their number where there are few."""
 PRODUCT = 800.0
 """Nanoseconds that a product takes at least."""
 TRANSPOSED = 0.006
@@ -143,6 +148,21 @@ def numba(shape: Shape) -> float:
     return CALLS / 6 + shape.multiply_adds * COMPILED_SHIFT + copied * COLUMN
 
 
+def fft(shape: Shape) -> float:
+    """Return the nanoseconds of transforms of tiles; endless but for float32."""
+    if shape.dtype != np.float32:
+        return inf
+    # The cells of the tiles, which overlap by the kernel's span less one.
+    lengths = [(axis.out, span(axis) - 1) for axis in shape.window]
+    tiles = prod(-(-out // max(1, max(128, 4 * more + 4) - more)) for out, more in lengths)
+    tile = prod(min(out + more, max(128, 4 * more + 4)) for out, more in lengths)
+    planes = shape.batch * tiles * (shape.channels + shape.outputs)
+    pairs = shape.outputs * shape.channels // shape.groups
+    many, few = FREQUENCY
+    products = pairs * tile * (shape.batch * tiles * many + few)
+    return CALLS + (planes + pairs) * tile * TRANSFORM + products
+
+
 def of_weight(x: Any, y: Any, window: Window, groups: int) -> Shape:
     """Return the shape of the convolution that a ``conv_weight`` is a gradient of."""
     return Shape(window, x.shape[0], x.shape[1], y.shape[1], groups, x.dtype)
@@ -237,6 +257,8 @@ class Rule:
             best = min(times, key=times.__getitem__)
             if best == name:
                 return None
+            if times[name] == inf:
+                return "its rounding, and how inf and NaN spread, are accepted for float32 only"
             share = times[name] / max(1.0, times[best])
             return f"estimated at {share:.3g} times the time of {best}"
 
