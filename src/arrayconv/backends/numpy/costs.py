@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arrayconv._arrays import library_of
-from arrayconv._registry import Implementation
+from arrayconv._registry import Implementation, never
 from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, span
 
 MULTIPLY_ADD = 0.020
 """Nanoseconds a multiply-add of a large product takes."""
-TRANSFORM = 4.0
+TRANSFORM = 5.5
 """Nanoseconds a number takes to be transformed to frequencies, or back."""
 FREQUENCY = (0.06, 0.5)
 """Nanoseconds a product of a channel's and a weight's frequencies takes, for each cell: with tiles
@@ -135,17 +135,21 @@ def winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
     )
 
 
+def _copied(shape: Shape) -> float:
+    """Return the nanoseconds of laying planes out with their padding, and of cropping sums."""
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
+    return (cells + shape.positions * shape.outputs) * COLUMN
+
+
 def shifts(shape: Shape) -> float:
     """Return the nanoseconds of adding runs of cells, one for each tap of each plane."""
     runs = shape.batch * shape.outputs * shape.taps
-    return CALLS / 6 + runs * RUN + shape.positions * shape.outputs * shape.taps * SHIFT
+    return CALLS / 6 + runs * RUN + shape.multiply_adds * SHIFT + _copied(shape)
 
 
 def numba(shape: Shape) -> float:
     """Return the nanoseconds of the same in compiled loops, over the channels of a group too."""
-    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
-    copied = cells + shape.positions * shape.outputs
-    return CALLS / 6 + shape.multiply_adds * COMPILED_SHIFT + copied * COLUMN
+    return CALLS / 6 + shape.multiply_adds * COMPILED_SHIFT + _copied(shape)
 
 
 def fft(shape: Shape) -> float:
@@ -235,7 +239,7 @@ class Rule:
             Implementation(
                 each.name,
                 each.run,
-                self._unfit(each.name),
+                never if each.unfit is never else self._unfit(each.name),
                 self._slow(each.name, prepared=False),
                 prepare=each.prepare,
                 slow_prepared=self._slow(each.name, prepared=True),
