@@ -343,6 +343,22 @@ def test_bad_names_and_patterns_end_with_2(need, tmp_path, capsys):
     assert "no case of suite quick fits 'made up*'" in capsys.readouterr().err
 
 
+def test_a_run_without_a_package_that_is_there(need, monkeypatch, tmp_path):
+    need(*NEEDED, "numba")
+    how = ("--suite", "quick", "--only", "average*", "--libraries", "numpy", "--quick")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *how, "--without", "numba", "--output", str(tmp_path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "numba: numba is not installed" in done.stdout
+    assert "numba" not in {line["algorithm"] for line in read(tmp_path)}
+    assert all("numba" not in line["versions"] for line in read(tmp_path))
+
+
 def test_a_missing_package_is_named(monkeypatch, capsys):
     find = importlib.util.find_spec
     monkeypatch.setattr(
