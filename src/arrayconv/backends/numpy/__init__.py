@@ -3,6 +3,8 @@
 from arrayconv._registry import Implementation
 from arrayconv.backends.numpy import columns, convolution, pooling, separable
 from arrayconv.backends.numpy import compiled_pooling as compiled
+from arrayconv.backends.numpy.blas import Hold, one_thread
+from arrayconv.backends.numpy.compiler import missing
 
 implementations = {
     "unfold": (Implementation("strided", columns.unfold),),
@@ -32,3 +34,11 @@ implementations = {
     "place": (Implementation("assign", pooling.place),),
     "scatter_add": (Implementation("add_at", pooling.scatter_add),),
 }
+
+
+def remarks() -> list[str]:
+    """Return what holds back the implementations on this machine."""
+    held = one_thread()
+    found = [] if isinstance(held, Hold) else [f"products run on one worker, since {held}"]
+    absent = missing()
+    return found if absent is None else [*found, absent]

@@ -135,7 +135,7 @@ def _by_blocks(run: Callable[..., Any], planes: int, bytes_per_plane: int) -> No
     """Run the loops on some planes at a time, which threads share."""
     some = max(1, CHUNK // max(1, bytes_per_plane))
     some = some // 16 * 16 or some
-    run_blocks(run, [slice(start, start + some) for start in range(0, planes, some)])
+    run_blocks(run, [slice(start, start + some) for start in range(0, planes, some)], least=2)
 
 
 def _loop(name: str, geometry: Geometry) -> Callable[..., Any]:

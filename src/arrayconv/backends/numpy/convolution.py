@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 from arrayconv._registry import Implementation, never
-from arrayconv.backends.numpy import blocked, compiled, costs, pointwise, shifts, winograd
+from arrayconv.backends.numpy import blocked, compiled, costs, mec, pointwise, shifts, winograd
 from arrayconv.backends.numpy.costs import Algorithm, Rule
 
 RULE = Rule(
     Algorithm("im2col", blocked.conv, never, costs.im2col),
     Algorithm("pointwise", pointwise.conv, pointwise.unfit, costs.pointwise),
+    Algorithm("mec", mec.conv, mec.unfit, costs.mec),
     Algorithm("numba", compiled.conv, compiled.unfit, costs.numba),
     Algorithm("shifts", shifts.conv, shifts.unfit, costs.shifts),
     *(

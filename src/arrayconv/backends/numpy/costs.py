@@ -78,6 +78,20 @@ def im2col(shape: Shape) -> float:
     return shape.multiply_adds * MULTIPLY_ADD + columns * COLUMN + products * PRODUCT
 
 
+def mec(shape: Shape) -> float:
+    """Return the nanoseconds of laying out rows, and of a product for each row of the output."""
+    height, width = shape.window
+    laid = shape.batch * shape.channels * height.size * width.kernel * width.out
+    products = shape.batch * shape.groups * height.out
+    return (
+        CALLS / 4
+        # Products of few columns are slow: by half where they are 30.
+        + shape.multiply_adds * MULTIPLY_ADD * (1 + (22 / width.out) ** 2)
+        + laid * COLUMN
+        + products * PRODUCT
+    )
+
+
 def winograd(shape: Shape, tile: int) -> float:
     """Return the nanoseconds of squares of ``tile`` by ``tile`` outputs."""
     *leading, height, width = shape.window

@@ -97,6 +97,7 @@ def _along(
     ranges: Any,
     numbers: Any,
     maximum: bool,
+    nothing: Any,
 ) -> None:
     """Reduce the windows of one line of cells."""
     first, last, stride, kernel, start = numbers[3:8]
@@ -115,14 +116,13 @@ def _along(
             else:
                 step = np.uintp(stride)
                 _take_strided(out, to, line, np.uintp(seen), count, step, tap == 0, maximum)
-    for o in range(outs):
-        if first <= o < last:
-            continue
-        low, high = ranges[2, o, 0], ranges[2, o, 1]
-        if low < high:
-            total = line[low]
-            for cell in range(low + numbers[2], high, numbers[2]):
-                total = _larger(line[cell], total) if maximum else total + line[cell]
+    for end in range(2):
+        for o in range(0 if end == 0 else last, first if end == 0 else outs):
+            low, high, total = ranges[2, o, 0], ranges[2, o, 1], nothing
+            if low < high:
+                total = line[low]
+                for cell in range(low + numbers[2], high, numbers[2]):
+                    total = _larger(line[cell], total) if maximum else total + line[cell]
             out[begin + np.uintp(o)] = total
 
 
@@ -145,7 +145,6 @@ def pool_rows(
     line = np.empty(2 * pairs, cells.dtype)
     even, odd = np.empty(pairs, cells.dtype), np.empty(pairs, cells.dtype)
     to = np.uintp(begin * deep * high * outs)
-    out[to : np.uintp(end * deep * high * outs)] = nothing
     for n in range(begin, end):
         for d in range(deep):
             for h in range(high):
@@ -155,8 +154,10 @@ def pool_rows(
                         start = np.uintp((n * depth + z) * height + y) * width
                         _combine(line, cells, start, width, first, maximum)
                         first = False
-                if not first:
-                    _along(line, even, odd, out, to, outs, ranges, numbers, maximum)
+                if first:
+                    out[to : to + np.uintp(outs)] = nothing
+                else:
+                    _along(line, even, odd, out, to, outs, ranges, numbers, maximum, nothing)
                 to += np.uintp(outs)
 
 
@@ -274,15 +275,16 @@ def _locate_along(
                 _locate_first(best, at, to, source, begun, count, seen, stride)
             else:
                 _locate(best, at, to, source, begun, count, seen, stride)
-    for o in range(outs):
-        if stride <= 2 and first <= o < last:
-            continue
-        top, place = nothing, np.int32(-1)
-        for cell in range(ranges[2, o, 0], ranges[2, o, 1], numbers[2]):
-            if place < 0 or _beats(line[cell], top):
-                top, place = line[cell], np.int32(cell)
-        best[begin + np.uintp(o)] = top
-        at[begin + np.uintp(o)] = place
+    if stride > 2:
+        first = last = 0
+    for end in range(2):
+        for o in range(0 if end == 0 else last, first if end == 0 else outs):
+            top, place = nothing, np.int32(-1)
+            for cell in range(ranges[2, o, 0], ranges[2, o, 1], numbers[2]):
+                if place < 0 or _beats(line[cell], top):
+                    top, place = line[cell], np.int32(cell)
+            best[begin + np.uintp(o)] = top
+            at[begin + np.uintp(o)] = place
 
 
 @compiled
