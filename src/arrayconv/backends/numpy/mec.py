@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from arrayconv._arrays import library_of
 from arrayconv._options import current
 from arrayconv._window import Window, tap_range
 from arrayconv.backends.numpy.blocks import budget
+from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.threads import run_blocks
 
 
@@ -49,14 +49,15 @@ def _blocks(
     )
 
 
-def unfit(x: Any, w: Any, window: Window, groups: int) -> str | None:
+def unfit(shape: Shape) -> str | None:
     """Return why rows cannot be shared."""
+    window = shape.window
     if len(window) != 2:
         return f"it has two spatial dimensions, got {len(window)}"
     if window[0].dilation != 1:
         return f"the rows of the kernel must be neighbours, got a dilation of {window[0].dilation}"
-    if library_of("input", x).dtype(x.dtype).half:
-        return f"{x.dtype} is summed in float32, which takes a copy"
+    if shape.half:
+        return f"{shape.dtype} is summed in float32, which takes a copy"
     return None
 
 
