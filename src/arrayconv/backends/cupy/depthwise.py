@@ -31,7 +31,7 @@ from arrayconv.backends.cupy.launch import (
     run,
     summand,
 )
-from arrayconv.backends.cupy.windows import HALF, bits_for, instance, window_unfit
+from arrayconv.backends.cupy.windows import HALF, bits_for, sliding_plan, window_unfit
 
 FILE = "depthwise"
 ITEMS = 16
@@ -60,9 +60,9 @@ def _forward_plan(x: Strided, window: Window, outputs: int, kind: str) -> Plan:
     outs = output_sizes(window)
     count = batch * outputs * prod(outs)
     bits = bits_for(largest(window), x.furthest, count)
-    kernel = instance("depthwise", kind, bits, window, file=FILE)
     structs = _structs(x, window, outputs, channels, bits)
-    return plan(kernel, bits, (batch, outputs, *outs), structs, count)
+    shape = (batch, outputs, *outs)
+    return sliding_plan("depthwise", kind, window, bits, shape, structs, prod(outs), file=FILE)
 
 
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
@@ -80,9 +80,11 @@ def _transpose_plan(y: Strided, window: Window, groups: int, kind: str) -> Plan:
     sizes = input_sizes(window)
     count = batch * groups * prod(sizes)
     bits = bits_for(largest(window), y.furthest, count)
-    kernel = instance("depthwise_transpose", kind, bits, window, file=FILE)
     structs = _structs(y, window, outputs, groups, bits)
-    return plan(kernel, bits, (batch, groups, *sizes), structs, count)
+    shape = (batch, groups, *sizes)
+    return sliding_plan(
+        "depthwise_transpose", kind, window, bits, shape, structs, prod(sizes), file=FILE
+    )
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
