@@ -87,8 +87,8 @@ def instances(
             known = template.known if dims == 2 else template.known[:1]
             if not known:
                 yield Kernel(template.file, template.function, (*start, str(dims), *rest))
-            for pair, planes in product(known, (1, SEVERAL)):
-                arguments = (*start, str(dims), *map(str, pair), str(planes), *rest)
+            for pair, (planes, dense) in product(known, ((SEVERAL, "true"), (1, "false"))):
+                arguments = (*start, str(dims), *map(str, pair), str(planes), dense, *rest)
                 yield Kernel(template.file, template.function, arguments)
 
 

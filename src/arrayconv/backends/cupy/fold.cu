@@ -9,7 +9,7 @@
 // cell[1] and cell[2] go from row to row and from position to position. Launch: a thread for each
 // cell of Planes planes.
 
-template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes>
+template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense>
 __global__ void fold(
     const T* __restrict__ columns, const Layout<Index> layout, const Window<Index> window,
     T* __restrict__ x, const Index cells, const Index planes, const Index count) {
@@ -23,7 +23,7 @@ __global__ void fold(
     for_each_sight<Dims, Kernel, Stride>(
         window, place, [&](Index tap, Index z, Index y, Index position) {
             const Index number = (z * window.axes[1].out + y) * window.axes[2].out + position;
-            const Index at = layout.at(0, tap, number);
+            const Index at = layout.template at<Dense>(0, tap, number);
 #pragma unroll
             for (int p = 0; p < Planes; ++p) sum[p] = plus(sum[p], widen(columns[from[p] + at]));
         });

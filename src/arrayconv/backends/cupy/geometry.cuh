@@ -73,8 +73,11 @@ struct Layout {
         }
     }
 
+    // Where a cell is in its plane. Dense tells the compiler that the cells of a row follow each
+    // other: the loads of a row of taps then share one address.
+    template <bool Dense>
     __device__ __forceinline__ Index at(Index z, Index y, Index x) const {
-        return z * cell[0] + y * cell[1] + x * cell[2];
+        return z * cell[0] + y * cell[1] + (Dense ? x : x * cell[2]);
     }
 };
 

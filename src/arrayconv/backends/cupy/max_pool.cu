@@ -5,7 +5,7 @@
 // else gives the lowest number, at -1. Windows overlap in the cache, so memory is read once.
 // Launch: a thread for each position of Planes planes.
 
-template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Indexed>
+template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense, bool Indexed>
 __global__ void max_pool(
     const T* __restrict__ x, const Layout<Index> layout, const Window<Index> window,
     T* __restrict__ values, long long* __restrict__ indices, const Index positions,
@@ -25,7 +25,7 @@ __global__ void max_pool(
     for_each_tap<Dims, Kernel, Stride>(
         window, place, [&](Index z, Index y, Index cell, bool seen) {
             if (!seen) return;
-            const Index at = layout.at(z, y, cell);
+            const Index at = layout.template at<Dense>(z, y, cell);
             const Index number = (z * window.axes[1].size + y) * window.axes[2].size + cell;
 #pragma unroll
             for (int p = 0; p < Planes; ++p) {

@@ -5,7 +5,7 @@
 // cells look at the same windows, so that indices and cotangents come from memory once. Launch: a
 // thread for each cell of Planes planes.
 
-template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes>
+template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense>
 __global__ void max_pool_grad(
     const T* __restrict__ cotangent, const Layout<Index> layout,
     const long long* __restrict__ indices, const Layout<Index> index_layout,
@@ -22,8 +22,8 @@ __global__ void max_pool_grad(
     typename Sum<T>::Type sum[Planes] = {};
     for_each_sight<Dims, Kernel, Stride>(
         window, place, [&](Index, Index z, Index y, Index position) {
-            const Index at = layout.at(z, y, position);
-            const Index index_at = index_layout.at(z, y, position);
+            const Index at = layout.template at<Dense>(z, y, position);
+            const Index index_at = index_layout.template at<Dense>(z, y, position);
 #pragma unroll
             for (int p = 0; p < Planes; ++p) {
                 // Both are read: to wait for the one before the other would take longer.

@@ -4,7 +4,7 @@
 // same order: no atomics. Neighbouring cells are seen by the same windows, which come from memory
 // once. Launch: a thread for each cell of Planes planes.
 
-template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes>
+template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense>
 __global__ void spread(
     const T* __restrict__ y, const Layout<Index> layout, const Window<Index> window,
     T* __restrict__ x, const Index cells, const Index planes, const Index count) {
@@ -17,7 +17,7 @@ __global__ void spread(
     typename Sum<T>::Type sum[Planes] = {};
     for_each_sight<Dims, Kernel, Stride>(
         window, place, [&](Index, Index z, Index row, Index position) {
-            const Index at = layout.at(z, row, position);
+            const Index at = layout.template at<Dense>(z, row, position);
 #pragma unroll
             for (int p = 0; p < Planes; ++p) sum[p] = plus(sum[p], widen(y[from[p] + at]));
         });

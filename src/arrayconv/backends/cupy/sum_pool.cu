@@ -4,7 +4,7 @@
 // Windows overlap in the cache, so memory is read once. Launch: a thread for each position of
 // Planes planes.
 
-template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes>
+template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense>
 __global__ void sum_pool(
     const T* __restrict__ x, const Layout<Index> layout, const Window<Index> window,
     typename Sum<T>::Type* __restrict__ sums, const Index positions, const Index planes,
@@ -19,7 +19,7 @@ __global__ void sum_pool(
     for_each_tap<Dims, Kernel, Stride>(
         window, place, [&](Index z, Index y, Index cell, bool seen) {
             if (!seen) return;
-            const Index at = layout.at(z, y, cell);
+            const Index at = layout.template at<Dense>(z, y, cell);
 #pragma unroll
             for (int p = 0; p < Planes; ++p) sum[p] = plus(sum[p], widen(x[from[p] + at]));
         });

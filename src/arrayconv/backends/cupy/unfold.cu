@@ -8,7 +8,7 @@
 // Word is any type of an element's size: nothing is computed. Launch: a thread for each position of
 // Planes planes.
 
-template <typename Word, typename Index, int Dims, int Kernel, int Stride, int Planes>
+template <typename Word, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense>
 __global__ void unfold(
     const Word* __restrict__ x, const Layout<Index> layout, const Window<Index> window,
     Word* __restrict__ columns, const Index rows, const Index positions, const Index planes,
@@ -24,7 +24,7 @@ __global__ void unfold(
     const Index next_plane = rows * positions;
     for_each_tap<Dims, Kernel, Stride>(
         window, place, [&](Index z, Index y, Index cell, bool seen) {
-            const Index at = layout.at(z, y, cell);
+            const Index at = layout.template at<Dense>(z, y, cell);
 #pragma unroll
             for (int p = 0; p < Planes; ++p) {
                 const Word value = seen ? x[from[p] + at] : Word();

@@ -83,6 +83,7 @@ def sliding_plan(
     window: Windows,
     bits: int,
     shape: tuple[int, ...],
+    dense: bool,
     structs: tuple[Any, ...],
     *numbers: int,
     more: tuple[str, ...] = (),
@@ -90,11 +91,12 @@ def sliding_plan(
 ) -> Plan:
     """Return the launch of a template that slides a window, for a result (N, C, *cells).
 
-    ``numbers`` are the last dimensions' product, after what else the kernel takes before it.
+    ``numbers`` are the product of the cells, after what else the kernel takes before it; ``dense``
+    says that in what is read the cells of a row follow each other.
     """
     planes, items = shape[0] * shape[1], numbers[-1]
     several = SEVERAL if planes >= SEVERAL and planes * items >= MANY else 1
-    known = map(str, (len(window), *special(window), several))
+    known = (*map(str, (len(window), *special(window), several)), "true" if dense else "false")
     kernel = Kernel(file or function, function, (kind, INDICES[bits], *known, *more))
     count = -(-planes // several) * items
     return plan(kernel, bits, shape, structs, *numbers, planes, count)
@@ -111,7 +113,7 @@ def _unfold_plan(x: Strided, window: Windows, kind: str) -> Plan:
     bits = bits_for(largest(window), x.furthest, count * rows)
     structs = (packed_layout(x, bits, channels), packed_window(window, bits))
     shape = (batch, channels, rows, positions)
-    made = sliding_plan("unfold", kind, window, bits, shape, structs, rows, positions)
+    made = sliding_plan("unfold", kind, window, bits, shape, x.dense, structs, rows, positions)
     return made._replace(shape=(batch, channels * rows, positions))
 
 
@@ -137,7 +139,7 @@ def _fold_plan(columns: Strided, window: Windows, kind: str) -> Plan:
     by_rows = Strided((batch, channels, rows, columns.shape[2]), (image, rows * row, row, position))
     structs = (packed_layout(by_rows, bits, channels), packed_window(window, bits))
     shape = (batch, channels, *sizes)
-    return sliding_plan("fold", kind, window, bits, shape, structs, prod(sizes))
+    return sliding_plan("fold", kind, window, bits, shape, columns.dense, structs, prod(sizes))
 
 
 def fold(columns: Any, window: Windows) -> Any:
@@ -170,7 +172,7 @@ def _pool_plan(function: str, x: Strided, window: Windows, kind: str, more: str)
     structs = (packed_layout(x, bits, channels), packed_window(window, bits))
     shape = (batch, channels, *outs)
     return sliding_plan(
-        function, kind, window, bits, shape, structs, prod(outs), more=tuple(more.split())
+        function, kind, window, bits, shape, x.dense, structs, prod(outs), more=tuple(more.split())
     )
 
 
@@ -225,7 +227,7 @@ def _spread_plan(y: Strided, window: Windows, kind: str) -> Plan:
     bits = bits_for(largest(window), y.furthest, count)
     structs = (packed_layout(y, bits, channels), packed_window(window, bits))
     shape = (batch, channels, *sizes)
-    return sliding_plan("spread", kind, window, bits, shape, structs, prod(sizes))
+    return sliding_plan("spread", kind, window, bits, shape, y.dense, structs, prod(sizes))
 
 
 def spread(y: Any, window: Windows) -> Any:
@@ -247,7 +249,8 @@ def _max_pool_grad_plan(cotangent: Strided, index: Strided, window: Windows, kin
         packed_window(window, bits),
     )
     shape = (batch, channels, *sizes)
-    return sliding_plan("max_pool_grad", kind, window, bits, shape, structs, prod(sizes))
+    dense = cotangent.dense and index.dense
+    return sliding_plan("max_pool_grad", kind, window, bits, shape, dense, structs, prod(sizes))
 
 
 def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
