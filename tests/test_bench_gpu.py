@@ -48,7 +48,7 @@ def ran(monkeypatch):
 
 
 def test_no_more_than_eight_files():
-    assert len(set(gpu.FILES.values())) == len(gpu.FILES) <= 8
+    assert len(set(stages.FILES.values())) == len(stages.FILES) <= 8
 
 
 def test_a_stage_that_fails_is_told_and_the_others_go_on(ran, tmp_path, capsys):
