@@ -145,6 +145,9 @@ COLUMNS = [
     ((1, 2, 8000), 40, 16, 0, 1),
     ((1, 6, 12, 20, 22), 3, 1, 1, 1),
     ((1, 1, 900, 700), 3, 1, 1, 1),
+    ((2, 90, 7, 6), 3, 1, 1, 1),
+    ((1, 37, 14, 13), 3, 2, 1, 2),
+    ((1, 21, 4, 5, 6), 2, 2, 1, 1),
 ]
 
 
@@ -164,8 +167,8 @@ def test_columns_of_many_blocks(shape, kernel, stride, padding, dilation):
     wanted = primitives.fold(columns, window, algorithm="generic")
     for workspace in (1 << 20, 30_000):
         with ac.options(workspace_bytes=workspace):
-            got = primitives.fold(columns, window)
-        np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-5)
+            for name, got in forced(primitives.fold, columns, window):
+                np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-5, err_msg=name)
 
 
 @pytest.mark.parametrize(("shape", "kernel", "stride", "padding", "dilation"), COLUMNS)
@@ -191,7 +194,7 @@ def test_the_same_bits_on_any_number_of_threads(shape, kernel, stride, padding, 
         gradients = forced(primitives.max_pool_grad, values, index, window)
         return [
             primitives.unfold(x, window),
-            primitives.fold(columns, window),
+            *(got for _, got in forced(primitives.fold, columns, window)),
             *(got for _, got in forced(primitives.max_pool, x, window)),
             *(got for _, (got, _) in forced(primitives.max_pool_indices, x, window)),
             *(got for _, got in forced(primitives.sum_pool, x, window)),

@@ -2,13 +2,17 @@
 
 from arrayconv._registry import Implementation
 from arrayconv.backends.numpy import columns, convolution, pooling, separable
+from arrayconv.backends.numpy import compiled_columns as folding
 from arrayconv.backends.numpy import compiled_pooling as compiled
 from arrayconv.backends.numpy.blas import Hold, one_thread
 from arrayconv.backends.numpy.compiler import missing
 
 implementations = {
     "unfold": (Implementation("strided", columns.unfold),),
-    "fold": (Implementation("strided", columns.fold),),
+    "fold": (
+        Implementation("numba", folding.fold, folding.unfit, folding.slow),
+        Implementation("strided", columns.fold),
+    ),
     "conv": convolution.conv,
     "conv_transpose": convolution.conv_transpose,
     "conv_weight": convolution.conv_weight,

@@ -107,7 +107,7 @@ def _batches(array: Any, batch: int, channels: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=1024)
-def _is_apart(window: Window) -> bool:
+def is_apart(window: Window) -> bool:
     """Whether no two windows see the same cell."""
     return all(axis.stride >= span(axis) or axis.out == 1 for axis in window)
 
@@ -164,7 +164,7 @@ def unfold(x: Any, window: Window) -> Any:
     images, count = _batches(x, batch, channels)
     planes = x.reshape(images, count, *sizes)
     laid = columns.reshape(images, count, *kernel, *positions)
-    if len(window) == 1 or _is_apart(window):
+    if len(window) == 1 or is_apart(window):
         if _is_inside(window):
             view = _view(planes, window)
 
