@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 import arrayconv as ac
-from arrayconv.backends.numpy import compiled
-from arrayconv.backends.numpy.convolution import RULE
-from tests.cases import assert_close, draw
+from arrayconv import primitives
+from arrayconv.backends.numpy import compiled_convolution
+from arrayconv.backends.numpy.convolution import FORWARD
+from arrayconv.functional.operations import operation_of
+from tests.cases import CONVOLUTIONS, TRANSPOSED, assert_close, draw
 
 WITHOUT_NUMBA = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="numba is not installed"
 )
-NAMES = tuple(each.name for each in RULE.algorithms)
+NAMES = tuple(each.name for each in FORWARD.algorithms)
 ALGORITHMS = [
     pytest.param(name, marks=WITHOUT_NUMBA) if name == "numba" else name for name in NAMES
 ]
@@ -47,6 +49,8 @@ def geometry(rng: np.random.Generator, algorithm: str) -> tuple[Any, Any, dict[s
         kernel, pads = (1,) * dims, ((0,) * dims,) * 2
     elif algorithm == "shifts":
         per_group = 1
+    elif algorithm == "mec":
+        params["dilation"] = 1
     params |= {"groups": groups, "padding": tuple(zip(*pads, strict=True))}
     shape = (int(rng.integers(1, 4)), groups * per_group, *sizes)
     weight = (groups * outputs, per_group, *kernel)
@@ -74,7 +78,60 @@ def test_random_geometries(algorithm, request):
             got = function(*given, **params, algorithm=algorithm)
         assert got.dtype == np.float32
         assert_close(got, wanted, "float32")
-    assert served > 100
+    assert served > 60
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_random_gradients(algorithm, request):
+    """Each against the generic bodies in float64; an adjoint with a stride may have few."""
+    served = {"conv_transpose": 0, "conv_weight": 0}
+    for index in range(600 if request.config.getoption("--full") else 150):
+        rng = np.random.default_rng([NAMES.index(algorithm), 7, index])
+        x, w, params, dims = geometry(rng, algorithm)
+        params["stride"] = 1 if index % 3 else params["stride"]
+        try:
+            parse = operation_of(getattr(ac, f"conv{dims}d"), "test").call
+            assert parse is not None
+            call = parse(x, w, **params)
+        except ValueError:
+            continue
+        window, groups = call.arguments[2:]
+        y = draw(rng, call.run().shape, "float64")
+        for name, first, second in (("conv_transpose", y, w), ("conv_weight", x, y)):
+            primitive = getattr(primitives, name)
+            given = [np.float32(each) for each in (first, second)]
+            wide = [np.float64(each) for each in given]
+            by_name = {each.name: each for each in primitive.implementations(x)}
+            if algorithm not in by_name or by_name[algorithm].unfit(*given, window, groups):
+                continue
+            served[name] += 1
+            with ac.options(workspace_bytes=WORKSPACES[index % len(WORKSPACES)]):
+                got = primitive(*given, window, groups, algorithm=algorithm)
+            wanted = primitive(*wide, window, groups, algorithm="generic")
+            assert got.dtype == np.float32
+            assert_close(got, wanted, "float32")
+    assert served["conv_transpose"] > 25
+    assert served["conv_weight"] == 0 or served["conv_weight"] > 25
+
+
+@pytest.mark.parametrize("case", [*CONVOLUTIONS, *TRANSPOSED], ids=lambda case: case.id)
+def test_the_table_by_every_implementation(case):
+    """Output and gradients of every case, with every algorithm wherever it is fit."""
+    arrays = case.arrays("float64")
+    function = getattr(ac, case.function)
+    with ac.options(algorithm="generic"):
+        wanted, pullback = ac.vjp(function, *arrays, **case.params)
+        cotangent = draw(np.random.default_rng(1), wanted.shape, "float64")
+        gradients = pullback(cotangent)
+    for name in NAMES:
+        for dtype in ("float32", "float64"):
+            given = [array.astype(dtype) for array in arrays]
+            with ac.options(algorithm=name):
+                got, pullback = ac.vjp(function, *given, **case.params)
+                found = pullback(cotangent.astype(dtype))
+            assert_close(got, wanted, dtype)
+            for each, right in zip(found, gradients, strict=True):
+                assert_close(each, right, dtype)
 
 
 def layer(algorithm: str, channels: int, size: int, batch: int = 1) -> tuple[Any, Any, int]:
@@ -183,7 +240,8 @@ def test_numba_is_imported_only_where_it_runs():
 
 
 def test_without_numba_it_is_unfit(monkeypatch):
-    monkeypatch.setattr(compiled, "_missing", lambda: "numba is not installed")
-    x, w = np.ones((1, 8, 9, 9), "float32"), np.ones((8, 1, 3, 3), "float32")
+    monkeypatch.setattr(compiled_convolution, "missing", lambda: "numba is not installed")
+    # Sizes of no other test: what is unfit is remembered.
+    x, w = np.ones((1, 8, 9, 77), "float32"), np.ones((8, 1, 3, 3), "float32")
     with pytest.raises(ValueError, match="'numba' cannot serve this conv: numba is not installed"):
         ac.conv2d(x, w, groups=8, algorithm="numba")

@@ -157,6 +157,6 @@ def test_the_machine_without_a_gpu_says_so(tmp_path):
     if cupy.cuda.is_available():
         pytest.skip("there is a GPU here")
     assert gpu.main(["--output", str(tmp_path), "--only", "machine"]) == 0
-    found = json.loads((tmp_path / "machine.json").read_text(encoding="utf-8"))
+    found = json.loads((tmp_path / "stages.json").read_text(encoding="utf-8"))["machine"]
     assert found["no GPU"]
     assert found["commit"]

@@ -34,7 +34,8 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
     for kernel in compilation.instances(template):
         kind, _, *rest = kernel.arguments
         whole = architecture == "sm_90" and kind in ("float", "Int")
-        if whole or (rest[:1] in ([], ["1"]) and rest[1:3] in ([], ["0", "0"])):
+        general = rest[:1] in ([], ["1"]) and rest[1:3] in ([], ["0", "0"])
+        if whole or (general and rest[3:4] != ["1"]):
             yield kernel
 
 
@@ -116,14 +117,14 @@ def test_the_command(nvrtc, capsys):
     asked = ["compile", "--kernel", "fold", "place", "--dtype", "float32", "int8"]
     assert main([*asked, "--architecture", "sm_90"]) == 0
     said = capsys.readouterr().out
-    assert "fold<float, int, 2, 3, 1>" in said
-    assert "fold<Byte, int, 1, 0, 0>" in said
+    assert "fold<float, int, 2, 3, 1, 4, true>" in said
+    assert "fold<Byte, int, 1, 0, 0, 1, false>" in said
     assert "place<Byte, int> " in said
     assert "long long" not in said
     assert said.split()[:5] == ["kernel", "for", "ms", "registers", "shared"]
     assert "0 of them with local memory" in said.splitlines()[-1]
     assert main([*asked, "--architecture", "sm_75", "--wide"]) == 0
-    assert "fold<float, long long, 2, 3, 1>" in capsys.readouterr().out
+    assert "fold<float, long long, 2, 3, 1, 4, true>" in capsys.readouterr().out
 
 
 def test_the_command_without_a_compiler(monkeypatch, capsys):

@@ -21,7 +21,7 @@ from arrayconv._window import sliding_window
 from arrayconv.backends.cupy import implementations, launch
 from tests import cuda_record
 from tests.cuda_checks import Check, compare, every_check, made
-from tests.test_cuda_on_host import index_bits
+from tests.test_cuda_on_host import VARIANTS, variant
 
 CHECKS = every_check()
 SMALL = dict.fromkeys(
@@ -62,11 +62,11 @@ def launched(monkeypatch: pytest.MonkeyPatch, cupy: Any) -> list[str]:
     return functions
 
 
-@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
-def test_as_numpy(cupy, check, bits, monkeypatch):
+def test_as_numpy(cupy, check, name, monkeypatch):
     functions = launched(monkeypatch, cupy)
-    with index_bits(bits):
+    with variant(name):
         got = on_gpu(cupy, check)
     assert check.kernels <= set(functions)
     compare(check, got, check.call(np))
@@ -167,7 +167,9 @@ def test_record(cupy, request):
     if path is None:
         pytest.skip("no record is asked for: --kernel-record FILE")
     assert request.session.testsfailed == 0
-    assert request.session.testscollected >= 2 * len(CHECKS), "a part of the checks is no record"
+    assert request.session.testscollected >= len(VARIANTS) * len(CHECKS), (
+        "a part of the checks is no record"
+    )
     device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())["name"].decode()
     versions = {
         "arrayconv": ac.__version__,
@@ -175,7 +177,7 @@ def test_record(cupy, request):
         "nvrtc": ".".join(map(str, cupy.cuda.nvrtc.getVersion())),
         "driver": str(cupy.cuda.runtime.driverGetVersion()),
     }
-    lines = cuda_record.records(2 * len(CHECKS), device, versions)
+    lines = cuda_record.records(len(VARIANTS) * len(CHECKS), device, versions)
     Path(path).write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
 

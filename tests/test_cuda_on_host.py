@@ -27,12 +27,19 @@ def forget_plans() -> None:
                 value.cache_clear()
 
 
+VARIANTS = {"narrow": (32, 1), "several": (32, 4), "wide": (64, 4)}
+"""Bits of an index, and planes that a thread works on."""
+
+
 @contextmanager
-def index_bits(bits: int) -> Iterator[None]:
-    """Make launches take indices of so many bits."""
+def variant(name: str) -> Iterator[None]:
+    """Make launches take indices of so many bits, and threads so many planes."""
+    bits, planes = VARIANTS[name]
     with pytest.MonkeyPatch.context() as patch:
         if bits == 64:
             patch.setattr(windows, "NARROW", 0)
+        # Planes that are left over, one to three, are then met as well.
+        patch.setattr(windows, "MANY", 0 if planes > 1 else 2**62)
         forget_plans()
         yield
     forget_plans()
@@ -46,12 +53,12 @@ def prepared(executor: HostExecutor, checks: list[Check]) -> HostExecutor:
     return executor
 
 
-@pytest.fixture(scope="module", params=[32, 64], ids=["narrow", "wide"])
+@pytest.fixture(scope="module", params=VARIANTS)
 def host(
     request: pytest.FixtureRequest, host_compiler: None, tmp_path_factory: Any
 ) -> Iterator[HostExecutor]:
     folder: Path = tmp_path_factory.mktemp("kernels")
-    with index_bits(request.param):
+    with variant(request.param):
         yield prepared(HostExecutor(folder, FLAGS), CHECKS)
 
 

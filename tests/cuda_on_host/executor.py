@@ -38,7 +38,7 @@ def reserved(shape: tuple[int, ...], dtype: Any) -> Any:
     return np.frombuffer(memory, dtype, count).reshape(shape)
 
 
-GUARD = 64
+GUARD = 4096
 """Bytes on both sides of an array that no kernel may write, where no sanitizer watches."""
 UNWRITTEN = 0xA5
 

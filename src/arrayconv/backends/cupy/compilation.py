@@ -30,6 +30,7 @@ from arrayconv.backends.cupy.launch import (
     source,
     summand_name,
 )
+from arrayconv.backends.cupy.windows import SEVERAL
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 
@@ -86,8 +87,8 @@ def instances(
             known = template.known if dims == 2 else template.known[:1]
             if not known:
                 yield Kernel(template.file, template.function, (*start, str(dims), *rest))
-            for pair in known:
-                arguments = (*start, str(dims), *map(str, pair), *rest)
+            for pair, (planes, dense) in product(known, ((SEVERAL, "true"), (1, "false"))):
+                arguments = (*start, str(dims), *map(str, pair), str(planes), dense, *rest)
                 yield Kernel(template.file, template.function, arguments)
 
 

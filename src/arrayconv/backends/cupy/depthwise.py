@@ -31,7 +31,7 @@ from arrayconv.backends.cupy.launch import (
     run,
     summand,
 )
-from arrayconv.backends.cupy.windows import HALF, bits_for, instance, window_unfit
+from arrayconv.backends.cupy.windows import HALF, bits_for, sliding_plan, window_unfit
 
 FILE = "depthwise"
 ITEMS = 16
@@ -40,18 +40,11 @@ MOST_BLOCKS = 4096
 """Blocks that a weight's gradient is split into at the most: several for each multiprocessor."""
 
 
-def _weights(outputs: int, taps: int) -> Strided:
-    """Return the layout of contiguous weights (O, 1, taps)."""
-    return Strided((outputs, 1, taps), (taps, 0, 1))
-
-
 def _structs(
     array: Strided, window: Window, outputs: int, channels: int, bits: int
 ) -> tuple[Any, ...]:
-    weights = packed_layout(_weights(outputs, prod(kernel_sizes(window))), bits, 1)
     groups = packed_groups(outputs, outputs // channels, bits)
-    layout = packed_layout(array, bits, channels)
-    return layout, weights, packed_window(window, bits), groups
+    return packed_layout(array, bits, channels), packed_window(window, bits), groups
 
 
 @lru_cache(maxsize=4096)
@@ -60,9 +53,12 @@ def _forward_plan(x: Strided, window: Window, outputs: int, kind: str) -> Plan:
     outs = output_sizes(window)
     count = batch * outputs * prod(outs)
     bits = bits_for(largest(window), x.furthest, count)
-    kernel = instance("depthwise", kind, bits, window, file=FILE)
     structs = _structs(x, window, outputs, channels, bits)
-    return plan(kernel, bits, (batch, outputs, *outs), structs, count)
+    shape = (batch, outputs, *outs)
+    numbers = prod(kernel_sizes(window)), prod(outs)
+    return sliding_plan(
+        "depthwise", kind, window, bits, shape, x.dense, structs, *numbers, file=FILE
+    )
 
 
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
@@ -80,9 +76,12 @@ def _transpose_plan(y: Strided, window: Window, groups: int, kind: str) -> Plan:
     sizes = input_sizes(window)
     count = batch * groups * prod(sizes)
     bits = bits_for(largest(window), y.furthest, count)
-    kernel = instance("depthwise_transpose", kind, bits, window, file=FILE)
     structs = _structs(y, window, outputs, groups, bits)
-    return plan(kernel, bits, (batch, groups, *sizes), structs, count)
+    shape = (batch, groups, *sizes)
+    numbers = prod(kernel_sizes(window)), prod(sizes)
+    return sliding_plan(
+        "depthwise_transpose", kind, window, bits, shape, y.dense, structs, *numbers, file=FILE
+    )
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:

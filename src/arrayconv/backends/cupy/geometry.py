@@ -123,6 +123,11 @@ class Strided(NamedTuple):
         reaches = (abs(step) * (n - 1) for n, step in zip(self.shape, self.strides, strict=True))
         return sum(reaches)
 
+    @property
+    def dense(self) -> bool:
+        """Whether the cells of a row follow each other."""
+        return self.strides[-1] == 1 or self.shape[-1] == 1
+
 
 def strided(array: Any) -> Strided:
     """Return how an array lies in memory; an axis of one cell has no stride worth keeping."""

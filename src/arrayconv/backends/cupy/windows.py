@@ -71,13 +71,35 @@ def window_unfit(window: Windows, *arrays: Any) -> str | None:
     return arrays_unfit(*arrays)
 
 
-def instance(
-    function: str, kind: str, bits: int, window: Windows, *more: str, file: str | None = None
-) -> Kernel:
-    """Return the instance of a template over type, index, dims, kernel and stride."""
-    known = map(str, special(window))
-    arguments = (kind, INDICES[bits], str(len(window)), *known, *more)
-    return Kernel(file or function, function, arguments)
+SEVERAL = 4
+"""Planes that a thread works on where there are many: the window's arithmetic is done once."""
+MANY = 2**20
+"""Results of a plane's size, from which on so many threads fewer still keep a GPU busy."""
+
+
+def sliding_plan(
+    function: str,
+    kind: str,
+    window: Windows,
+    bits: int,
+    shape: tuple[int, ...],
+    dense: bool,
+    structs: tuple[Any, ...],
+    *numbers: int,
+    more: tuple[str, ...] = (),
+    file: str | None = None,
+) -> Plan:
+    """Return the launch of a template that slides a window, for a result (N, C, *cells).
+
+    ``numbers`` are the product of the cells, after what else the kernel takes before it; ``dense``
+    says that in what is read the cells of a row follow each other.
+    """
+    planes, items = shape[0] * shape[1], numbers[-1]
+    several = SEVERAL if planes >= SEVERAL and planes * items >= MANY else 1
+    known = (*map(str, (len(window), *special(window), several)), "true" if dense else "false")
+    kernel = Kernel(file or function, function, (kind, INDICES[bits], *known, *more))
+    count = -(-planes // several) * items
+    return plan(kernel, bits, shape, structs, *numbers, planes, count)
 
 
 # --- unfold and fold ------------------------------------------------------------------------------
@@ -90,9 +112,9 @@ def _unfold_plan(x: Strided, window: Windows, kind: str) -> Plan:
     count = batch * channels * positions
     bits = bits_for(largest(window), x.furthest, count * rows)
     structs = (packed_layout(x, bits, channels), packed_window(window, bits))
-    shape = (batch, channels * rows, positions)
-    kernel = instance("unfold", kind, bits, window)
-    return plan(kernel, bits, shape, structs, rows, positions, count)
+    shape = (batch, channels, rows, positions)
+    made = sliding_plan("unfold", kind, window, bits, shape, x.dense, structs, rows, positions)
+    return made._replace(shape=(batch, channels * rows, positions))
 
 
 def unfold(x: Any, window: Windows) -> Any:
@@ -116,8 +138,8 @@ def _fold_plan(columns: Strided, window: Windows, kind: str) -> Plan:
     image, row, position = columns.strides
     by_rows = Strided((batch, channels, rows, columns.shape[2]), (image, rows * row, row, position))
     structs = (packed_layout(by_rows, bits, channels), packed_window(window, bits))
-    kernel = instance("fold", kind, bits, window)
-    return plan(kernel, bits, (batch, channels, *sizes), structs, count)
+    shape = (batch, channels, *sizes)
+    return sliding_plan("fold", kind, window, bits, shape, columns.dense, structs, prod(sizes))
 
 
 def fold(columns: Any, window: Windows) -> Any:
@@ -148,8 +170,10 @@ def _pool_plan(function: str, x: Strided, window: Windows, kind: str, more: str)
     count = batch * channels * prod(outs)
     bits = bits_for(largest(window), x.furthest, count, prod(input_sizes(window)))
     structs = (packed_layout(x, bits, channels), packed_window(window, bits))
-    kernel = instance(function, kind, bits, window, *more.split())
-    return plan(kernel, bits, (batch, channels, *outs), structs, count)
+    shape = (batch, channels, *outs)
+    return sliding_plan(
+        function, kind, window, bits, shape, x.dense, structs, prod(outs), more=tuple(more.split())
+    )
 
 
 def _ordered(dtype: Any) -> str:
@@ -202,8 +226,8 @@ def _spread_plan(y: Strided, window: Windows, kind: str) -> Plan:
     count = batch * channels * prod(sizes)
     bits = bits_for(largest(window), y.furthest, count)
     structs = (packed_layout(y, bits, channels), packed_window(window, bits))
-    kernel = instance("spread", kind, bits, window)
-    return plan(kernel, bits, (batch, channels, *sizes), structs, count)
+    shape = (batch, channels, *sizes)
+    return sliding_plan("spread", kind, window, bits, shape, y.dense, structs, prod(sizes))
 
 
 def spread(y: Any, window: Windows) -> Any:
@@ -224,8 +248,9 @@ def _max_pool_grad_plan(cotangent: Strided, index: Strided, window: Windows, kin
         packed_layout(index, bits, channels),
         packed_window(window, bits),
     )
-    kernel = instance("max_pool_grad", kind, bits, window)
-    return plan(kernel, bits, (batch, channels, *sizes), structs, count)
+    shape = (batch, channels, *sizes)
+    dense = cotangent.dense and index.dense
+    return sliding_plan("max_pool_grad", kind, window, bits, shape, dense, structs, prod(sizes))
 
 
 def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:

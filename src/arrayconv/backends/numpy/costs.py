@@ -8,11 +8,15 @@ products and copies are faster or slower together; the benchmark checks its choi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from arrayconv._window import Window, kernel_sizes, output_sizes
+import numpy as np
+
+from arrayconv._arrays import library_of
+from arrayconv._registry import Implementation
+from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes
 
 MULTIPLY_ADD = 0.020
 """Nanoseconds a multiply-add of a large product takes."""
@@ -37,13 +41,19 @@ RUN = 25.0
 
 
 class Shape(NamedTuple):
-    """What an estimate depends on."""
+    """What decides whether an algorithm is fit for a convolution, and how long it takes."""
 
     window: Window
     batch: int
     channels: int
     outputs: int
     groups: int
+    dtype: Any
+
+    @property
+    def half(self) -> bool:
+        """Whether sums are kept in a wider dtype."""
+        return library_of("input", np.empty(0)).dtype(self.dtype).half
 
     @property
     def positions(self) -> int:
@@ -61,9 +71,17 @@ class Shape(NamedTuple):
         return self.positions * self.taps * self.outputs * self.channels // self.groups
 
 
-def shape_of(x: Any, w: Any, window: Window, groups: int) -> Shape:
+def forward(x: Any, w: Any, window: Window, groups: int) -> Shape:
     """Return the shape of a call of ``conv``."""
-    return Shape(window, x.shape[0], x.shape[1], w.shape[0], groups)
+    return Shape(window, x.shape[0], x.shape[1], w.shape[0], groups, x.dtype)
+
+
+def flipped(y: Any, w: Any, window: Window, groups: int) -> Shape | None:
+    """Return the shape of the convolution that a ``conv_transpose`` is; None with a stride."""
+    if any(axis.stride != 1 for axis in window):
+        return None
+    adjoint = tuple(adjoint_axis(axis) for axis in window)
+    return Shape(adjoint, y.shape[0], y.shape[1], w.shape[1] * groups, groups, y.dtype)
 
 
 def pointwise(shape: Shape) -> float:
@@ -76,6 +94,20 @@ def im2col(shape: Shape) -> float:
     columns = shape.positions * shape.taps * shape.channels
     products = shape.batch * shape.groups
     return shape.multiply_adds * MULTIPLY_ADD + columns * COLUMN + products * PRODUCT
+
+
+def mec(shape: Shape) -> float:
+    """Return the nanoseconds of laying out rows, and of a product for each row of the output."""
+    height, width = shape.window
+    laid = shape.batch * shape.channels * height.size * width.kernel * width.out
+    products = shape.batch * shape.groups * height.out
+    return (
+        CALLS / 4
+        # Products of few columns are slow: by half where they are 30.
+        + shape.multiply_adds * MULTIPLY_ADD * (1 + (22 / width.out) ** 2)
+        + laid * COLUMN
+        + products * PRODUCT
+    )
 
 
 def winograd(shape: Shape, tile: int) -> float:
@@ -114,42 +146,62 @@ class Algorithm(NamedTuple):
 
     name: str
     run: Callable[..., Any]
-    unfit: Callable[..., str | None]
+    unfit: Callable[[Shape], str | None]
     nanoseconds: Callable[[Shape], float]
 
 
 class Rule:
-    """Compares the algorithms of a primitive for a call, and remembers."""
+    """Compares the algorithms of a primitive for a call, and remembers.
 
-    def __init__(self, *algorithms: Algorithm) -> None:
-        self.algorithms = algorithms
-        self._known: dict[Any, dict[str, float]] = {}
+    ``shape`` makes the primitive's arguments into the shape of a convolution, or None where only
+    the first algorithm serves.
+    """
 
-    def estimates(self, x: Any, w: Any, window: Window, groups: int) -> dict[str, float]:
-        """Return the nanoseconds of each algorithm that is fit for a call."""
-        key = (window, x.shape, w.shape, groups, x.dtype)
+    def __init__(self, shape: Callable[..., Shape | None], algorithms: Sequence[Algorithm]) -> None:
+        self.algorithms = tuple(algorithms)
+        self._shape = shape
+        self._known: dict[Any, dict[str, float | str]] = {}
+
+    def _judged(self, a: Any, b: Any, window: Window, groups: int) -> dict[str, float | str]:
+        """Return for each algorithm the nanoseconds it would take, or why it is unfit."""
+        key = (window, a.shape, b.shape, groups, a.dtype)
         found = self._known.get(key)
         if found is None:
-            shape = shape_of(x, w, window, groups)
-            found = {
-                each.name: each.nanoseconds(shape)
-                for each in self.algorithms
-                if each.unfit(x, w, window, groups) is None
-            }
+            shape = self._shape(a, b, window, groups)
+            found = {}
+            for each in self.algorithms:
+                if shape is None:
+                    first = each is self.algorithms[0]
+                    found[each.name] = 0.0 if first else "it needs a stride of 1"
+                else:
+                    found[each.name] = each.unfit(shape) or each.nanoseconds(shape)
             if len(self._known) >= 1024:
                 self._known.clear()
             self._known[key] = found
         return found
 
-    def slow(self, name: str) -> Callable[..., str | None]:
-        """Return the function that says why "auto" passes an algorithm by."""
+    def implementations(self) -> tuple[Implementation, ...]:
+        """Return the entries of the registry."""
+        return tuple(
+            Implementation(each.name, each.run, self._unfit(each.name), self._slow(each.name))
+            for each in self.algorithms
+        )
 
-        def reason(x: Any, w: Any, window: Window, groups: int) -> str | None:
-            estimates = self.estimates(x, w, window, groups)
-            best = min(estimates, key=estimates.__getitem__)
+    def _unfit(self, name: str) -> Callable[..., str | None]:
+        def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
+            judged = self._judged(a, b, window, groups)[name]
+            return judged if isinstance(judged, str) else None
+
+        return reason
+
+    def _slow(self, name: str) -> Callable[..., str | None]:
+        def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
+            judged = self._judged(a, b, window, groups)
+            times = {key: value for key, value in judged.items() if not isinstance(value, str)}
+            best = min(times, key=times.__getitem__)
             if best == name:
                 return None
-            share = estimates[name] / max(1.0, estimates[best])
+            share = times[name] / max(1.0, times[best])
             return f"estimated at {share:.3g} times the time of {best}"
 
         return reason

@@ -18,6 +18,7 @@ import numpy as np
 from arrayconv._arrays import library_of
 from arrayconv._integers import Ints
 from arrayconv._window import Axis, Window, output_sizes
+from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.threads import run_blocks
 
 Slices = tuple[slice, ...]
@@ -94,10 +95,10 @@ def lay_out(x: Any, planned: Plan, buffer: Any) -> None:
         phases[(slice(None), number, *to)] = x[(slice(None), *of)]
 
 
-def unfit(x: Any, w: Any, window: Window, groups: int) -> str | None:
+def unfit(shape: Shape) -> str | None:
     """Return why a convolution is not depthwise."""
-    if w.shape[1] != 1:
-        return f"each group has {w.shape[1]} channels, not 1"
+    if shape.channels != shape.groups:
+        return f"each group has {shape.channels // shape.groups} channels, not 1"
     return None
 
 

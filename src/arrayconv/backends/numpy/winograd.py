@@ -23,6 +23,7 @@ from numpy.lib.stride_tricks import as_strided
 from arrayconv._options import current
 from arrayconv._window import Axis, Window, output_sizes
 from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
+from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.threads import run_blocks
 
 KERNEL = 3
@@ -223,10 +224,11 @@ def _scatter(tiles: Any, y: Any, first: int) -> None:
             target[..., whole * tile :] = rest
 
 
-def unfit(x: Any, w: Any, window: Window, groups: int) -> str | None:
+def unfit(shape: Shape) -> str | None:
     """Return why the kernel or the dtype is none that squares of 3 x 3 serve."""
-    if x.dtype != np.float32:
-        return f"it is for float32, whose precision it was measured to keep; got {x.dtype}"
+    window = shape.window
+    if shape.dtype != np.float32:
+        return f"it is for float32, whose precision it was measured to keep; got {shape.dtype}"
     if len(window) not in (2, 3):
         return f"it has two or three spatial dimensions, got {len(window)}"
     if any((a.kernel, a.stride, a.dilation) != (KERNEL, 1, 1) for a in window[-2:]):
