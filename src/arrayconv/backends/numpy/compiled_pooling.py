@@ -84,7 +84,8 @@ def _sights(window: Windows) -> Geometry:
 
 def _is_narrow(geometry: Geometry) -> bool:
     """Whether planes are better taken side by side than a row at a time."""
-    return geometry.sizes[-1] < NARROW and prod(geometry.sizes) <= FEW_CELLS
+    both = (geometry.sizes, geometry.outs)
+    return all(sizes[-1] < NARROW and prod(sizes) <= FEW_CELLS for sizes in both)
 
 
 def _unfit(x: Any, window: Windows) -> str | None:
@@ -138,10 +139,10 @@ def _by_blocks(run: Callable[..., Any], planes: int, bytes_per_plane: int) -> No
     run_blocks(run, [slice(start, start + some) for start in range(0, planes, some)], least=2)
 
 
-def _loop(name: str, geometry: Geometry) -> Callable[..., Any]:
+def _loop(module: str, name: str, geometry: Geometry) -> Callable[..., Any]:
     """Return the loop for narrow planes, side by side, or for wide ones, by rows."""
     kind = "lanes" if _is_narrow(geometry) else "rows"
-    found: Callable[..., Any] = getattr(loops("pool_loops"), f"{name}_{kind}")
+    found: Callable[..., Any] = getattr(loops(module), f"{name}_{kind}")
     return found
 
 
@@ -151,7 +152,7 @@ def _pooled(x: Any, geometry: Geometry, sizes: Ints, maximum: bool) -> Any:
     y = np.empty((batch, channels, *sizes), x.dtype)
     cells, out = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
     nothing = x.dtype.type(-inf if maximum else 0)
-    pool = _loop("pool", geometry)
+    pool = _loop("pool_loops", "pool", geometry)
 
     def some(part: slice) -> None:
         pool(
@@ -192,7 +193,7 @@ def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     y = np.empty((batch, channels, *output_sizes(window)), x.dtype)
     index = np.empty(y.shape, np.int64)
     cells, out, indices = np.ascontiguousarray(x).reshape(-1), y.reshape(-1), index.reshape(-1)
-    locate = _loop("locate", geometry)
+    locate = _loop("index_loops", "locate", geometry)
 
     def some(part: slice) -> None:
         locate(

@@ -10,6 +10,7 @@ import numpy as np
 
 from arrayconv._arrays import library_of
 from arrayconv._window import Axis, Table, Windows, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.numpy.columns import is_apart
 from arrayconv.backends.numpy.separable import CHUNK
 from arrayconv.backends.numpy.threads import run_blocks
 from arrayconv.primitives.pooling import lowest
@@ -92,20 +93,15 @@ def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     return values.reshape(shape), index.reshape(shape)
 
 
-def _places(index: Any, planes: int, cells: int) -> tuple[Any, Any]:
-    """Return the indices as places among all planes, flat, and which of them lie in their plane."""
-    starts = np.arange(planes).reshape(-1, 1) * cells
-    inside = (index >= 0) & (index < cells)
-    return (index.reshape(planes, index.shape[2]) + starts).reshape(-1), inside.reshape(-1)
-
-
 def _into(values: Any, index: Any, cells: int, accumulate: bool) -> Any:
+    """Return planes (N, C, cells) with values added, or assigned, where an index in them is."""
     shape = (*values.shape[:2], cells)
-    places, inside = _places(index, values.shape[0] * values.shape[1], cells)
-    flat = values.reshape(-1)
-    if not inside.all():
+    starts = np.arange(shape[0] * shape[1]).reshape(*shape[:2], 1) * cells
+    places, flat = (index + starts).reshape(-1), values.reshape(-1)
+    if index.size and (index.min() < 0 or index.max() >= cells):
+        inside = ((index >= 0) & (index < cells)).reshape(-1)
         places, flat = places[inside], flat[inside]
-    planes = np.zeros(shape[0] * shape[1] * cells, values.dtype)
+    planes = np.zeros(prod(shape), values.dtype)
     if accumulate:
         np.add.at(planes, places, flat)
     else:
@@ -128,8 +124,10 @@ def scatter_add(values: Any, index: Any, cells: int) -> Any:
 
 def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
     """Return the gradient: what each maximum is given, added in the order of the windows."""
-    sizes = tuple(axis.size for axis in window)
-    flat = (*cotangent.shape[:2], int(np.prod(cotangent.shape[2:])))
-    cells = int(np.prod(sizes))
-    added = scatter_add(cotangent.reshape(flat), index.reshape(flat), cells)
-    return added.reshape(*cotangent.shape[:2], *sizes)
+    flat = (*cotangent.shape[:2], prod(cotangent.shape[2:]))
+    sizes = input_sizes(window)
+    apart = all(isinstance(axis, Axis) for axis in window) and is_apart(window)
+    # Where windows lie apart no cell is the maximum of two.
+    into = place if apart else scatter_add
+    gradient = into(cotangent.reshape(flat), index.reshape(flat), prod(sizes))
+    return gradient.reshape(*cotangent.shape[:2], *sizes)
