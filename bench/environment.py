@@ -110,11 +110,17 @@ def pools(libraries: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def in_force() -> list[str]:
+    """Return the variables of this process that change what is measured, as NAME=value."""
+    names = (*HOLDS_BACK, *LETS_SLEEP, *KEEPS_MEMORY)
+    return [f"{name}={os.environ[name]}" for name in names if name in os.environ]
+
+
 def versions() -> dict[str, str]:
     """Return the versions of what is loaded, and what it runs on."""
     found = {"python": platform.python_version(), "cpu": processor()}
-    for name in ("arrayconv", "numpy", "torch", "cupy"):
-        if name in sys.modules:
+    for name in ("arrayconv", "numpy", "scipy", "torch", "jax", "numba", "cupy"):
+        if sys.modules.get(name) is not None:
             found[name] = str(sys.modules[name].__version__)
     return found
 

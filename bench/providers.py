@@ -1,193 +1,198 @@
-"""Who computes: the loops, im2col, arrayconv's best implementation, and torch as a peer."""
+"""Who computes: the loops, and arrayconv on each library by each of its implementations.
+
+A source offers its providers for a case: arrayconv has one for each implementation that the
+registry names for the case's primitive, and "auto", which is the public call as people make it.
+"""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import contextvars
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import arrayconv as ac
-from arrayconv import reference
-from bench.cases import Convolution
+from arrayconv import primitives
+from arrayconv.functional.operations import Call as PrimitiveCall
+from arrayconv.functional.operations import operation_of
+from bench.cases import FORWARD, TO_INPUT, Case
+from bench.clocks import HOST, Call, Clock
+from bench.loops import UnableError, by_position, nested
+from bench.places import Place
 
-Call = Callable[[], Any]
+POSITIONS = 20_000
+"""Positions beyond which the loop over them is timed on a crop."""
+CROP = 64
 
 
-def nothing_to_wait_for() -> None:
-    """Synchronize with the CPU: a call has returned when it is done."""
+class Ready(NamedTuple):
+    """A case on a provider's device: the call that is checked and timed."""
+
+    call: Call
+    algorithm: str
+    """What runs, in a word."""
 
 
 @dataclass(frozen=True)
 class Provider:
-    """One way to compute a convolution."""
+    """One way to compute a case."""
 
     name: str
     library: str
-    algorithm: Callable[[Convolution], str]
-    """What runs, in a word."""
-    prepare: Callable[[Convolution], Call]
-    """Move a case to where it is computed, and return the call that is timed."""
+    prepare: Callable[[Case], Ready]
+    """Move a case's arrays to where it is computed; `UnableError` where it cannot be."""
     to_numpy: Callable[[Any], Any] = ac.to_numpy
-    synchronize: Callable[[], None] = nothing_to_wait_for
     device: str = "cpu"
-    cropped: bool = False
-    """Whether it is too slow for the photograph: timed on a crop, and extrapolated from that."""
-    memory: bool = False
-    """Whether to measure what it allocates; a Python loop would take many times as long for it."""
+    clock: Clock = HOST
+    host_clock: Clock = HOST
+    """What times a call end to end, from the host and back."""
+    timed: Callable[[Case], Case] = lambda case: case
+    """The part of a case that is timed, where the whole would take too long."""
+    tolerance: float = 1.0
+    """How many times the dtype's own error is right for it: TF32 keeps 10 bits of float32's 23."""
+    peak: Callable[[Call], tuple[Any, int]] | None = None
+    """What runs a call and tells what it had allocated beyond its result."""
 
 
-def loop(name: str, convolve: Callable[..., Any], cropped: bool) -> Provider:
-    """Return a provider that runs one of the definitions of `arrayconv.reference`."""
-
-    def prepare(case: Convolution) -> Call:
-        arrays = (case.input, case.weight, case.bias)
-        return partial(convolve, *arrays, padding=case.padding, groups=case.groups)
-
-    return Provider(name, "numpy", lambda case: name, prepare, cropped=cropped)
+Source = Callable[[Case], list[Provider]]
 
 
-def im2col(
-    xp: Any, input: Any, weight: Any, bias: Any | None = None, padding: int = 0, groups: int = 1
-) -> Any:
-    """Convolve by the lecture's im2col: columns, one product of matrices, and a reshape.
-
-    Written for any library of the Array API standard, whose namespace is ``xp``.
-    """
-    batch, outputs, kernel_size = input.shape[0], weight.shape[0], weight.shape[2:]
-    columns = ac.unfold(input, kernel_size, padding=padding)
-    columns = xp.reshape(columns, (batch, groups, -1, columns.shape[-1]))
-    rows = xp.reshape(weight, (groups, outputs // groups, -1))
-    output = xp.matmul(rows, columns)
-    sizes: Any = ac.output_size(input.shape[2:], kernel_size, padding=padding)
-    output = xp.reshape(output, (batch, outputs, *sizes))
-    return output if bias is None else output + xp.reshape(bias, (1, outputs, 1, 1))
+# --- the loops --------------------------------------------------------------------------------
 
 
-def arrayconv_providers(device: ac.Device) -> list[Provider]:
-    """Return im2col on the Array API, and `arrayconv.conv2d`, both on a device's arrays."""
+def _nested(case: Case) -> Ready:
+    cotangent = None if case.direction == FORWARD else case.cotangent()
+    return Ready(partial(nested, case, case.arrays(), cotangent), "nested loops")
 
-    def arguments(case: Convolution) -> dict[str, Any]:
-        bias = None if case.bias is None else device.asarray(case.bias)
-        return {
-            "input": device.asarray(case.input),
-            "weight": device.asarray(case.weight),
-            "bias": bias,
-            "padding": case.padding,
-            "groups": case.groups,
-        }
 
-    def prepare_im2col(case: Convolution) -> Call:
-        return partial(im2col, device.xp, **arguments(case))
+def _position(case: Case) -> Ready:
+    return Ready(by_position(case, case.arrays()), "position loop")
 
-    def prepare_conv2d(case: Convolution) -> Call:
-        return partial(ac.conv2d, **arguments(case))
 
-    def chosen(case: Convolution) -> str:
-        return ac.explain(ac.conv2d, **arguments(case)).chosen
+def _few_positions(case: Case) -> Case:
+    positions = int(np.prod(case.output[2:]))
+    return case.cropped(CROP) if positions > POSITIONS else case
 
-    on_cpu = device.name == "cpu"
-    library = "numpy" if on_cpu else "cupy"
-    where: dict[str, Any] = {
-        "synchronize": device.synchronize,
-        "device": device.name,
-        "memory": on_cpu,
-    }
+
+def loops(case: Case) -> list[Provider]:
+    """Return the nested loops and the loop over positions."""
+    if case.dtype == "bfloat16":
+        return []
     return [
-        Provider(
-            "arrayconv im2col (array api)", library, lambda case: "im2col", prepare_im2col, **where
-        ),
-        Provider("arrayconv conv2d", library, chosen, prepare_conv2d, **where),
+        Provider("nested loops", "numpy", _nested, np.asarray, timed=Case.small),
+        Provider("position loop", "numpy", _position, np.asarray, timed=_few_positions),
     ]
 
 
-def torch_providers(device: str) -> list[Provider]:
-    """Return torch's conv2d in both of its memory layouts; ImportError says why there is none."""
-    if importlib.util.find_spec("torch") is None:
-        raise ImportError("torch is not installed: python -m pip install torch")
-    torch = importlib.import_module("torch")
-    synchronize = nothing_to_wait_for
-    if device != "cpu":
-        if not torch.cuda.is_available():
-            raise ImportError(f"torch {torch.__version__} sees no CUDA device")
-        # As everybody else here: sums in float32.
-        torch.backends.cudnn.allow_tf32 = False
-        synchronize = partial(torch.cuda.synchronize, device)
-
-    def prepare(case: Convolution, layout: Any) -> Call:
-        x, w = (
-            torch.tensor(array, device=device).to(memory_format=layout)
-            for array in (case.input, case.weight)
-        )
-        bias = None if case.bias is None else torch.tensor(case.bias, device=device)
-        conv2d = torch.nn.functional.conv2d
-        return partial(conv2d, x, w, bias, padding=case.padding, groups=case.groups)
-
-    layouts = {
-        "torch conv2d": torch.contiguous_format,
-        "torch conv2d (channels last)": torch.channels_last,
-    }
-    return [
-        Provider(
-            name,
-            "torch",
-            lambda case: "native",
-            partial(prepare, layout=layout),
-            lambda tensor: tensor.cpu().numpy(),
-            synchronize,
-            device,
-        )
-        for name, layout in layouts.items()
-    ]
+# --- arrayconv --------------------------------------------------------------------------------
 
 
-def providers(device: ac.Device, asked: str) -> tuple[list[Provider], list[str]]:
-    """Return who can compute here, and what was left out with the reason.
+def primitive_call(case: Case, arrays: tuple[Any, ...], cotangent: Any) -> PrimitiveCall:
+    """Return the call of a primitive that a case comes down to."""
+    operation = operation_of(getattr(ac, case.op), "the benchmark")
+    assert operation.call is not None
+    forward = operation.call(*arrays, **case.params)
+    if case.direction == FORWARD:
+        return forward
+    first, *rest = forward.arguments
+    to_input = case.direction == TO_INPUT
+    if case.family == "conv":
+        weight, *window = rest
+        if to_input:
+            return PrimitiveCall(primitives.conv_transpose, (cotangent, weight, *window))
+        return PrimitiveCall(primitives.conv_weight, (first, cotangent, *window))
+    if case.family == "conv_transpose":
+        weight, *window = rest
+        if to_input:
+            return PrimitiveCall(primitives.conv, (cotangent, weight, *window))
+        return PrimitiveCall(primitives.conv_weight, (cotangent, first, *window))
+    if case.family in ("unfold", "fold"):
+        other = primitives.fold if case.family == "unfold" else primitives.unfold
+        return PrimitiveCall(other, (cotangent, *rest))
+    window = rest[-1]
+    if "max" in case.family:
+        _, index = primitives.max_pool_indices(first, window)
+        return PrimitiveCall(primitives.max_pool_grad, (cotangent, index, window))
+    return PrimitiveCall(primitives.spread, (cotangent, window))
 
-    ``asked`` is the device in the caller's word: "auto" also says why it found no CUDA.
-    """
-    cpu = ac.get_device("cpu")
-    found = [
-        loop("nested loops", reference.conv, cropped=True),
-        loop("position loop", reference.conv_by_position, cropped=False),
-        *arrayconv_providers(cpu),
-    ]
-    left_out = []
-    devices = ["cpu"]
-    if device.name != "cpu":
-        found += arrayconv_providers(device)
-        devices.append(device.name)
-    elif asked == "auto":
+
+def bound(case: Case, arrays: tuple[Any, ...], cotangent: Any, algorithm: str) -> Ready:
+    """Return the call of a case by one implementation, or by the one that "auto" takes."""
+    call = primitive_call(case, arrays, cotangent)
+    chosen = call.primitive.choose("auto", *call.arguments).name
+    if algorithm != "auto":
+        named = [
+            e for e in call.primitive.implementations(call.arguments[0]) if e.name == algorithm
+        ]
+        reason = named[0].unfit(*call.arguments) if named else "there is none of that name"
+        if reason is not None:
+            raise UnableError(reason)
+        chosen = algorithm
+    if case.direction == FORWARD:
+        run = partial(getattr(ac, case.op), *arrays, **case.params)
+    elif case.convolves or case.family in ("unfold", "fold"):
+        run = partial(call.primitive, *call.arguments)
+    else:
+        _, pullback = ac.vjp(getattr(ac, case.op), *arrays, **case.params)
+        run = partial(_only_gradient, pullback, cotangent)
+    if algorithm != "auto":
+        # The options are those of a context of its own: to enter it costs a fifth of a microsecond.
+        with ac.options(algorithm=algorithm, allow_unverified=True):
+            context = contextvars.copy_context()
+        return Ready(partial(context.run, run), chosen)
+    return Ready(run, chosen)
+
+
+def _only_gradient(pullback: Any, cotangent: Any) -> Any:
+    return pullback(cotangent)[0]
+
+
+def arrayconv(place: Place, names: str = "all") -> Source:
+    """Return the source of arrayconv on a place: all implementations, or "auto" alone."""
+
+    def prepare(algorithm: str, case: Case) -> Ready:
+        arrays = tuple(place.asarray(array, case.dtype) for array in case.arrays())
+        cotangent = None
+        if case.direction != FORWARD:
+            cotangent = place.asarray(case.cotangent(), case.dtype)
+        return bound(case, arrays, cotangent, algorithm)
+
+    def offered(case: Case) -> list[str]:
+        if names == "auto":
+            return ["auto"]
+        small = case.small()
+        arrays = tuple(place.asarray(array, case.dtype) for array in small.arrays())
+        cotangent = place.asarray(small.cotangent(), case.dtype)
+        call = primitive_call(small, arrays, cotangent)
+        listed = [each.name for each in call.primitive.implementations(call.arguments[0])]
+        # "generic" first: the plain Array API is what the rest is to be measured by.
+        return [*reversed(listed), "auto"]
+
+    def providers(case: Case) -> list[Provider]:
         try:
-            ac.get_device("cuda")
-        except RuntimeError as error:
-            left_out.append(f"arrayconv on CUDA: {error}")
-    for name in devices:
-        try:
-            found += torch_providers(name)
-        except ImportError as error:
-            left_out.append(f"torch conv2d on {name}: {error}")
-    return found, left_out
+            algorithms = offered(case)
+        except (UnableError, TypeError) as problem:
+            algorithms, why = ["auto"], str(problem)
+            return [Provider(f"arrayconv {place.library}", place.library, partial(_raise, why))]
+        return [
+            Provider(
+                f"arrayconv {place.library} {algorithm}",
+                place.library,
+                partial(prepare, algorithm),
+                place.to_numpy,
+                place.device,
+                place.clock,
+                place.host_clock,
+                peak=place.peak,
+            )
+            for algorithm in algorithms
+        ]
+
+    return providers
 
 
-def machine_calls(device: ac.Device, elements: int, size: int) -> list[tuple[Call, Any]]:
-    """Return the calls that copy an array and multiply two matrices, each with its right result."""
-    xp = device.xp
-    random = np.random.default_rng(0)
-    source = device.asarray(np.arange(elements, dtype=np.float32))
-    target = xp.zeros_like(source)
-    a, b = (device.asarray(random.random((size, size), dtype=np.float32)) for _ in range(2))
-
-    def copy() -> Any:
-        target[...] = source
-        return target
-
-    in_double = xp.matmul(xp.astype(a, xp.float64), xp.astype(b, xp.float64))
-    return [
-        (copy, ac.to_numpy(source)),
-        (partial(xp.matmul, a, b), ac.to_numpy(in_double)),
-    ]
+def _raise(reason: str, case: Case) -> Ready:
+    raise UnableError(reason)

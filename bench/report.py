@@ -1,215 +1,248 @@
-"""What is shown and kept: the table on the screen, and the records in a file."""
+"""Markdown of records: tables and plots, into a file of their own or between markers in the docs.
+
+A page of the docs holds ``<!-- bench: NAME TABLE -->`` and ``<!-- end of bench -->``; what stands
+between them is made anew from ``bench/results/NAME.jsonl``.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from math import isfinite
+import os
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import median
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
+from bench.environment import REPOSITORY
+from bench.records import (
+    Record,
+    best_of,
+    by_case,
+    fastest,
+    geometric_mean,
+    in_our_layout,
+    machine_rates,
+    our_choice,
+    read_records,
+)
+from bench.tables import headline_rows
+from bench.words import duration_text, error_text, memory_text, percent
 
-from bench.cases import Convolution
-from bench.timing import Result
-
-BASELINES = ("nested loops", "position loop")
-OURS, PEERS = "arrayconv conv2d", "torch"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One line of the records: a provider at a case. None is "does not apply"."""
-
-    case: str
-    op: str
-    direction: str | None
-    dtype: str
-    shape: dict[str, list[int]]
-    params: dict[str, Any]
-    provider: str
-    library: str
-    algorithm: str
-    device: str
-    threads: int | None
-    rounds: int
-    seconds_median: float | None
-    seconds_p20: float | None
-    seconds_p80: float | None
-    bytes_min: int
-    flops: int
-    peak_extra_bytes: int | None
-    share_of_copy: float | None
-    share_of_product: float | None
-    checked: bool
-    max_error: float | None
-    extrapolated_from: list[int] | None
-    commit: str | None
-    versions: dict[str, str]
-    timestamp: str
+RESULTS = REPOSITORY / "bench" / "results"
+PAGES = ("README.md", "docs/benchmarks.md")
+IMAGES = REPOSITORY / "docs" / "images"
+MARKED = re.compile(r"(<!-- bench: (\S+) (\S+) -->\n).*?(<!-- end of bench -->)", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Run:
-    """What all records of a run have in common."""
-
-    threads: int
-    commit: str | None
-    versions: dict[str, str]
-    timestamp: str
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; numbers are set to the right."""
+    aligned = [":--", *["--:"] * (len(headings) - 1)]
+    lines = [headings, aligned, *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def rates(results: Sequence[Result]) -> dict[tuple[str, str], float]:
-    """Return bytes per second of each device's copy, and flops per second of its product."""
-    found = {}
-    for result in results:
-        seconds = result.seconds()
-        if seconds and result.task.op in ("copy", "product"):
-            amount = result.task.bytes_min if result.task.op == "copy" else result.task.flops
-            found[result.device, result.task.op] = amount / seconds
-    return found
+def _library(kept: Sequence[Record]) -> tuple[str, str]:
+    """Return the library and device that a file is about: CuPy's on a GPU, else NumPy's."""
+    gpus = sorted({each.device for each in kept if each.device.startswith("cuda")})
+    return ("cupy", gpus[0]) if gpus else ("numpy", "cpu")
 
 
-def share(amount: int, seconds: float | None, rate: float | None) -> float | None:
-    """Return the share of a rate that moving or computing an amount in some seconds reaches."""
-    return amount / seconds / rate if seconds and rate and amount else None
+def machine_text(kept: Sequence[Record]) -> str:
+    """Return what the records were taken on, as a list."""
+    first = kept[0]
+    threads = {each.threads for each in kept if each.threads is not None}
+    lines = [f"- {name}: {value}" for name, value in first.versions.items() if value]
+    for (device, op), rate in machine_rates(kept).items():
+        unit = "GB/s copied" if op == "copy" else "GFLOP/s in a product of matrices"
+        lines.append(f"- {device}: {rate / 1e9:,.0f} {unit}")
+    lines.append(f"- threads: {', '.join(map(str, sorted(threads)))}")
+    lines.append(f"- taken {first.timestamp} at commit `{(first.commit or 'unknown')[:12]}`")
+    return "\n".join(lines)
 
 
-def record(result: Result, machine: dict[tuple[str, str], float], run: Run) -> Record:
-    """Return the record of a result."""
-    task, seconds = result.task, result.seconds()
-    error = result.max_error
-    return Record(
-        case=task.name,
-        op=task.op,
-        direction=task.direction,
-        dtype="float32",
-        shape=task.shape,
-        params=task.params,
-        provider=result.name,
-        library=result.library,
-        algorithm=result.algorithm,
-        device=result.device,
-        threads=run.threads if result.device == "cpu" else None,
-        rounds=len(result.samples),
-        seconds_median=seconds,
-        seconds_p20=result.seconds(20),
-        seconds_p80=result.seconds(80),
-        bytes_min=task.bytes_min,
-        flops=task.flops,
-        peak_extra_bytes=result.peak_extra_bytes,
-        share_of_copy=share(task.bytes_min, seconds, machine.get((result.device, "copy"))),
-        share_of_product=share(task.flops, seconds, machine.get((result.device, "product"))),
-        checked=result.wrong is None,
-        max_error=error if error is not None and isfinite(error) else None,
-        extrapolated_from=result.extrapolated_from,
-        commit=run.commit,
-        versions=run.versions,
-        timestamp=run.timestamp,
-    )
+def headline_text(kept: Sequence[Record]) -> str:
+    """Return the mission's own table: loops, the Array API, the kernels."""
+    return table(*headline_rows(kept))
 
 
-def records(results: Sequence[Result], run: Run) -> list[Record]:
-    """Return the records of what was timed, and of what was wrong."""
-    machine = rates(results)
-    kept = [result for result in results if result.samples or result.wrong]
-    return [record(result, machine, run) for result in kept]
+def _ratio(peer: Record | None, ours: Record) -> str:
+    return "" if peer is None else f"{peer.seconds / ours.seconds:.2f}"
 
 
-def write_records(path: Path, kept: Sequence[Record]) -> None:
-    lines = [json.dumps(asdict(each), allow_nan=False) + "\n" for each in kept]
-    path.write_text("".join(lines), encoding="utf-8")
+RATIOS = ("torch / ours", "its best layout / ours", "JAX / ours")
 
 
-def fastest(results: Sequence[Result]) -> Result | None:
-    timed = [result for result in results if result.samples]
-    return min(timed, key=lambda result: result.seconds() or 0.0, default=None)
+def layers_text(kept: Sequence[Record]) -> str:
+    """Return a row for each case: what "auto" runs, and the peers' times over its own."""
+    library, device = _library(kept)
+    rows = []
+    for case, each in by_case(kept).items():
+        ours = our_choice(each, library, device)
+        if ours is None or ours.seconds_median is None:
+            continue
+        torch, jax = best_of(each, "torch", device), best_of(each, "jax", device)
+        same = in_our_layout(each, device)
+        limit = max(ours.share_of_copy or 0.0, ours.share_of_product or 0.0)
+        low, high = ours.seconds_p20 or 0.0, ours.seconds_p80 or 0.0
+        rows.append(
+            [
+                case,
+                ours.algorithm,
+                f"{duration_text(ours.seconds)} ± {50 * (high - low) / ours.seconds:.0f} %",
+                _ratio(same, ours),
+                _ratio(torch, ours),
+                _ratio(jax, ours),
+                percent(limit),
+                memory_text(ours.peak_extra_bytes, ours.bytes_min),
+                error_text(ours.max_error),
+            ]
+        )
+    headings = ("case", "runs", "time", *RATIOS, "of the limit", "extra memory", "error")
+    return table(headings, rows)
 
 
-def times(baseline: float | None, seconds: float | None) -> str:
-    """Return by how much faster than a baseline something is, as people say it."""
-    if not baseline or not seconds:
+def algorithms_text(kept: Sequence[Record]) -> str:
+    """Return, for each case with a choice, the time of every implementation; bold the fastest.
+
+    The last column is what "auto" loses against the fastest: 1.00 where it chose right.
+    """
+    library, device = _library(kept)
+    rows = []
+    for case, each in by_case(kept).items():
+        ours = [r for r in each if r.ours and r.library == library and r.device == device]
+        forced = [r for r in ours if not r.auto and r.seconds_median is not None]
+        best, auto = fastest(forced), our_choice(each, library, device)
+        if best is None or auto is None or auto.seconds_median is None or len(forced) < 2:
+            continue
+        texts = []
+        for record in sorted(forced, key=lambda record: record.seconds):
+            text = f"{record.algorithm} {duration_text(record.seconds)}"
+            texts.append(f"**{text}**" if record is best else text)
+        chosen = next((r for r in forced if r.algorithm == auto.algorithm), auto)
+        rows.append(
+            [case, ", ".join(texts), auto.algorithm, f"{chosen.seconds / best.seconds:.2f}"]
+        )
+    return table(("case", "implementations", "auto takes", "loss"), rows)
+
+
+FAMILIES = {
+    "dense convolutions": lambda r: _kind(r) == "dense" and r.direction == "forward",
+    "depthwise and grouped convolutions": lambda r: (
+        _kind(r) == "depthwise" and r.direction == "forward"
+    ),
+    "transposed convolutions": lambda r: _kind(r) == "transposed" and r.direction == "forward",
+    "pools": lambda r: "pool" in r.op and r.direction == "forward",
+    "unfold": lambda r: r.op == "unfold" and r.direction == "forward",
+    "fold": lambda r: r.op == "fold" and r.direction == "forward",
+    "gradients": lambda r: r.direction != "forward",
+}  # type: dict[str, Callable[[Record], bool]]
+
+
+def _kind(record: Record) -> str:
+    if record.op.startswith("conv_transpose"):
+        return "transposed"
+    if not record.op.startswith("conv"):
         return ""
-    ratio = baseline / seconds
-    return f"{ratio:,.0f} ×" if ratio >= 10 else f"{ratio:.2g} ×"
+    return "depthwise" if record.params.get("groups", 1) > 1 else "dense"
 
 
-def unit_of(seconds: float) -> tuple[str, float]:
-    """Return the unit that suits a time, and its seconds."""
-    larger = (each for each in (("s", 1.0), ("ms", 1e-3)) if seconds >= each[1])
-    return next(larger, ("µs", 1e-6))
+def summary_text(kept: Sequence[Record]) -> str:
+    """Return, for each family, the geometric mean of the peers' times over ours."""
+    library, device = _library(kept)
+    rows = []
+    for family, belongs in FAMILIES.items():
+        ratios: dict[str, list[float]] = {name: [] for name in RATIOS}
+        for each in by_case(kept).values():
+            ours = our_choice(each, library, device)
+            if ours is None or ours.dtype != "float32" or not belongs(ours):
+                continue
+            if ours.seconds_median is None or ours.case.startswith("scaling"):
+                continue
+            peers = (
+                in_our_layout(each, device),
+                best_of(each, "torch", device),
+                best_of(each, "jax", device),
+            )
+            for peer, found in zip(peers, ratios.values(), strict=True):
+                if peer is not None:
+                    found.append(peer.seconds / ours.seconds)
+        middle = ratios[RATIOS[0]]
+        if not middle:
+            continue
+        row = [family]
+        for found in ratios.values():
+            mean = geometric_mean(found)
+            row.append("" if mean is None else f"{mean:.2f}")
+        row += [f"{min(middle):.2f} – {max(middle):.2f}", f"{median(middle):.2f}", f"{len(middle)}"]
+        rows.append(row)
+    headings = ("family", *RATIOS, "torch / ours: least – most", "median", "cases")
+    return table(headings, rows)
 
 
-def duration_text(*seconds: float) -> str:
-    """Return a time, or a range of times, with three digits and the unit that suits it."""
-    unit, size = unit_of(max(seconds))
-    texts = (f"{t / size:,.0f}" if t >= 100 * size else f"{t / size:.3g}" for t in seconds)
-    return " – ".join(texts) + f" {unit}"
+def _plot_text(drawing: str, name: str, kept: Sequence[Record], page: Path) -> str:
+    from bench.plots import DRAWN
+
+    IMAGES.mkdir(exist_ok=True)
+    path = IMAGES / f"bench-{name}-{drawing}.svg"
+    DRAWN[drawing](path, kept)
+    return f"![{drawing} of {name}]({os.path.relpath(path, page.parent)})"
 
 
-def label(result: Result, devices: int) -> str:
-    """Return the provider's name, with its device where there are several."""
-    return result.name if devices == 1 else f"{result.name} · {result.device}"
+TABLES: dict[str, Callable[[Sequence[Record]], str]] = {
+    "machine": machine_text,
+    "headline": headline_text,
+    "summary": summary_text,
+    "layers": layers_text,
+    "algorithms": algorithms_text,
+}
+PLOTS = ("ratios", "roofline", "scaling")
 
 
-def ratio_to_peer(results: Sequence[Result]) -> str:
-    """Return in words how ours compares with torch, in the faster of its layouts."""
-    said = []
-    for device in dict.fromkeys(result.device for result in results):
-        here = [result for result in results if result.device == device]
-        ours = fastest([result for result in here if result.name == OURS])
-        peer = fastest([result for result in here if result.name.startswith(PEERS)])
-        if ours and peer:
-            ratio = (peer.seconds() or 0.0) / (ours.seconds() or 1.0)
-            said.append(f"{peer.name} takes {ratio:.2f} × the time of {OURS} on {device}")
-    return "\n".join(said)
+def rewritten(page: Path, results: Path = RESULTS) -> str:
+    """Return a page with what stands between its markers made anew; ValueError for a bad one."""
+
+    def made(match: re.Match[str]) -> str:
+        opening, name, what, closing = match.groups()
+        source = results / f"{name}.jsonl"
+        if not source.exists():
+            raise ValueError(f"{page} names the records {name}, and there is no {source}")
+        kept = read_records(source)
+        if what in TABLES:
+            return f"{opening}{TABLES[what](kept)}\n{closing}"
+        if what in PLOTS:
+            return f"{opening}{_plot_text(what, name, kept, page)}\n{closing}"
+        raise ValueError(f"{page} asks for {what!r}: {', '.join((*TABLES, *PLOTS))}")
+
+    return MARKED.sub(made, page.read_text(encoding="utf-8"))
 
 
-def table(case: Convolution, results: Sequence[Result], width: int) -> Table:
-    """Return the table of one case; a star marks the fastest; a narrow one has no spread."""
-    shapes = " under ".join("×".join(map(str, each.shape)) for each in (case.input, case.weight))
-    spread = width >= 92
-    built = Table(
-        title=f"[bold]{case.title}[/bold] ({shapes})",
-        caption=ratio_to_peer(results) + "\n",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-    )
-    built.add_column("\nprovider", no_wrap=True)
-    headings = ("\ntime", "from p20\nto p80", "vs nested\nloops", "vs position\nloop", "max\nerror")
-    for heading in headings:
-        if spread or "p20" not in heading:
-            built.add_column(heading, justify="right", no_wrap=True)
-    devices = len({result.device for result in results})
-    baselines = [
-        next((each.seconds() for each in results if each.name == name), None) for name in BASELINES
-    ]
-    winner = fastest(results)
-    for result in results:
-        median = result.seconds()
-        ratios = (times(baseline, median) for baseline in baselines)
-        mark = "*" if result.extrapolated_from else " "
-        cells = [
-            ("★ " if result is winner else "  ") + label(result, devices),
-            "not timed" if median is None else duration_text(median) + mark,
-            *([spread_text(result)] if spread else []),
-            *ratios,
-            "WRONG" if result.wrong else error_text(result),
-        ]
-        styles = {"bold red": result.wrong is not None, "bold green": result is winner}
-        style = next((name for name, holds in styles.items() if holds), "")
-        built.add_row(*map(Text, cells), style=style)
-    return built
+def stale_pages(pages: Sequence[Path]) -> list[Path]:
+    """Return the pages whose tables are not those of the committed records."""
+    return [page for page in pages if rewritten(page) != page.read_text(encoding="utf-8")]
 
 
-def spread_text(result: Result) -> str:
-    low, high = result.seconds(20), result.seconds(80)
-    return "" if low is None or high is None else duration_text(low, high)
+def write_report(records: Path, output: Path) -> list[str]:
+    """Write ``report.md`` and its plots of one file of records; return the files' names."""
+    from bench.plots import DRAWN
 
-
-def error_text(result: Result) -> str:
-    return "" if result.max_error is None else f"{result.max_error:.0e}"
+    kept = read_records(records)
+    if not kept:
+        raise ValueError(f"{records} holds no record")
+    output.mkdir(parents=True, exist_ok=True)
+    parts = [f"# Benchmark: {records.stem}"]
+    titles = {
+        "machine": "The machine",
+        "headline": "Loops, the Array API, kernels",
+        "summary": "Against the peers",
+        "layers": "Case by case",
+        "algorithms": "What auto chooses",
+    }
+    for name, render in TABLES.items():
+        parts += [f"## {titles[name]}", render(kept)]
+    written = ["report.md"]
+    for drawing, draw in DRAWN.items():
+        path = output / f"{drawing}.svg"
+        draw(path, kept)
+        parts.append(f"![{drawing}]({path.name})")
+        written.append(path.name)
+    (output / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return written

@@ -3,38 +3,72 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import arrayconv as ac
-from bench import environment, pictures, report
-from bench.cases import Array, Convolution, convolutions, photograph
-from bench.providers import Provider, providers
-from bench.timing import CROP, Effort, Result, check, machine, right_results, take_turns
+from bench import environment, tables
+from bench.cases import Case
+from bench.peers import jax_peer, ndimage_peer, torch_peer
+from bench.photograph import photograph, photograph_cases
+from bench.places import NUMPY, Place, cupy_place, jax_place, scipy_place, torch_place
+from bench.providers import Provider, Source, arrayconv, loops
+from bench.records import COPY, Run, by_case, machine_rates, records, write_records
+from bench.suites import batched, suite
+from bench.timing import Effort, Result, check, machine, right_results, take_turns
 
-FULL = Effort(rounds=40, seconds=4.0)
-QUICK = Effort(rounds=12, seconds=0.5)
+EFFORTS = {
+    "photograph": Effort(rounds=40, seconds=2.0),
+    "quick": Effort(rounds=9, seconds=0.25),
+}
+USUAL = Effort(rounds=15, seconds=0.6)
 
 WRONG, INTERRUPTED = 1, 130
-RECORDS, TIMES, MAPS = "records.jsonl", "times.png", "feature_maps.png"
+RECORDS = "records.jsonl"
 
-LEGEND = f"""\
-★ the fastest. Time is the median; the data are on the device already.
-* timed on a crop of at most {CROP} × {CROP} cells, and extrapolated by the number of multiply-adds.
-Max error is that from the loops in float64, as a share of the largest value. Every result was
-checked before it was timed: the crop by the nested loops, the whole by the position loop.\
-"""
+LEGEND = """\
+★ the fastest. Time is the median; the data are on the device already. vs: how many times faster.
+* timed on a part, and extrapolated by the work. Of copy, of product: the share of this machine's
+own rates at the least bytes, and the flops, of the definition. Extra memory: beyond input and
+output, as a multiple of them. Max error: from double precision, as a share of the largest value;
+every result was checked first: a small case by the nested loops, the whole by double precision."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is asked for."""
+
+    suite: str
+    device: str
+    threads: int
+    output: Path
+    batch: int | None = None
+    quick: bool = False
+    effort: Effort | None = None
+    libraries: tuple[str, ...] = ()
+    """Only these, where there are any."""
+    only: str = "*"
+    """The cases whose names this pattern fits."""
+    implementations: str | None = None
+    """"all" or "auto"; None: all of NumPy's and CuPy's, "auto" of the others."""
+    seconds_in_all: float | None = None
+    """After which no case is begun."""
 
 
 class Progressing:
     """The bar of a run: one step for each check and each round, and no thread that draws it."""
 
     def __init__(self, console: Console, steps: int) -> None:
-        columns = (TextColumn("{task.description:<48}"), BarColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description:<60}"), BarColumn(), TimeElapsedColumn())
         self.bar = Progress(
             *columns,
             console=console,
@@ -45,49 +79,92 @@ class Progressing:
         self.task = self.bar.add_task("starting", total=steps)
 
     def says(self, what: str) -> None:
-        self.bar.update(self.task, description=what, refresh=True)
+        self.bar.update(self.task, description=what[:60], refresh=True)
 
-    def advance(self) -> None:
-        self.bar.update(self.task, advance=1, refresh=True)
+    def advance(self, share: float = 1.0) -> None:
+        self.bar.update(self.task, advance=share, refresh=True)
+
+
+def sources(plan: Plan, device: ac.Device) -> tuple[list[Source], list[str], list[tuple[Any, Any]]]:
+    """Return who can compute here, what was left out and why, and the places with their xp.
+
+    On a GPU the CPU takes part in the small suites only, where the loops are the point.
+    """
+    found: list[Source] = []
+    left_out: list[str] = []
+    machines: list[tuple[Any, Any]] = []
+
+    def wanted(library: str) -> bool:
+        return not plan.libraries or library in plan.libraries
+
+    def add(library: str, where: str, make: Callable[[], Iterable[Source]]) -> None:
+        if not wanted(library):
+            return
+        try:
+            found.extend(make())
+        except ImportError as problem:
+            left_out.append(f"{library} on {where}: {problem}")
+
+    def both(place: Place, peer: Callable[[Place], Source], library: str) -> list[Source]:
+        usual = "all" if library in ("numpy", "cupy") else "auto"
+        return [arrayconv(place, plan.implementations or usual), peer(place)]
+
+    def on(where: str) -> None:
+        add("torch", where, lambda: both(torch_place(where), torch_peer, "torch"))
+        add("jax", where, lambda: both(jax_place(where), jax_peer, "jax"))
+
+    on_gpu = device.name != "cpu"
+    if not on_gpu or plan.suite in ("photograph", "quick"):
+        machines.append((NUMPY, ac.get_device("cpu").xp))
+        if wanted("numpy"):
+            found += [loops, arrayconv(NUMPY, plan.implementations or "all")]
+        on("cpu")
+        ndimage = partial(ndimage_peer, module="scipy.ndimage")
+        add("scipy", "cpu", lambda: [ndimage(scipy_place())])
+    if on_gpu:
+        place = cupy_place(device)
+        machines.append((place, device.xp))
+        twin = partial(ndimage_peer, module="cupyx.scipy.ndimage")
+        add("cupy", device.name, lambda: both(place, twin, "cupy"))
+        on(device.name)
+    elif plan.device == "auto":
+        try:
+            ac.get_device("cuda")
+        except RuntimeError as error:
+            left_out.append(f"CUDA: {error}")
+    return found, left_out, machines
+
+
+def cases_of(plan: Plan, on_gpu: bool) -> tuple[Case, ...]:
+    """Return the cases of a plan, for its batch; the photograph's are one picture."""
+    if plan.suite == "photograph":
+        cases = photograph_cases(*photograph(2 if plan.quick else 1))
+    else:
+        cases = batched(suite(plan.suite, on_gpu), plan.batch or (32 if on_gpu else 1))
+    chosen = tuple(case for case in cases if fnmatchcase(case.name, plan.only))
+    if not chosen:
+        raise ValueError(f"no case of suite {plan.suite} fits {plan.only!r}: python -m bench list")
+    return chosen
 
 
 def measure(
-    case: Convolution,
-    offered: Sequence[Provider],
-    effort: Effort,
-    results: list[Result],
-    progress: Progressing,
-    console: Console,
-) -> None:
-    """Append and print what every provider gives at one case, an interrupted one too."""
-    progress.says(f"{case.name}: the loops, to check against")
-    expected = right_results(case)
-    progress.advance()
+    case: Case, offered: Sequence[Provider], effort: Effort, progress: Progressing
+) -> list[Result]:
+    """Return what every provider gives at one case; an interrupt keeps those that were timed."""
     mine: list[Result] = []
+    progress.says(f"{case.name}: what is right")
+    expected = right_results(case)
     try:
         for provider in offered:
             progress.says(f"{case.name}: checking {provider.name}")
-            mine.append(check(provider, case, expected))
-            progress.advance()
+            mine += check(provider, case, expected)
         progress.says(f"{case.name}: timing")
         for _ in take_turns(mine, effort):
-            progress.advance()
-    finally:
-        results += mine
-        if mine:
-            console.print(report.table(case, mine, console.width))
-
-
-def feature_maps(cases: Sequence[Convolution], results: Sequence[Result]) -> dict[str, Array]:
-    """Return what `arrayconv.conv2d` makes of the photograph in the cases where it was right."""
-    right = {each.task.name for each in results if each.name == report.OURS and not each.wrong}
-    return {
-        case.name: ac.conv2d(
-            case.input, case.weight, case.bias, padding=case.padding, groups=case.groups
-        )
-        for case in cases
-        if case.name in right
-    }
+            progress.advance(1 / effort.rounds)
+    except KeyboardInterrupt as stopped:
+        stopped.args = (mine,)
+        raise
+    return mine
 
 
 def facts(device: ac.Device) -> dict[str, str]:
@@ -96,6 +173,9 @@ def facts(device: ac.Device) -> dict[str, str]:
     if device.name != "cpu":
         found["gpu"] = environment.gpu(int(device.name.partition(":")[2]))
     found["thread pools"] = "; ".join(environment.pools(threadpool_info()))
+    if sys.modules.get("torch") is not None:
+        found["thread pools"] += f"; torch {sys.modules['torch'].get_num_threads()} threads"
+    found["environment"] = " ".join(environment.in_force())
     return found
 
 
@@ -104,61 +184,87 @@ def say(console: Console, line: str, style: str = "") -> None:
     console.print(line, style=style, soft_wrap=True, highlight=False, markup=False)
 
 
-def write(
-    output: Path,
-    photo: Array,
-    cases: Sequence[Convolution],
-    results: Sequence[Result],
-    about: report.Run,
-) -> list[str]:
-    """Replace the files of the run before, and return the names of those that there are now."""
-    for name in (RECORDS, TIMES, MAPS):
-        (output / name).unlink(missing_ok=True)
-    report.write_records(output / RECORDS, report.records(results, about))
-    pictures.times_picture(output / TIMES, cases, results)
-    pictures.maps_picture(output / MAPS, photo, cases, feature_maps(cases, results))
-    return [name for name in (RECORDS, TIMES, MAPS) if (output / name).exists()]
+def show(console: Console, case: Case, mine: Sequence[Result], about: Run) -> None:
+    """Print the table of a case, and the reasons of those who are not in it.
+
+    The results of the machine itself come with those of the case, for its shares of them.
+    """
+    for name, kept in by_case(records(mine, about)).items():
+        console.print(tables.case_table(case.title or name, kept, console.width))
+    for line in tables.unable_lines(mine):
+        say(console, line, "dim")
 
 
-def run(device_name: str, effort: Effort, reduce: int, threads: int, output: Path) -> int:
-    """Measure, report, and return the exit code; the photograph is ``reduce`` times smaller."""
+def run(plan: Plan) -> int:
+    """Measure, report, and return the exit code."""
     # Where no terminal sets a width, the tables' own.
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    device = ac.get_device(device_name)
-    offered, left_out = providers(device, device_name)
-    grey, rgb = photograph(reduce)
-    cases = convolutions(grey, rgb)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    device = ac.get_device(plan.device)
+    offered, left_out, machines = sources(plan, device)
+    cases = cases_of(plan, device.name != "cpu")
+    quick = plan.quick or plan.suite == "quick"
+    effort = plan.effort or EFFORTS.get("quick" if quick else plan.suite, USUAL)
     results: list[Result] = []
     interrupted = False
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
-    with threadpool_limits(threads):
-        versions = facts(device)
-        for name, version in versions.items():
+    if sys.modules.get("torch") is not None:
+        sys.modules["torch"].set_num_threads(plan.threads)
+    with threadpool_limits(plan.threads), ac.options(threads=plan.threads):
+        about = Run(
+            plan.threads,
+            environment.commit(),
+            facts(device),
+            environment.timestamp(),
+        )
+        for name, version in about.versions.items():
             say(console, f"{name}: {version}")
         for reason in left_out:
             say(console, f"LEFT OUT: {reason}")
         console.print()
-        steps = effort.rounds + len(cases) * (1 + len(offered) + effort.rounds)
-        progress = Progressing(console, steps)
+        progress = Progressing(console, len(cases) + 1)
         try:
             with progress.bar:
                 progress.says("the machine's own copy and matrix product")
-                for name in dict.fromkeys(("cpu", device.name)):
-                    results += machine(device if name == device.name else ac.get_device(name))
-                for _ in take_turns(results, effort):
-                    progress.advance()
-                for case in cases:
-                    measure(case, offered, effort, results, progress, console)
-        except KeyboardInterrupt:
+                own = [each for place, xp in machines for each in machine(place, xp)]
+                for _ in take_turns(own, effort):
+                    progress.advance(1 / effort.rounds)
+                results += own
+                started = monotonic()
+                for number, case in enumerate(cases):
+                    if plan.seconds_in_all and monotonic() - started > plan.seconds_in_all:
+                        rest = len(cases) - number
+                        say(console, f"LEFT OUT: {rest} cases, for which no time was left")
+                        break
+                    providers = [each for source in offered for each in source(case)]
+                    mine = measure(case, providers, effort, progress)
+                    results += mine
+                    write_records(plan.output / RECORDS, records(results, about))
+                    show(console, case, [*own, *mine], about)
+        except KeyboardInterrupt as stopped:
             interrupted = True
-        about = report.Run(threads, environment.commit(), versions, environment.timestamp())
-        written = write(output, rgb, cases, results, about)
-    for (name, op), rate in report.rates(results).items():
-        unit = "GB/s copied" if op == "copy" else "GFLOP/s in a product of matrices"
+            results += stopped.args[0] if stopped.args else []
+    return finish(console, plan, cases, results, about, interrupted)
+
+
+def finish(
+    console: Console,
+    plan: Plan,
+    cases: Sequence[Case],
+    results: Sequence[Result],
+    about: Run,
+    interrupted: bool,
+) -> int:
+    """Write the files, print what sums the run up, and return the exit code."""
+    from bench.plots import draw_run
+
+    kept = records(results, about)
+    write_records(plan.output / RECORDS, kept)
+    written = [RECORDS, *draw_run(plan.output, cases, kept)]
+    console.print(tables.headline_table(kept))
+    for (name, op), rate in machine_rates(kept).items():
+        unit = "GB/s copied" if op == COPY else "GFLOP/s in a product of matrices"
         say(console, f"{name}: {rate / 1e9:,.0f} {unit}")
     say(console, LEGEND, "dim")
-    say(console, f"Written into {output}: {', '.join(written)}")
+    say(console, f"Written into {plan.output}: {', '.join(written)}")
     wrong = [result for result in results if result.wrong is not None]
     for result in wrong:
         where = f"{result.task.name} on {result.device}"

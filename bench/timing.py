@@ -1,31 +1,35 @@
 """Check first, then time: nobody's time is taken before the result was right.
 
-Every provider computes the crop, and is held against the nested loops; then the whole photograph,
-and is held against the loop over positions, which by then was held against the nested loops too.
-Both loops run in float64 for that. Then all take turns, round by round, so that a slow moment of
-the machine falls on everyone.
+Every provider computes a small version of the case, and is held against the nested loops of
+`arrayconv.reference`; then the whole case, and is held against the generic body in double
+precision, which by then was held against the nested loops too. Then all take turns, round by
+round, so that a slow moment of the machine falls on everyone.
 """
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 import arrayconv as ac
-from arrayconv import reference
-from bench.cases import Array, Convolution, Copy, Product, Task
-from bench.providers import Call, Provider, machine_calls, nothing_to_wait_for
+from bench.cases import FORWARD, Array, Case, Copy, Product, Task
+from bench.clocks import Call, Clock, HostClock
+from bench.loops import UnableError, nested
+from bench.places import NUMPY, Place
+from bench.providers import Provider, bound
 
-TOLERANCE = 1e-5
-"""The largest error that float32 may have, as a share of the largest value of the result."""
-CROP = 64
-"""Cells along the side of the crop that the nested loops compute."""
+TOLERANCE = {
+    **{"float16": 4e-3, "bfloat16": 3e-2, "float32": 1e-5, "float64": 1e-12},
+    **{"complex64": 1e-5, "complex128": 1e-12},
+}
+"""The largest error that is right for a dtype, as a share of the largest value of the result."""
+END_TO_END = " · end to end"
+"""Behind the name of a case whose time is the host's, from the call to the finished result."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +63,18 @@ class Result:
     algorithm: str
     device: str
     call: Call | None = None
-    """What is timed; None for a provider that was wrong."""
-    synchronize: Callable[[], None] = nothing_to_wait_for
+    """What is timed; None for a provider that was wrong or unable."""
+    clock: Clock = field(default_factory=HostClock)
     wrong: str | None = None
     """What is wrong with the result, where something is."""
+    unable: str | None = None
+    """Why the provider cannot compute the case, where it cannot."""
     max_error: float | None = None
     peak_extra_bytes: int | None = None
     extrapolated_from: list[int] | None = None
-    """The shape of the crop that was timed, where the time of the whole is worked out from it."""
+    """The shape of the part that was timed, where the time of the whole is worked out from it."""
     factor: float = 1.0
-    """How many times the multiply-adds of what was timed the whole has."""
+    """How many times the work of what was timed the whole has."""
     samples: list[float] = field(default_factory=list)
     """Seconds for the whole."""
 
@@ -77,88 +83,128 @@ class Result:
         return float(np.percentile(self.samples, percentile)) if self.samples else None
 
 
-def compare(output: Array, expected: Array) -> tuple[float, str | None]:
-    """Return the largest error as a share of the largest value, and what is wrong, or None."""
-    if output.shape != expected.shape:
-        return float("inf"), f"its shape is {output.shape}, and should be {expected.shape}"
-    if output.dtype != np.float32:
-        return float("inf"), f"its dtype is {output.dtype}, and should be float32"
-    if not np.isfinite(output).all():
-        return float("inf"), "it has values that are not finite"
-    error = float(np.abs(output - expected).max() / np.abs(expected).max())
-    return error, None if error <= TOLERANCE else f"its error is {error:.1e} of the largest value"
+# --- what is right ----------------------------------------------------------------------------
+
+Expected = tuple[Array, ...]
 
 
-def peak_extra_bytes(call: Call) -> tuple[Any, int]:
-    """Return a call's result, and what it had allocated at its peak beyond that result.
+def as_tuple(output: Any) -> tuple[Any, ...]:
+    """Return an output's arrays: some functions return a pair."""
+    return tuple(output) if isinstance(output, tuple | list) else (output,)
 
-    Counts what Python and NumPy allocate; not what a BLAS keeps for itself.
+
+def _in_double(array: Array) -> Array:
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def by_loops(case: Case) -> Expected:
+    """Return what the nested loops say of a small case, in double precision."""
+    arrays = tuple(_in_double(array) for array in case.arrays())
+    cotangent = None if case.direction == FORWARD else _in_double(case.cotangent())
+    return as_tuple(nested(case, arrays, cotangent))
+
+
+def by_generic_body(case: Case) -> Expected:
+    """Return what the generic body says of a case, in double precision."""
+    arrays = tuple(_in_double(array) for array in case.arrays())
+    cotangent = None if case.direction == FORWARD else _in_double(case.cotangent())
+    return as_tuple(bound(case, arrays, cotangent, "generic").call())
+
+
+def right_results(case: Case) -> dict[str, Expected]:
+    """Return what is right for the small version of a case, and for the whole.
+
+    The generic body, which computes the whole, is itself held against the loops first.
     """
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        output = call()
-        peak = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-    return output, max(0, peak - output.nbytes)
+    small = case.small()
+    of_small = by_loops(small)
+    double = replace(case, dtype="complex128" if case.dtype.startswith("complex") else "float64")
+    _, wrong = compare(by_generic_body(small), of_small, TOLERANCE[double.dtype] * 10, double.dtype)
+    if wrong is not None:
+        raise AssertionError(f"the generic body is wrong at {case.name}: {wrong}")
+    return {"small case": of_small, "whole case": by_generic_body(case)}
 
 
-def check(provider: Provider, case: Convolution, expected: dict[str, Array]) -> Result:
-    """Return what a provider's results are worth, ready to be timed where they are right."""
+def compare(
+    outputs: Sequence[Array], expected: Expected, tolerance: float, dtype: str
+) -> tuple[float, str | None]:
+    """Return the largest error as a share of the largest value, and what is wrong, or None."""
+    worst = 0.0
+    if len(outputs) != len(expected):
+        return float("inf"), f"it has {len(outputs)} arrays, and should have {len(expected)}"
+    for output, right in zip(outputs, expected, strict=True):
+        if output.shape != right.shape:
+            return float("inf"), f"its shape is {output.shape}, and should be {right.shape}"
+        if right.dtype.kind in "iu":
+            if not np.array_equal(output, right):
+                return float("inf"), "it has other indices"
+            continue
+        # NumPy has bfloat16 from elsewhere; other libraries hand it over as float32.
+        if str(output.dtype) != dtype and not (dtype == "bfloat16" and output.dtype == np.float32):
+            return float("inf"), f"its dtype is {output.dtype}, and should be {dtype}"
+        double = output.astype(right.dtype)
+        if not np.isfinite(double).all():
+            return float("inf"), "it has values that are not finite"
+        largest = float(np.abs(right).max(initial=0)) or 1.0
+        worst = max(worst, float(np.abs(double - right).max(initial=0)) / largest)
+    return worst, None if worst <= tolerance else f"its error is {worst:.1e} of the largest value"
+
+
+# --- checking ---------------------------------------------------------------------------------
+
+
+def check(provider: Provider, case: Case, expected: dict[str, Expected]) -> list[Result]:
+    """Return what a provider's results are worth, ready to be timed where they are right.
+
+    On a GPU a small call is timed twice: by the GPU's clock, and by the host's.
+    """
     result = Result(case, provider.name, provider.library, "", provider.device)
-    crop = case.crop(CROP)
-    timed = crop if provider.cropped else case
-    pictures = {"crop": crop} if provider.cropped else {"crop": crop, "photograph": case}
-    errors = []
+    timed = provider.timed(case)
+    small = case.small()
+    parts = {"small case": small}
+    if timed is case:
+        parts["whole case"] = case
+    tolerance = TOLERANCE[case.dtype] * provider.tolerance
+    call: Call | None = None
+    errors: list[float] = []
     try:
-        result.algorithm = provider.algorithm(case)
-        for where, picture in pictures.items():
-            call = provider.prepare(picture)
-            if provider.memory and picture is case:
-                output, result.peak_extra_bytes = peak_extra_bytes(call)
+        for where, part in parts.items():
+            try:
+                call, result.algorithm = provider.prepare(part)
+            except UnableError as reason:
+                # What cannot serve a small case, an algorithm for large kernels say, may serve it.
+                if part is case or len(parts) == 1:
+                    result.unable = str(reason)
+                    return [result]
+                continue
+            if part is case and provider.peak is not None:
+                output, result.peak_extra_bytes = provider.peak(call)
             else:
                 output = call()
-            error, wrong = compare(provider.to_numpy(output), expected[where])
+            outputs = [np.asarray(provider.to_numpy(each)) for each in as_tuple(output)]
+            error, wrong = compare(outputs, expected[where], tolerance, case.dtype)
             errors.append(error)
             if wrong is not None:
-                result.wrong = f"on the {where}, {wrong}"
-                return result
+                result.wrong = f"at the {where}, {wrong}"
+                return [result]
+        if timed is not case and timed is not small:
+            call, result.algorithm = provider.prepare(timed)
     except Exception as problem:  # a provider that fails must not end the others' benchmark
         result.wrong = f"{type(problem).__name__}: {problem}"
-        return result
+        return [result]
     finally:
         result.max_error = max(errors, default=None)
-    result.call, result.synchronize = call, provider.synchronize
+    result.call, result.clock = call, provider.clock
     if timed is not case:
-        result.extrapolated_from = list(timed.input.shape)
-        result.factor = case.multiply_adds / timed.multiply_adds
-    return result
+        result.extrapolated_from = list(timed.input)
+        result.factor = case.work / timed.work
+    if not case.small_call or isinstance(provider.clock, HostClock):
+        return [result]
+    task = replace(case, name=case.name + END_TO_END)
+    return [result, replace(result, task=task, clock=provider.host_clock, samples=[])]
 
 
-def right_results(case: Convolution) -> dict[str, Array]:
-    """Return what the loops say, in float64: the nested ones of the crop, the other of all."""
-    crop, whole = case.crop(CROP).in_double(), case.in_double()
-    return {
-        "crop": reference.conv(
-            crop.input, crop.weight, crop.bias, padding=crop.padding, groups=crop.groups
-        ),
-        "photograph": reference.conv_by_position(
-            whole.input, whole.weight, whole.bias, padding=whole.padding, groups=whole.groups
-        ),
-    }
-
-
-def duration(result: Result, calls: int) -> float:
-    """Return the seconds of one call, of several in a row; the device has finished them all."""
-    assert result.call is not None
-    result.synchronize()
-    start = perf_counter()
-    for _ in range(calls):
-        result.call()
-    result.synchronize()
-    return (perf_counter() - start) / calls
+# --- timing -----------------------------------------------------------------------------------
 
 
 def take_turns(results: Sequence[Result], effort: Effort) -> Iterator[int]:
@@ -170,36 +216,52 @@ def take_turns(results: Sequence[Result], effort: Effort) -> Iterator[int]:
     plan = []
     for result in results:
         if result.call is not None:
-            estimate = duration(result, 1)
+            estimate = result.clock.seconds(result.call, 1)
             fast = estimate < 10 * effort.sample
             if fast:
-                estimate = duration(result, 1)
+                estimate = result.clock.seconds(result.call, 1)
             every = ceil(effort.rounds / effort.samples(estimate))
-            plan.append((result, effort.calls(estimate), every, fast))
+            plan.append((result, result.call, effort.calls(estimate), every, fast))
     for number in range(effort.rounds):
         first = number % max(1, len(plan))
-        for result, calls, every, fast in plan[first:] + plan[:first]:
+        for result, call, calls, every, fast in plan[first:] + plan[:first]:
             if number % every == 0:
                 if fast:
-                    duration(result, calls)
-                result.samples.append(duration(result, calls) * result.factor)
+                    result.clock.seconds(call, calls)
+                result.samples.append(result.clock.seconds(call, calls) * result.factor)
         yield number
 
 
-def machine(device: ac.Device) -> list[Result]:
-    """Return the device's own copy and matrix product, checked and ready to be timed."""
-    on_cpu = device.name == "cpu"
-    copy = Copy(16 << 20 if on_cpu else 64 << 20)
-    product = Product(1024 if on_cpu else 4096)
-    library = "numpy" if on_cpu else "cupy"
+# --- the machine ------------------------------------------------------------------------------
+
+
+def _copy_into(target: Any, source: Any) -> Any:
+    target[...] = source
+    return target
+
+
+def machine(place: Place, xp: Any) -> list[Result]:
+    """Return a place's own copy and matrix product, checked and ready to be timed."""
+    on_cpu = place.device == "cpu"
+    copy, product = Copy((16 if on_cpu else 256) << 20), Product(1024 if on_cpu else 8192)
+    random = np.random.default_rng(0)
+    source = place.asarray(np.arange(copy.elements, dtype=np.float32), "float32")
+    square = (product.size, product.size)
+    a, b = (place.asarray(random.random(square, dtype=np.float32), "float32") for _ in range(2))
+    sums = xp.matmul(xp.astype(a, xp.float64), xp.astype(b, xp.float64))
+    calls: tuple[tuple[Task, Callable[[], Any], Any], ...] = (
+        (copy, partial(_copy_into, xp.zeros_like(source), source), source),
+        (product, partial(xp.matmul, a, b), sums),
+    )
     results = []
-    calls = machine_calls(device, copy.elements, product.size)
-    tasks: tuple[Task, ...] = (copy, product)
-    for task, (call, expected) in zip(tasks, calls, strict=True):
-        error, wrong = compare(ac.to_numpy(call()), expected)
-        result = Result(task, f"{library} {task.op}", library, task.op, device.name)
-        result.max_error, result.wrong = error, wrong
+    for task, call, expected in calls:
+        right = (ac.to_numpy(expected).astype(np.float64),)
+        error, wrong = compare((ac.to_numpy(call()),), right, TOLERANCE["float32"], "float32")
+        result = Result(task, f"{place.library} {task.op}", place.library, task.op, place.device)
+        result.max_error, result.wrong, result.clock = error, wrong, place.clock
         result.call = call if wrong is None else None
-        result.synchronize = device.synchronize
         results.append(result)
     return results
+
+
+__all__ = ["NUMPY", "Effort", "Result", "check", "machine", "right_results", "take_turns"]

@@ -166,6 +166,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("library", chosen, indirect=True)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a worker of pytest-xdist left out to the process that prints it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = session.config.stash[LEFT_OUT]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what a worker left out; one that crashed has nothing to hand over."""
+    node.config.stash[LEFT_OUT] += getattr(node, "workeroutput", {}).get("left_out", [])
+
+
 # The outermost wrapper, so that these lines come after pytest's own summary.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(

@@ -36,7 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("primitives",),
     ("backends",),
     ("functional",),
-    ("nn",),
+    ("nn", "draw"),
     ("__init__",),
     ("__main__", "examples"),
 )
@@ -53,6 +53,7 @@ MAY_USE_LIBRARIES = (
     "_random",
     "_arrays",
     "reference",
+    "draw",
     "examples",
 )
 # Where a library's name may stand as a word: the table, and the list of lazy backends.

@@ -146,11 +146,14 @@ def peak(function: Any, *arrays: Any, **params: Any) -> tuple[int, Any]:
     [(1, 64, 56, 64), (8, 16, 32, 16), (1, 3, 224, 64), (2, 128, 28, 128), (1, 32, 128, 32)],
 )
 def test_memory_of_a_3x3_convolution(batch, channels, size, outputs):
-    """At most input and output beside them: the column matrix, 9 inputs, is never whole."""
+    """At most input and output beside them: the column matrix, 9 inputs, is never whole.
+
+    Unless Winograd's weight, 4 times the weight itself, is larger; blocks then take a quarter.
+    """
     x = np.ones((batch, channels, size, size), np.float32)
     w = np.ones((outputs, channels, 3, 3), np.float32)
     held, y = peak(ac.conv2d, x, w, padding=1)
-    assert held - y.nbytes <= x.nbytes + y.nbytes
+    assert held - y.nbytes <= max(x.nbytes + y.nbytes, 5 * w.nbytes)
 
 
 def test_memory_of_the_adjoints():

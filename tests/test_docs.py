@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("**/*.md"))]
+DOCS = REPOSITORY / "docs"
+WITHOUT_CODE = {DOCS / "support.md", DOCS / "explorer.md", *(DOCS / "reference").glob("*.md")}
+"""What docs/hooks.py fills, and the page whose code is JavaScript."""
+PAGES = [REPOSITORY / "README.md", *sorted({*DOCS.glob("**/*.md")} - WITHOUT_CODE)]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 OPTIONAL = {"cupy", "torch"}

@@ -61,6 +61,8 @@ def test_a_block_holds_for_its_own_task():
         ("workspace_bytes", 1.5, TypeError),
         ("workspace_bytes", True, TypeError),
         ("allow_unverified", 1, TypeError),
+        ("threads", 0, ValueError),
+        ("threads", "2", TypeError),
     ],
 )
 def test_refused(name, value, error):
@@ -84,13 +86,19 @@ def test_variables():
         ARRAYCONV_WORKSPACE_BYTES="4096",
         ARRAYCONV_ALGORITHM="generic",
         ARRAYCONV_ALLOW_UNVERIFIED="yes",
+        ARRAYCONV_NUM_THREADS="3",
     )
-    assert done.stdout.strip() == str(ac.Options("generic", 4096, True))
+    assert done.stdout.strip() == str(ac.Options("generic", 4096, True, threads=3))
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("WORKSPACE_BYTES", "many"), ("WORKSPACE_BYTES", "0"), ("ALLOW_UNVERIFIED", "perhaps")],
+    [
+        ("WORKSPACE_BYTES", "many"),
+        ("WORKSPACE_BYTES", "0"),
+        ("ALLOW_UNVERIFIED", "perhaps"),
+        ("NUM_THREADS", "0"),
+    ],
 )
 def test_variables_refused(name, value):
     done = in_a_process("pass", **{f"ARRAYCONV_{name}": value})

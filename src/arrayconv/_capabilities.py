@@ -15,7 +15,7 @@ OPERATIONS = (
     *("relu", "dropout", "batch_norm", "cross_entropy"),
 )
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
-COMPANIONS = ("array_api_compat", "ml_dtypes", "dask")
+COMPANIONS = ("array_api_compat", "ml_dtypes", "numba", "dask")
 """Packages whose versions `arrayconv.show_config` shows beside those of the libraries."""
 DTYPES = (
     "bool",

@@ -10,10 +10,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from arrayconv._integers import integer
+
+
+def usable_threads() -> int:
+    """Return OMP_NUM_THREADS, else the number of CPUs that this process may use."""
+    # OpenMP's variable may be a list, one number for each level of nesting.
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +35,11 @@ class Options:
     workspace_bytes: int = 2 << 20
     allow_unverified: bool = False
     validate: bool = False
+    threads: int = field(default_factory=usable_threads)
+
+
+_VARIABLES = {"threads": "ARRAYCONV_NUM_THREADS"}
+"""The environment variables that are not named like their option."""
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -32,7 +48,7 @@ def _checked(name: str, value: Any) -> Any:
         if not isinstance(value, str) or not value:
             raise TypeError(f"algorithm must be the name of an algorithm, got {value!r}")
         return value
-    if name == "workspace_bytes":
+    if name in ("workspace_bytes", "threads"):
         return integer(name, value, minimum=1)
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r}")
@@ -45,21 +61,21 @@ _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no"
 def _from_environment() -> Options:
     """Return the defaults, as the ARRAYCONV_* variables change them."""
     found: dict[str, Any] = {}
-    for field in fields(Options):
-        variable = f"ARRAYCONV_{field.name.upper()}"
+    for each in fields(Options):
+        variable = _VARIABLES.get(each.name, f"ARRAYCONV_{each.name.upper()}")
         text = os.environ.get(variable)
         if text is None or text == "":
             continue
         value: Any = text
-        if isinstance(field.default, bool):
+        if each.type == "bool":
             value = _FLAGS.get(text.lower())
             if value is None:
                 raise ValueError(f"{variable} must be one of {sorted(_FLAGS)}, got {text!r}")
-        elif isinstance(field.default, int):
+        elif each.type == "int":
             if not text.isdecimal():
                 raise ValueError(f"{variable} must be a whole number, got {text!r}")
-            value = int(text)
-        found[field.name] = _checked(field.name, value)
+            value = integer(variable, int(text), minimum=1)
+        found[each.name] = _checked(each.name, value)
     return Options(**found)
 
 
@@ -74,7 +90,8 @@ def options(**changes: Any) -> Iterator[Options]:
     """Change, for a ``with`` block, how operations run.
 
     Each option can also be set for a whole process by the environment variable of its name in
-    capitals behind ``ARRAYCONV_``, read when arrayconv is imported.
+    capitals behind ``ARRAYCONV_``, read when arrayconv is imported; ``threads`` by
+    ``ARRAYCONV_NUM_THREADS``.
 
     Parameters
     ----------
@@ -86,10 +103,13 @@ def options(**changes: Any) -> Iterator[Options]:
         Bytes that a blocked implementation may use beyond its input and output. Default: 2 MiB.
     allow_unverified : bool, optional
         Whether an implementation may run that no committed record has shown to be right.
-
     validate : bool, optional
         Whether indices out of range raise also where looking at them means to wait for a device;
         else they are dropped there.
+    threads : int, optional
+        Threads that a blocked implementation may run on, the calling one included; results are the
+        same, bit for bit, with any number. Each may use ``workspace_bytes``. Default:
+        ``OMP_NUM_THREADS``, else the CPUs that the process may use.
 
     Yields
     ------
@@ -111,7 +131,7 @@ def options(**changes: Any) -> Iterator[Options]:
     ...     ac.conv2d(image, kernel).shape
     (1, 1, 2, 2)
     """
-    names = [field.name for field in fields(Options)]
+    names = [each.name for each in fields(Options)]
     for name, value in changes.items():
         if name not in names:
             raise TypeError(f"unknown option {name!r}; the options are {', '.join(names)}")

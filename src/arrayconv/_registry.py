@@ -60,6 +60,15 @@ def offered(library: str) -> dict[str, tuple[Implementation, ...]]:
     return found
 
 
+def remarks(library: str) -> list[str]:
+    """Return what a library's backend says of how it runs on this machine."""
+    module = _BACKENDS.get(library)
+    found: list[str] = []
+    if module is not None:
+        found = getattr(importlib.import_module(module), "remarks", list)()
+    return found
+
+
 class Primitive:
     """An N-d operation with normalised arguments, and its implementations."""
 

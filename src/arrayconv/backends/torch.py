@@ -7,27 +7,23 @@ sides alike.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from math import prod
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from arrayconv._integers import Ints
+from arrayconv._integers import Ints, Pairs
 from arrayconv._registry import Implementation
 from arrayconv._window import (
-    Axis,
-    Table,
     Window,
-    Windows,
     input_sizes,
     kernel_sizes,
     needed_after,
     output_sizes,
-    sliding_window,
     span,
 )
+from arrayconv.backends.torch_pooling import implementations as pooling
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -150,80 +146,18 @@ def fold(columns: Any, window: Window) -> Any:
     return F.fold(columns, sizes, kernel, _dilations(window), padding, _strides(window))
 
 
-_MAX_POOL: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-_AVG_POOL: dict[int, Any] = {2: F.avg_pool2d, 3: F.avg_pool3d}
-
-
-@lru_cache(maxsize=1024)
-def _ceil_mode(window: Windows) -> bool | None:
-    """Return torch's flag for a pool of this very window, or None where torch has none."""
-    if any(
-        isinstance(axis, Table) or axis.before < 0 or 2 * axis.before > axis.kernel
-        for axis in window
-    ):
-        return None
-    wanted = output_sizes(window)
-    for ceil_mode in (False, True):
-        counts = tuple(
-            sliding_window(
-                (axis.size,),
-                (axis.kernel,),
-                (axis.stride,),
-                ((axis.before, axis.before),),
-                (axis.dilation,),
-                ceil_mode,
-            )[0].out
-            for axis in window
-            if isinstance(axis, Axis)
-        )
-        if counts == wanted:
-            return ceil_mode
-    return None
-
-
-def _pool_arguments(window: Window) -> tuple[Ints, Ints, Ints]:
-    return kernel_sizes(window), _strides(window), tuple(axis.before for axis in window)
-
-
-def _max_pool_unfit(x: Any, window: Any) -> str | None:
-    if len(window) not in _MAX_POOL:
-        return f"torch pools in 1, 2 and 3 spatial dimensions, not {len(window)}"
+def _pad_unfit(x: Any, pairs: Pairs, mode: str, value: Any) -> str | None:
+    if mode != "constant":
+        return f"torch pads in the mode {mode!r} in some dimensions only"
     if not x.dtype.is_floating_point:
-        return f"torch's pools of {x.dtype} differ by dimension"
-    if x.shape[0] == 0 or _ceil_mode(window) is None:
-        return "torch pools windows with the same padding on both sides, of at most half the kernel"
-    if any(axis.before and axis.dilation > 1 for axis in window):
-        return "torch has no index for a window that sees padding only"
+        return f"torch's padding of {x.dtype} is not tried"
     return None
 
 
-def max_pool(x: Any, window: Any) -> Any:
-    """Return torch's maxima."""
-    how = (*_pool_arguments(window), _dilations(window), _ceil_mode(window))
-    return _MAX_POOL[len(window)](x, *how)
-
-
-def max_pool_indices(x: Any, window: Any) -> Any:
-    """Return torch's maxima and their indices."""
-    how = (*_pool_arguments(window), _dilations(window), _ceil_mode(window))
-    return _MAX_POOL[len(window)](x, *how, True)
-
-
-def _sum_pool_unfit(x: Any, window: Any) -> str | None:
-    if len(window) not in _AVG_POOL or not x.dtype.is_floating_point:
-        return f"torch has sums of floating windows in 2 and 3 dimensions, not of {x.dtype}"
-    if x.shape[0] == 0 or _ceil_mode(window) is None:
-        return "torch pools windows with the same padding on both sides, of at most half the kernel"
-    if any(axis.dilation > 1 for axis in window):
-        return "torch has no dilated average"
-    return None
-
-
-def sum_pool(x: Any, window: Any) -> Any:
-    """Return torch's averages by a divisor of 1, half types in float32."""
-    wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    run = _AVG_POOL[len(window)]
-    return run(wide, *_pool_arguments(window), _ceil_mode(window), True, 1)
+def pad(x: Any, pairs: Pairs, mode: str, value: Any) -> Any:
+    """Return torch's padding, which copies where it only crops, too."""
+    flat = [n for pair in reversed(pairs) for n in pair]
+    return F.pad(x, flat, value=value) if any(flat) else x.clone()
 
 
 def gather(planes: Any, index: Any) -> Any:
@@ -266,9 +200,8 @@ def _in_float32(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 implementations = {
-    "max_pool": (Implementation("native", max_pool, _max_pool_unfit),),
-    "max_pool_indices": (Implementation("native", max_pool_indices, _max_pool_unfit),),
-    "sum_pool": (Implementation("native", sum_pool, _sum_pool_unfit),),
+    **pooling,
+    "pad": (Implementation("native", pad, _pad_unfit),),
     "gather": (Implementation("native", gather),),
     "scatter_add": (Implementation("native", scatter_add, slow=_scatter_add_slow),),
     "unfold": (Implementation("native", unfold),),

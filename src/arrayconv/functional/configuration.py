@@ -12,7 +12,7 @@ from arrayconv import primitives
 from arrayconv._capabilities import COMPANIONS, LIBRARIES
 from arrayconv._device import cuda_devices
 from arrayconv._options import current
-from arrayconv._registry import Primitive, offered
+from arrayconv._registry import Primitive, offered, remarks
 from arrayconv._version import __version__
 from arrayconv.functional.arguments import one_of
 
@@ -69,6 +69,11 @@ def configuration() -> dict[str, Any]:
         "cuda": cuda_devices(),
         "kernels": _compiled_kernels(),
         "options": {name: getattr(options, name) for name in options.__slots__},
+        "remarks": {
+            library: remarks(library)
+            for library in LIBRARIES
+            if versions[library] is not None and isinstance(_implementations(library), dict)
+        },
         "implementations": {
             library: "not installed" if versions[library] is None else _implementations(library)
             for library in LIBRARIES
@@ -89,6 +94,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if found["kernels"]:
         lines.append("CUDA kernels of this process, and the seconds to compile or load each")
         lines += [f"  {seconds:6.3f}  {name}" for name, seconds in found["kernels"].items()]
+    for library, said in found["remarks"].items():
+        lines += [f"{library}: {each}" for each in said]
     lines.append("implementations, best first (explain says which one runs a call)")
     for library, by_primitive in found["implementations"].items():
         if isinstance(by_primitive, str):
@@ -117,8 +124,8 @@ def show_config(mode: str = "print") -> dict[str, Any] | None:
     dict or None
         With "dicts": ``versions`` (None where not installed), ``machine``, ``cuda`` (a list of
         devices, or the sentence that says why there is none), ``kernels`` (the seconds to
-        compile or load each CUDA kernel that this process has used), ``options`` and
-        ``implementations``.
+        compile or load each CUDA kernel that this process has used), ``options``,
+        ``implementations``, and ``remarks``: what holds a library's back on this machine.
 
     Raises
     ------
@@ -128,8 +135,8 @@ def show_config(mode: str = "print") -> dict[str, Any] | None:
     Examples
     --------
     >>> import arrayconv as ac
-    >>> ac.show_config("dicts")["implementations"]["numpy"]["conv"]
-    ['im2col', 'generic']
+    >>> ac.show_config("dicts")["implementations"]["numpy"]["fold"]
+    ['strided', 'generic']
     """
     one_of("mode", mode, ("print", "dicts"))
     found = configuration()

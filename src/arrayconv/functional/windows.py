@@ -32,10 +32,18 @@ def _pool_window(
     padding: Pairs | str,
     dilation: Ints,
     ceil_mode: bool,
+    limited: bool,
 ) -> Window:
+    """Return the window of a pool; ``limited`` padding is at most half of the kernel."""
     batch, channels, *sizes = shape
     if channels < 1:
         raise ValueError(f"input must have at least one channel, got shape {shape}")
+    numbers = padding if limited and not isinstance(padding, str) else ()
+    if any(2 * before > k for (before, _), k in zip(numbers, kernel, strict=False)):
+        raise ValueError(
+            f"padding must be at most half of kernel_size {kernel}, got "
+            f"{tuple(before for before, _ in numbers)}; pairs (before, after) have no such limit"
+        )
     window = sliding_window(tuple(sizes), kernel, stride, padding, dilation, ceil_mode)
     because = f"input {shape}, kernel_size {kernel}, padding {padding}"
     check_padded(batch, channels, window, itemsize, because)
@@ -58,15 +66,10 @@ def pool_window(
     no_stride = stride is None or (isinstance(stride, tuple | list) and len(stride) == 0)
     steps = kernel if no_stride else integers("stride", stride, dims)
     pairs = padding_argument(padding, dims)
-    as_pairs = isinstance(padding, tuple | list) and any(
-        isinstance(each, tuple | list) for each in padding
+    limited = type(padding) is int or not (
+        isinstance(padding, tuple | list)
+        and any(isinstance(each, tuple | list) for each in padding)
     )
-    numbers = () if as_pairs or isinstance(pairs, str) else pairs
-    if any(2 * before > k for (before, _), k in zip(numbers, kernel, strict=False)):
-        raise ValueError(
-            f"padding must be at most half of kernel_size {kernel}, got {padding!r}; pairs "
-            "(before, after) have no such limit"
-        )
     if not isinstance(ceil_mode, bool):
         raise TypeError(f"ceil_mode must be True or False, got {ceil_mode!r}")
     return _pool_window(
@@ -77,6 +80,7 @@ def pool_window(
         pairs,
         integers("dilation", dilation, dims),
         ceil_mode,
+        limited,
     )
 
 

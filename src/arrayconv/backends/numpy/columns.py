@@ -1,52 +1,289 @@
-"""unfold as strided copies, fold as strided additions, in chunks that the cache holds."""
+"""unfold as strided copies, fold as strided additions: first along one axis, then the others.
+
+The taps of the last axis are laid out first, in a slab that the cache holds: for each of them the
+cells of the input's rows that it sees, row by row. The other taps then copy (or add) planes of
+that slab, which are long runs, however narrow the images are.
+"""
 
 from __future__ import annotations
 
-from itertools import product
+from functools import lru_cache
+from itertools import groupby, product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from arrayconv._arrays import library_of
+from arrayconv._integers import Ints
 from arrayconv._options import current
-from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes, tap_range
-from arrayconv.backends.numpy.blocks import cut, seen
+from arrayconv._window import (
+    Window,
+    input_sizes,
+    kernel_sizes,
+    needed_after,
+    output_sizes,
+    reach,
+    span,
+)
+from arrayconv.backends.numpy.blocks import Slices, cut, intersect
+from arrayconv.backends.numpy.phases import phases
+from arrayconv.backends.numpy.threads import run_blocks
+
+SLAB = 256 << 10
+"""Bytes of a slab: what is copied twice should come from the cache the second time."""
+
+Index = tuple[int | slice, ...]
+WHOLE = slice(None)
+
+
+class Piece(NamedTuple):
+    """One block of planes and positions, by way of a slab (planes, last tap, phases, position)."""
+
+    planes: slice
+    positions: Slices
+    slab: Ints
+    cells: tuple[tuple[Index, Index], ...]
+    """Parts of the slab, and the cells of the planes that each one holds."""
+    columns: tuple[tuple[Index, Index], ...]
+    """Parts of the columns (planes, *kernel, *positions), and of the slab that each one is."""
+
+
+@lru_cache(maxsize=256)
+def _pieces(window: Window, planes: int, itemsize: int, limit: int) -> tuple[Piece, ...]:
+    """Return the pieces of a window's work, in order; a slab takes at most ``limit`` bytes."""
+    *leading, last = window
+    per_position = itemsize * last.kernel * prod(axis.stride for axis in leading if axis.out > 1)
+    pieces = []
+    for block in cut(window, planes, 1, per_position, limit):
+        *ranges, end = block.positions
+        rows = [
+            phases(axis, each.start, each.stop) for axis, each in zip(leading, ranges, strict=True)
+        ]
+        lengths = [n for each in rows for n in (each.number, each.length)]
+        cells: list[tuple[Index, Index]] = []
+        for tap in range(last.kernel):
+            seen_cells, places = intersect(last, tap, end)
+            for parts in product(*(each.cells for each in rows)):
+                runs = [index for number, run, _ in parts for index in (number, run)]
+                to: Index = (WHOLE, tap, *runs, places)
+                cells.append((to, (WHOLE, *(part[2] for part in parts), seen_cells)))
+        columns: list[tuple[Index, Index]] = []
+        for taps in product(*(range(axis.kernel) for axis in leading)):
+            runs = [index for each, tap in zip(rows, taps, strict=True) for index in each.taps[tap]]
+            columns.append(((WHOLE, *taps, WHOLE, *block.positions), (WHOLE, WHOLE, *runs)))
+        count = block.images.stop - block.images.start
+        slab = (count, last.kernel, *lengths, end.stop - end.start)
+        pieces.append(Piece(block.images, block.positions, slab, tuple(cells), tuple(columns)))
+    return tuple(pieces)
+
+
+class _Slab:
+    """The slab of one thread: its zeros stay, as long as the pieces lie in the same positions."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.buffer = np.empty(0, dtype)
+        self.zeroed: tuple[Slices, Ints] | None = None
+
+    def of(self, piece: Piece) -> Any:
+        """Return the slab of a piece, as it was left."""
+        size = prod(piece.slab)
+        if self.buffer.size < size:
+            self.buffer, self.zeroed = np.empty(size, self.buffer.dtype), None
+        return self.buffer[:size].reshape(piece.slab)
+
+    def padded(self, piece: Piece) -> Any:
+        """Return the slab of a piece, zero wherever no cell is copied to."""
+        slab = self.of(piece)
+        if self.zeroed != (piece.positions, piece.slab):
+            slab.fill(0)
+            self.zeroed = (piece.positions, piece.slab)
+        return slab
+
+
+def _batches(array: Any, batch: int, channels: int) -> tuple[int, int]:
+    """Return batch and channels of (N, C * n, ...), as one batch where that takes no copy."""
+    return (1, batch * channels) if array.flags.c_contiguous else (batch, channels)
+
+
+@lru_cache(maxsize=1024)
+def is_apart(window: Window) -> bool:
+    """Whether no two windows see the same cell."""
+    return all(axis.stride >= span(axis) or axis.out == 1 for axis in window)
+
+
+@lru_cache(maxsize=1024)
+def _is_inside(window: Window) -> bool:
+    """Whether no window sees padding."""
+    return all(axis.before <= 0 and needed_after(axis) <= 0 for axis in window)
+
+
+def _framed(planes: Any, window: Window) -> Any:
+    """Return a copy of planes (n, *sizes) with the padding that the windows see, and no more."""
+    framed = np.zeros((len(planes), *map(reach, window)), planes.dtype)
+    to = [slice(max(0, axis.before), reach(axis) - max(0, needed_after(axis))) for axis in window]
+    cells = [slice(max(0, -axis.before), axis.size + min(0, needed_after(axis))) for axis in window]
+    framed[(WHOLE, *to)] = planes[(WHOLE, *cells)]
+    return framed
+
+
+def _view(planes: Any, window: Window) -> Any:
+    """Return what windows see of (..., *sizes), a view (..., *kernel, *positions); no padding."""
+    dims = len(window)
+    steps = planes.strides[-dims:]
+    shape = (*planes.shape[:-dims], *kernel_sizes(window), *output_sizes(window))
+    strides = (
+        *planes.strides[:-dims],
+        *(axis.dilation * each for axis, each in zip(window, steps, strict=True)),
+        *(axis.stride * each for axis, each in zip(window, steps, strict=True)),
+    )
+    if planes.flags.c_contiguous:
+        # A tenth of what as_strided costs.
+        start = sum(-axis.before * each for axis, each in zip(window, steps, strict=True))
+        return np.ndarray(shape, planes.dtype, planes, start, strides)
+    starts = (slice(-axis.before, None) for axis in window)
+    return np.lib.stride_tricks.as_strided(planes[(..., *starts)], shape, strides)
+
+
+def _blocks(batch: int, planes: int, bytes_per_plane: int) -> list[tuple[int, slice]]:
+    """Return image and planes of each block, of at most a slab's bytes, or one plane."""
+    limit = min(SLAB, current().workspace_bytes)
+    some = max(1, limit // max(1, bytes_per_plane))
+    return [
+        (image, slice(start, start + some))
+        for image in range(batch)
+        for start in range(0, planes, some)
+    ]
 
 
 def unfold(x: Any, window: Window) -> Any:
-    """Return the columns (N, C * taps, positions), copied once by overlapping strides."""
-    batch, channels = x.shape[:2]
+    """Return the columns (N, C * taps, positions)."""
+    batch, channels, *sizes = x.shape
     kernel, positions = kernel_sizes(window), output_sizes(window)
-    columns = np.empty((batch, channels, *kernel, *positions), x.dtype)
-    by_channel = columns.transpose(1, *range(2, 2 + len(kernel)), 0, *range(-len(kernel), 0))
-    everything = (slice(None),) * (1 + len(kernel))
-    steps = prod(axis.stride for axis in window if axis.out > 1)
-    per_position = channels * x.dtype.itemsize * steps
-    for block in cut(window, batch, channels, per_position, current().workspace_bytes):
-        by_channel[(*everything, block.images, *block.positions)] = seen(x, block, x.dtype)
-    return columns.reshape(batch, channels * prod(kernel), prod(positions))
+    columns = np.empty((batch, channels * prod(kernel), prod(positions)), x.dtype)
+    images, count = _batches(x, batch, channels)
+    planes = x.reshape(images, count, *sizes)
+    laid = columns.reshape(images, count, *kernel, *positions)
+    if len(window) == 1 or is_apart(window):
+        if _is_inside(window):
+            view = _view(planes, window)
+
+            def copy(block: tuple[int, slice]) -> None:
+                np.copyto(laid[block], view[block])
+        else:
+            framed_window = tuple(axis._replace(size=reach(axis), before=0) for axis in window)
+
+            def copy(block: tuple[int, slice]) -> None:
+                np.copyto(laid[block], _view(_framed(planes[block], window), framed_window))
+
+        run_blocks(copy, _blocks(images, count, prod(sizes) * x.itemsize), least=2)
+        return columns
+    pieces = _pieces(window, count, x.itemsize, min(SLAB, current().workspace_bytes))
+
+    def lay_out(task: tuple[int, Piece], own: _Slab) -> None:
+        image, piece = task
+        slab = own.padded(piece)
+        source, target = planes[image, piece.planes], laid[image, piece.planes]
+        for part, cells in piece.cells:
+            slab[part] = source[cells]
+        for part, run in piece.columns:
+            target[part] = slab[run]
+
+    tasks = [(image, piece) for image in range(images) for piece in pieces]
+    run_blocks(lay_out, tasks, workspace=lambda: _Slab(x.dtype), least=2)
+    return columns
+
+
+LONG = 8
+"""Cells beyond which a run is worth a loop of its own."""
+
+
+@lru_cache(maxsize=256)
+def _groups(window: Window) -> tuple[tuple[Slices, Window], ...]:
+    """Return the taps in groups of at most a stride, with the window of each: they lie apart."""
+    parts = []
+    for axis in window:
+        starts = range(0, axis.kernel, axis.stride if axis.out > 1 else axis.kernel)
+        parts.append([(tap, min(axis.kernel, tap + starts.step)) for tap in starts])
+    return tuple(
+        (
+            tuple(slice(*taps) for taps in group),
+            tuple(
+                axis._replace(kernel=stop - start, before=axis.before - start)
+                for axis, (start, stop) in zip(window, group, strict=True)
+            ),
+        )
+        for group in product(*parts)
+    )
+
+
+def _add_groups(
+    planes: Any, laid: Any, groups: tuple[tuple[Slices, Window], ...], alone: bool
+) -> None:
+    """Add columns to planes, a group of taps at a time; where it is alone it is copied.
+
+    Within a group each cell is one column's.
+    """
+    views = [(_view(planes, window), laid[(WHOLE, WHOLE, *taps)]) for taps, window in groups]
+    # NumPy's innermost loop is over the neighbouring cells, the last taps: too short a loop
+    # where they are few.
+    taps = len(groups[0][0]) + 1
+    if groups[0][1][-1].kernel < LONG:
+        views = [
+            (np.moveaxis(target, taps, 0)[tap], np.moveaxis(source, taps, 0)[tap])
+            for target, source in views
+            for tap in range(target.shape[taps])
+        ]
+
+    def add(block: tuple[int, slice]) -> None:
+        for target, source in views:
+            if alone:
+                np.copyto(target[block], source[block])
+            else:
+                target[block] += source[block]
+
+    blocks = _blocks(planes.shape[0], planes.shape[1], prod(planes.shape[2:]) * planes.itemsize)
+    run_blocks(add, blocks, least=2)
 
 
 def fold(columns: Any, window: Window) -> Any:
-    """Return the sum (N, C, *sizes) of the columns: one strided addition for each tap."""
-    kernel, sizes = kernel_sizes(window), input_sizes(window)
+    """Return the sum (N, C, *sizes) of the columns; on bools NumPy's addition is "or", as here."""
+    kernel, sizes, positions = kernel_sizes(window), input_sizes(window), output_sizes(window)
     batch, channels = columns.shape[0], columns.shape[1] // prod(kernel)
-    parts = columns.reshape(batch * channels, *kernel, *output_sizes(window))
     dtype = np.dtype(library_of("input", columns).dtype(columns.dtype).wide)
-    x = np.empty((batch * channels, *sizes), columns.dtype)
-    moves = []
-    for taps in product(*map(range, kernel)):
-        ranges = [tap_range(axis, tap) for axis, tap in zip(window, taps, strict=True)]
-        cells = (slice(r.start, r.stop, a.stride) for a, r in zip(window, ranges, strict=True))
-        positions = (slice(r.first, r.last) for r in ranges)
-        moves.append(((slice(None), *cells), (slice(None), *taps, *positions)))
-    planes = max(1, current().workspace_bytes // (4 * max(1, prod(sizes) * dtype.itemsize)))
-    for start in range(0, batch * channels, planes):
-        chunk = slice(start, start + planes)
-        sums = np.zeros(x[chunk].shape, dtype)
-        for to, source in moves:
-            # On bools NumPy's addition is "or", which is what fold means there.
-            sums[to] += parts[chunk][source]
-        x[chunk] = sums
-    return x.reshape(batch, channels, *sizes)
+    images, count = _batches(columns, batch, channels)
+    laid = columns.reshape(images, count, *kernel, *positions)
+    x = np.zeros((batch, channels, *sizes), columns.dtype)
+    planes = x.reshape(images, count, *sizes)
+    if x.dtype == dtype and _is_inside(window) and all(axis.dilation == 1 for axis in window):
+        groups = _groups(window)
+        if len(groups) == 1 or window[-1].stride >= LONG:
+            _add_groups(planes, laid, groups, alone=len(groups) == 1)
+            return x
+    pieces = _pieces(window, count, dtype.itemsize, min(SLAB, current().workspace_bytes))
+    # Pieces of the same planes share cells: they are added one after the other.
+    by_planes = [list(each) for _, each in groupby(pieces, lambda piece: piece.planes)]
+
+    def add(task: tuple[int, list[Piece]], own: _Slab) -> None:
+        image, parts = task
+        target = planes[image, parts[0].planes]
+        sums = target if dtype == x.dtype else np.zeros(target.shape, dtype)
+        for piece in parts:
+            source = laid[image, piece.planes]
+            if len(window) == 1:
+                slab = source[(WHOLE, WHOLE, *piece.positions)]
+            else:
+                slab = own.of(piece)
+                slab.fill(0)
+                for part, run in piece.columns:
+                    to = slab[run]
+                    np.add(to, source[part], out=to)
+            for part, cells in piece.cells:
+                to = sums[cells]
+                np.add(to, slab[part], out=to)
+        if sums is not target:
+            target[...] = sums
+
+    tasks = [(image, parts) for image in range(images) for parts in by_planes]
+    run_blocks(add, tasks, workspace=lambda: _Slab(dtype), least=2)
+    return x

@@ -1,170 +1,80 @@
-"""Convolution and its two adjoints as products with columns, a block of columns at a time.
-
-The matrix product is im2col's (K. Chellapilla, S. Puri, P. Simard, "High Performance
-Convolutional Neural Networks for Document Processing", 2006); the columns are never whole.
-"""
+"""The algorithms of convolution and of its adjoints; "auto" takes the cheapest by `costs`."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import product
-from math import prod
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-import numpy as np
+from arrayconv._registry import Implementation, never
+from arrayconv._window import Window, adjoint_axis
+from arrayconv.backends.numpy import blocked, costs, mec, pointwise, shifts, winograd
+from arrayconv.backends.numpy import compiled_convolution as compiled
+from arrayconv.backends.numpy.costs import Algorithm, Rule, Shape
 
-from arrayconv._arrays import library_of
-from arrayconv._integers import Ints
-from arrayconv._options import current
-from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
-from arrayconv.backends.numpy.blocks import Block, budget, column_maker, cut, intersect
-
-
-class Plan(NamedTuple):
-    """What a convolution of given shapes needs, worked out once."""
-
-    blocks: tuple[Block, ...]
-    dtype: np.dtype[Any]
-    """The dtype that products are summed in."""
-    rows: int
-    """Rows of a group's columns: its channels times the kernel's taps."""
-    per_group: int
-    """Output channels of a group."""
-    positions: Ints
-    pointwise: bool
-    """Whether every column is just a cell: a kernel of 1, no stride, no padding."""
-
-
-@lru_cache(maxsize=512)
-def _plan(
-    window: Window,
-    batch: int,
-    channels: int,
-    outputs: int,
-    groups: int,
-    dtype: np.dtype[Any],
-    workspace_bytes: int,
-    adjoint: bool = False,
-) -> Plan:
-    """Return the plan of a convolution from ``channels`` to ``outputs``, or of an adjoint.
-
-    A block may take half of the bytes that the input and output do; an adjoint's also half of
-    the weight's, which it would otherwise read or add to many times.
-    """
-    wide = np.dtype(library_of("input", np.empty(0)).dtype(dtype).wide)
-    taps, positions = prod(kernel_sizes(window)), output_sizes(window)
-    cells = channels * prod(input_sizes(window)) + outputs * prod(positions)
-    weights = outputs * (channels // groups) * taps if adjoint else 0
-    limit = budget((batch * cells + weights) * wide.itemsize, workspace_bytes)
-    steps = prod(axis.stride for axis in window if axis.out > 1)
-    per_position = (channels * (taps + steps) + outputs) * wide.itemsize
-    pointwise = dtype == wide and all(
-        axis.kernel == axis.stride == 1 and axis.size == axis.out and axis.before == 0
-        for axis in window
-    )
-    blocks = cut(window, batch, channels, per_position, limit)
-    rows = channels // groups * taps
-    return Plan(blocks, wide, rows, outputs // groups, positions, pointwise)
+FORWARD = Rule(
+    costs.forward,
+    (
+        Algorithm("im2col", blocked.conv, never, costs.im2col),
+        Algorithm("pointwise", pointwise.conv, pointwise.unfit, costs.pointwise),
+        Algorithm("mec", mec.conv, mec.unfit, costs.mec),
+        Algorithm("numba", compiled.conv, compiled.unfit, costs.numba),
+        Algorithm("shifts", shifts.conv, shifts.unfit, costs.shifts),
+        *(
+            Algorithm(
+                f"winograd_{tile}x{tile}",
+                partial(winograd.conv, tile=tile),
+                winograd.unfit,
+                partial(costs.winograd, tile=tile),
+            )
+            for tile in (4, 2)
+        ),
+    ),
+)
 
 
-def _by_group(planes: Any, block: Block) -> Any:
-    """Return a block (groups, channels, images * positions) of (N, groups, channels, positions)."""
-    if block.images.stop - block.images.start == 1:
-        return planes[block.images.start, :, :, block.flat]
-    part = planes[block.images, :, :, block.flat].transpose(1, 2, 0, 3)
-    return part.reshape(*part.shape[:2], part.shape[2] * part.shape[3])
+def _sliding(conv: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``conv_transpose`` with a stride of 1, as a convolution with the kernel flipped."""
+
+    def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
+        return conv(
+            y, blocked.flip(w, groups), tuple(adjoint_axis(axis) for axis in window), groups
+        )
+
+    return conv_transpose
 
 
-def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
-    """Return y (N, O, *positions): the weights times each block of columns."""
-    batch, channels = x.shape[:2]
-    outputs = w.shape[0]
-    plan = _plan(window, batch, channels, outputs, groups, x.dtype, current().workspace_bytes)
-    blocks, dtype, rows, per_group, positions, pointwise = plan
-    weights = w.reshape(groups, per_group, rows).astype(dtype, copy=False)
-    if pointwise:
-        cells = x.reshape(batch, groups, rows, prod(positions))
-        return np.matmul(weights, cells).reshape(batch, outputs, *positions)
-    columns_of = column_maker(x, blocks, dtype)
-    if len(blocks) == batch == 1:
-        y = np.matmul(weights, columns_of(blocks[0]).reshape(groups, rows, -1))
-        return y.reshape(1, outputs, *positions).astype(x.dtype, copy=False)
-    y = np.empty((batch, groups, per_group, prod(positions)), x.dtype)
-    for block in blocks:
-        columns = columns_of(block).reshape(groups, rows, -1)
-        images = block.images.stop - block.images.start
-        if images == 1 and dtype == y.dtype:
-            np.matmul(weights, columns, out=y[block.images.start, :, :, block.flat])
-        else:
-            result = np.matmul(weights, columns).reshape(groups, per_group, images, -1)
-            y[block.images, :, :, block.flat] = result.transpose(2, 0, 1, 3)
-    return y.reshape(batch, outputs, *positions)
+def _im2col_adjoint(shape: Shape) -> float:
+    """Return the nanoseconds of columns added to cells, or of columns of the other array."""
+    columns = shape.positions * shape.taps * shape.outputs
+    added = shape.multiply_adds * costs.MULTIPLY_ADD + columns * 1.5 * costs.COLUMN
+    return min(added, costs.im2col(shape))
 
 
-def _slides(y: Any, w: Any, window: Window, channels: int) -> bool:
-    """Whether to run the adjoint as a convolution with the kernel flipped: stride 1 only.
-
-    That copies columns of ``y``, and the flipped weights; to scatter adds columns of ``x``, and an
-    addition costs about half as much again as a copy.
-    """
-    return (
-        all(axis.stride == 1 for axis in window)
-        and 2 * y.shape[1] <= 3 * channels
-        and w.size <= y.size
-    )
-
-
-def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
-    """Return x (N, C, *sizes): columns made by a product, added to the cells that they saw."""
-    batch, outputs = y.shape[:2]
-    channels, kernel = groups * w.shape[1], kernel_sizes(window)
-    if _slides(y, w, window, channels):
-        by_group = w.reshape(groups, outputs // groups, *w.shape[1:]).swapaxes(1, 2)
-        flipped = by_group[(..., *(slice(None, None, -1) for _ in kernel))]
-        weights = flipped.reshape(channels, outputs // groups, *kernel)
-        return conv(y, weights, tuple(adjoint_axis(axis) for axis in window), groups)
-    workspace = current().workspace_bytes
-    plan = _plan(window, batch, channels, outputs, groups, y.dtype, workspace, adjoint=True)
-    blocks, dtype, rows, per_group, positions, _ = plan
-    weights = w.reshape(groups, per_group, rows).astype(dtype, copy=False).swapaxes(1, 2)
-    planes = y.reshape(batch, groups, per_group, prod(positions))
-    x = np.zeros((batch, channels, *input_sizes(window)), dtype)
-    for block in blocks:
-        part = _by_group(planes, block).astype(dtype, copy=False)
-        columns = np.matmul(weights, part).reshape(block.columns)
-        moves = [
-            [intersect(axis, tap, where) for tap in range(axis.kernel)]
-            for axis, where in zip(window, block.positions, strict=True)
-        ]
-        images = x[block.images].swapaxes(0, 1)
-        for taps in product(*map(range, kernel)):
-            pairs = [move[tap] for move, tap in zip(moves, taps, strict=True)]
-            cells = (slice(None), slice(None), *(pair[0] for pair in pairs))
-            images[cells] += columns[(slice(None), *taps, slice(None), *(p[1] for p in pairs))]
-    return x.astype(y.dtype, copy=False)
+BACKWARD = Rule(
+    costs.flipped,
+    (
+        Algorithm("im2col", blocked.conv_transpose, never, _im2col_adjoint),
+        *(
+            each._replace(run=_sliding(each.run))
+            for each in FORWARD.algorithms
+            if each.name not in ("im2col", "pointwise")
+        ),
+    ),
+)
 
 
-def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
-    """Return w (O, C / groups, *kernel): each block of ``y`` times its transposed columns."""
-    batch, channels = x.shape[:2]
-    outputs = y.shape[1]
-    workspace = current().workspace_bytes
-    plan = _plan(window, batch, channels, outputs, groups, x.dtype, workspace, adjoint=True)
-    blocks, dtype, rows, per_group, positions, pointwise = plan
-    planes = y.reshape(batch, groups, per_group, prod(positions))
-    cells = x.reshape(batch, groups, rows, prod(positions)) if pointwise else None
-    columns_of = column_maker(x, blocks, dtype)
-    total = None
-    for block in blocks:
-        if cells is None:
-            columns = columns_of(block).reshape(groups, rows, -1)
-        else:
-            columns = _by_group(cells, block)
-        part = _by_group(planes, block).astype(dtype, copy=False)
-        product = np.matmul(part, columns.swapaxes(1, 2))
-        total = product if total is None else np.add(total, product, out=total)
-    if total is None:
-        total = np.zeros((groups, per_group, rows), dtype)
-    return total.reshape(outputs, channels // groups, *kernel_sizes(window)).astype(
-        x.dtype, copy=False
-    )
+def _is_no_product(a: Any, b: Any, window: Window, groups: int) -> str | None:
+    """Return why an adjoint is no bare product."""
+    return pointwise.unfit(Shape(window, a.shape[0], groups, groups, groups, a.dtype))
+
+
+conv = FORWARD.implementations()
+conv_transpose = (
+    Implementation("pointwise", pointwise.conv_transpose, _is_no_product),
+    *BACKWARD.implementations(),
+)
+conv_weight = (
+    Implementation("pointwise", pointwise.conv_weight, _is_no_product),
+    Implementation("im2col", blocked.conv_weight),
+)

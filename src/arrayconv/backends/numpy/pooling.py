@@ -1,4 +1,4 @@
-"""Pools of NumPy arrays: maxima by one ufunc a tap, and planes written by index."""
+"""Maxima with their indices, by the number of a tap; and planes written by index."""
 
 from __future__ import annotations
 
@@ -10,24 +10,11 @@ import numpy as np
 
 from arrayconv._arrays import library_of
 from arrayconv._window import Axis, Table, Windows, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.numpy.separable import CHUNK
+from arrayconv.backends.numpy.threads import run_blocks
 from arrayconv.primitives.pooling import lowest
 from arrayconv.primitives.pooling import max_pool_indices as generic_indices
 from arrayconv.primitives.taps import taps
-
-CHUNK = 256 << 10
-"""Bytes of input that are worked on at a time, so that what is made of them stays in the cache."""
-
-
-def max_pool(x: Any, window: Windows) -> Any:
-    """Return the maximum of what each window sees; numpy.maximum hands NaN on."""
-    fill = lowest(library_of("input", x), x.dtype)
-    result = x
-    for dim in reversed(range(2, 2 + len(window))):
-        first, *others = taps(result, dim, window[dim - 2], fill)
-        result = np.array(first)
-        for other in others:
-            np.maximum(result, other, out=result)
-    return result
 
 
 def _first_cells(axis: Axis | Table) -> tuple[Any, int]:
@@ -88,8 +75,8 @@ def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     index = np.empty(values.shape, np.int64)
     start, step = _addresses(window)
     some = max(1, CHUNK // max(1, prod(sizes) * x.itemsize))
-    for first in range(0, batch * channels, some):
-        part = slice(first, first + some)
+
+    def pool(part: slice) -> None:
         best, code = _numbered(planes[:, part], window, fill)
         if (best == fill).any() or (best != best).any():
             best, index[:, part] = generic_indices.generic.run(planes[:, part], window)
@@ -97,6 +84,10 @@ def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
             np.take(step, code, out=index[:, part], mode="clip")
             index[:, part] += start
         values[:, part] = best
+
+    run_blocks(
+        pool, [slice(first, first + some) for first in range(0, batch * channels, some)], least=2
+    )
     shape = (batch, channels, *outs)
     return values.reshape(shape), index.reshape(shape)
 

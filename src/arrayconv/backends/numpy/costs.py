@@ -1,0 +1,207 @@
+"""Which algorithm "auto" takes: the one with the lowest estimate of time. One rule, in one place.
+
+An estimate counts what an algorithm does (multiply-adds in products, numbers copied or
+transformed, calls) and multiplies by what each of them took on one core at which a product of
+float32 matrices runs at 100 Gflop/s. Only ratios matter, so the rule holds for machines on which
+products and copies are faster or slower together; the benchmark checks its choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arrayconv._arrays import library_of
+from arrayconv._registry import Implementation
+from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes
+
+MULTIPLY_ADD = 0.020
+"""Nanoseconds a multiply-add of a large product takes."""
+PRODUCT = 800.0
+"""Nanoseconds that a product takes at least."""
+COLUMN = 0.33
+"""Nanoseconds to lay out a number of im2col's columns."""
+WEIGHT_POINT = 0.6
+"""Nanoseconds to make a number of a transformed weight."""
+WINOGRAD_TILE = {2: (24.0, 5.0), 4: (77.0, 23.0)}
+"""Nanoseconds a tile of m x m takes: for each channel that it sees, and each that it makes."""
+CALLS = 60_000.0
+"""Nanoseconds of Python and of small copies in an algorithm of many steps."""
+
+
+SHIFT = 0.15
+"""Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
+COMPILED_SHIFT = 0.04
+"""The same in compiled loops."""
+RUN = 25.0
+"""Nanoseconds that vectors take to begin and end a run of cells, twice."""
+
+
+class Shape(NamedTuple):
+    """What decides whether an algorithm is fit for a convolution, and how long it takes."""
+
+    window: Window
+    batch: int
+    channels: int
+    outputs: int
+    groups: int
+    dtype: Any
+
+    @property
+    def half(self) -> bool:
+        """Whether sums are kept in a wider dtype."""
+        return library_of("input", np.empty(0)).dtype(self.dtype).half
+
+    @property
+    def positions(self) -> int:
+        """Output positions of the batch."""
+        return self.batch * prod(output_sizes(self.window))
+
+    @property
+    def taps(self) -> int:
+        """Taps of the kernel."""
+        return prod(kernel_sizes(self.window))
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of the definition, padding counted."""
+        return self.positions * self.taps * self.outputs * self.channels // self.groups
+
+
+def forward(x: Any, w: Any, window: Window, groups: int) -> Shape:
+    """Return the shape of a call of ``conv``."""
+    return Shape(window, x.shape[0], x.shape[1], w.shape[0], groups, x.dtype)
+
+
+def flipped(y: Any, w: Any, window: Window, groups: int) -> Shape | None:
+    """Return the shape of the convolution that a ``conv_transpose`` is; None with a stride."""
+    if any(axis.stride != 1 for axis in window):
+        return None
+    adjoint = tuple(adjoint_axis(axis) for axis in window)
+    return Shape(adjoint, y.shape[0], y.shape[1], w.shape[1] * groups, groups, y.dtype)
+
+
+def pointwise(shape: Shape) -> float:
+    """Return the nanoseconds of a bare product."""
+    return shape.multiply_adds * MULTIPLY_ADD
+
+
+def im2col(shape: Shape) -> float:
+    """Return the nanoseconds of laying out columns and of their product."""
+    columns = shape.positions * shape.taps * shape.channels
+    products = shape.batch * shape.groups
+    return shape.multiply_adds * MULTIPLY_ADD + columns * COLUMN + products * PRODUCT
+
+
+def mec(shape: Shape) -> float:
+    """Return the nanoseconds of laying out rows, and of a product for each row of the output."""
+    height, width = shape.window
+    laid = shape.batch * shape.channels * height.size * width.kernel * width.out
+    products = shape.batch * shape.groups * height.out
+    return (
+        CALLS / 4
+        # Products of few columns are slow: by half where they are 30.
+        + shape.multiply_adds * MULTIPLY_ADD * (1 + (22 / width.out) ** 2)
+        + laid * COLUMN
+        + products * PRODUCT
+    )
+
+
+def winograd(shape: Shape, tile: int) -> float:
+    """Return the nanoseconds of squares of ``tile`` by ``tile`` outputs."""
+    *leading, height, width = shape.window
+    points = (tile + 2) ** 2
+    tiles = shape.batch * -(-height.out // tile) * -(-width.out // tile)
+    depth = prod(axis.kernel for axis in leading)
+    made = tiles * prod(axis.out for axis in leading)
+    seen = tiles * prod((axis.out - 1) * axis.stride + axis.kernel for axis in leading)
+    pairs = shape.outputs * shape.channels // shape.groups * depth
+    to_points, from_points = WINOGRAD_TILE[tile]
+    return (
+        points * pairs * (made * MULTIPLY_ADD + WEIGHT_POINT)
+        + seen * shape.channels * to_points
+        + made * shape.outputs * from_points
+        + CALLS
+    )
+
+
+def shifts(shape: Shape) -> float:
+    """Return the nanoseconds of adding runs of cells, one for each tap of each plane."""
+    runs = shape.batch * shape.outputs * shape.taps
+    return CALLS / 6 + runs * RUN + shape.positions * shape.outputs * shape.taps * SHIFT
+
+
+def numba(shape: Shape) -> float:
+    """Return the nanoseconds of the same in compiled loops, over the channels of a group too."""
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
+    copied = cells + shape.positions * shape.outputs
+    return CALLS / 6 + shape.multiply_adds * COMPILED_SHIFT + copied * COLUMN
+
+
+class Algorithm(NamedTuple):
+    """One of several ways to the same result."""
+
+    name: str
+    run: Callable[..., Any]
+    unfit: Callable[[Shape], str | None]
+    nanoseconds: Callable[[Shape], float]
+
+
+class Rule:
+    """Compares the algorithms of a primitive for a call, and remembers.
+
+    ``shape`` makes the primitive's arguments into the shape of a convolution, or None where only
+    the first algorithm serves.
+    """
+
+    def __init__(self, shape: Callable[..., Shape | None], algorithms: Sequence[Algorithm]) -> None:
+        self.algorithms = tuple(algorithms)
+        self._shape = shape
+        self._known: dict[Any, dict[str, float | str]] = {}
+
+    def _judged(self, a: Any, b: Any, window: Window, groups: int) -> dict[str, float | str]:
+        """Return for each algorithm the nanoseconds it would take, or why it is unfit."""
+        key = (window, a.shape, b.shape, groups, a.dtype)
+        found = self._known.get(key)
+        if found is None:
+            shape = self._shape(a, b, window, groups)
+            found = {}
+            for each in self.algorithms:
+                if shape is None:
+                    first = each is self.algorithms[0]
+                    found[each.name] = 0.0 if first else "it needs a stride of 1"
+                else:
+                    found[each.name] = each.unfit(shape) or each.nanoseconds(shape)
+            if len(self._known) >= 1024:
+                self._known.clear()
+            self._known[key] = found
+        return found
+
+    def implementations(self) -> tuple[Implementation, ...]:
+        """Return the entries of the registry."""
+        return tuple(
+            Implementation(each.name, each.run, self._unfit(each.name), self._slow(each.name))
+            for each in self.algorithms
+        )
+
+    def _unfit(self, name: str) -> Callable[..., str | None]:
+        def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
+            judged = self._judged(a, b, window, groups)[name]
+            return judged if isinstance(judged, str) else None
+
+        return reason
+
+    def _slow(self, name: str) -> Callable[..., str | None]:
+        def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
+            judged = self._judged(a, b, window, groups)
+            times = {key: value for key, value in judged.items() if not isinstance(value, str)}
+            best = min(times, key=times.__getitem__)
+            if best == name:
+                return None
+            share = times[name] / max(1.0, times[best])
+            return f"estimated at {share:.3g} times the time of {best}"
+
+        return reason

@@ -1,0 +1,263 @@
+"""Convolution by Winograd's minimal filtering: fewer multiplications for kernels of 3 x 3.
+
+A tile of m x m outputs is a function of (m + 2) x (m + 2) cells. Both are transformed so that the
+convolution becomes (m + 2)² products, one for each point at which the polynomials behind it are
+evaluated; each product sums over channels (and over the taps of a leading dimension), so it is a
+matrix product. F(2x2, 3x3) has 2.25 and F(4x4, 3x3) 4 times fewer multiplications.
+
+A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015 (arXiv:1509.09308),
+after S. Winograd, "Arithmetic Complexity of Computations", 1980. The points decide the rounding:
+B. Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep
+Neural Networks", 2018 (arXiv:1803.10986).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from arrayconv._options import current
+from arrayconv._window import Axis, Window, output_sizes
+from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
+from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.threads import run_blocks
+
+KERNEL = 3
+POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.7, -0.7, 1.5, -1.5)}
+"""The finite points for tiles of m outputs; the last is infinity. At 0, +-1, +-2 the error of m = 4
+would be four times as large."""
+
+
+class Transforms(NamedTuple):
+    """The three maps of a tile of m x m outputs, as matrices over flattened squares."""
+
+    weight: Any
+    """(points, taps)"""
+    cells: Any
+    """(points, cells)"""
+    outputs: Any
+    """(outputs, points)"""
+
+
+@lru_cache(maxsize=8)
+def transforms(tile: int, dtype: np.dtype[Any]) -> Transforms:
+    """Return the maps of F(tile x tile, 3 x 3): Lagrange's interpolation, transposed."""
+    points = POINTS[tile]
+    count = len(points) + 1
+    weight, cells = np.zeros((count, KERNEL)), np.zeros((count, count))
+    outputs = np.zeros((tile, count))
+    for row, point in enumerate(points):
+        others = [other for other in points if other != point]
+        weight[row] = point ** np.arange(KERNEL) / prod(point - other for other in others)
+        cells[row, :-1] = np.poly(others)[::-1]
+        outputs[:, row] = point ** np.arange(tile)
+    weight[-1, -1] = outputs[-1, -1] = 1
+    cells[-1] = np.poly(points)[::-1]
+    return Transforms(*(np.kron(each, each).astype(dtype) for each in (weight, cells, outputs)))
+
+
+def rows_of(count: int, length: int, dtype: np.dtype[Any]) -> Any:
+    """Return an empty matrix whose rows do not all start in one set of the cache."""
+    lane = 64 // dtype.itemsize
+    return np.empty((count, (length // lane | 1) * lane + lane), dtype)[:, :length]
+
+
+class Block(NamedTuple):
+    """A range of images and of rows of tiles."""
+
+    images: slice
+    first: int
+    """The first row of the output."""
+    rows: int
+    """Rows of tiles."""
+
+
+class Plan(NamedTuple):
+    """What a convolution of given shapes needs, worked out once."""
+
+    tile: int
+    groups: int
+    depth: Axis
+    """The leading dimension, or one of a single cell."""
+    height: Axis
+    width: Axis
+    columns: int
+    """Tiles in a row."""
+    blocks: tuple[Block, ...]
+
+
+# The cells of a tile's row, cut into (start, dtype to copy it as): elements of 16 and 8 bytes.
+_LANES: dict[int, tuple[tuple[int, Any], ...]] = {
+    2: ((0, np.dtype(np.complex64)), (2, np.dtype(np.complex64))),
+    4: ((0, np.dtype(np.complex128)), (4, np.dtype(np.complex64))),
+}
+SINGLE = Axis(1, 1, 1, 1, 0, 0, 1)
+
+
+def _slices(depth: Axis) -> int:
+    """Return the cells of the leading dimension that its windows span."""
+    return (depth.out - 1) * depth.stride + depth.kernel
+
+
+@lru_cache(maxsize=512)
+def plan(
+    window: Window, batch: int, channels: int, outputs: int, groups: int, tile: int, limit: int
+) -> Plan:
+    """Return the plan by which no block takes more than ``limit`` numbers (one row at least)."""
+    depth, (height, width) = (window[0] if len(window) == 3 else SINGLE), window[-2:]
+    across, down = -(-width.out // tile), -(-height.out // tile)
+    seen, made = channels * _slices(depth), outputs * depth.out
+    # Two arrays exist at a time: of what is seen, before and after its transform, or of products.
+    per_tile = (tile + 2) ** 2 * (seen + max(seen, made))
+    room = max(1, limit // (per_tile * across))
+    rows = min(down, room)
+    images = max(1, min(batch, room // down))
+    # Rows in equal parts, so that no block is a small rest.
+    rows = -(-down // -(-down // rows))
+    blocks = tuple(
+        Block(slice(image, min(batch, image + images)), first * tile, min(rows, down - first))
+        for image in range(0, batch, images)
+        for first in range(0, down, rows)
+    )
+    return Plan(tile, groups, depth, height, width, across, blocks)
+
+
+def transform_weight(w: Any, groups: int, tile: int) -> Any:
+    """Return the weight (points, groups, 1, O / groups, depth * C / groups) for `convolve`."""
+    outputs, per_group, *kernel = w.shape
+    depth = prod(kernel[:-2])
+    flat = w.reshape(outputs, per_group, depth, KERNEL * KERNEL)
+    if depth > 1:
+        flat = flat.swapaxes(1, 2)
+    flat = flat.reshape(-1, KERNEL * KERNEL)
+    points = rows_of((tile + 2) ** 2, len(flat), w.dtype)
+    np.matmul(transforms(tile, w.dtype).weight, flat.T, out=points)
+    return points.reshape(-1, groups, 1, outputs // groups, depth * per_group)
+
+
+def _cells(x: Any, plan: Plan, block: Block) -> Any:
+    """Return the cells that a block's tiles see, (G, D, C / G, N, rows, columns, points)."""
+    tile, depth, height, width = plan.tile, plan.depth, plan.height, plan.width
+    channels, slices, size = x.shape[1] // plan.groups, _slices(depth), tile + 2
+    x = x.reshape(-1, plan.groups, channels, depth.size, height.size, width.size)
+    source = x[block.images].transpose(1, 3, 2, 0, 4, 5)
+    lead = (plan.groups, slices, channels, source.shape[3])
+    slab: Any = np.zeros((*lead, block.rows * tile + 2, (plan.columns + 1) * tile), x.dtype)
+    moves = [
+        _overlap(axis, first, length)
+        for axis, first, length in zip(
+            (depth, height, width), (0, block.first, 0), (slices, *slab.shape[-2:]), strict=True
+        )
+    ]
+    (to, *to_plane), (of, *of_plane) = zip(*moves, strict=True)
+    slab[:, to, :, :, *to_plane] = source[:, of, :, :, *of_plane]
+    cells: Any = np.empty((*lead, block.rows, plan.columns, size, size), x.dtype)
+    for row in range(size):
+        seen = slab[..., row : row + block.rows * tile : tile, :]
+        for start, cell in _LANES[tile]:
+            lanes = seen[..., start : start + plan.columns * tile].view(cell)
+            each = tile * x.itemsize // cell.itemsize
+            cells[..., row, start : start + cell.itemsize // x.itemsize].view(cell)[..., 0] = lanes[
+                ..., ::each
+            ]
+    return cells.reshape(*cells.shape[:-2], size * size)
+
+
+def _overlap(axis: Axis, first: int, length: int) -> tuple[slice, slice]:
+    """Return where a run of padded cells from ``first`` on holds the input, and which of it."""
+    offset = first - axis.before
+    start, stop = max(0, offset), max(0, min(axis.size, offset + length))
+    start = min(start, stop)
+    return slice(start - offset, stop - offset) if start < stop else slice(0, 0), slice(start, stop)
+
+
+def convolve(x: Any, weight: Any, y: Any, plan: Plan) -> None:
+    """Write the convolution of ``x`` with a transformed weight into ``y`` (N, O, *positions)."""
+    tile, depth, groups = plan.tile, plan.depth, plan.groups
+    maps = transforms(tile, x.dtype)
+    batch, outputs = y.shape[:2]
+    per_group = outputs // groups
+    result = y.reshape(batch, groups, per_group, depth.out, plan.height.out, plan.width.out)
+
+    def work(block: Block) -> None:
+        cells = _cells(x, plan, block)
+        _, slices, channels, images, rows, columns, points = cells.shape
+        run = images * rows * columns
+        made = rows_of(points, channels * groups * slices * run, x.dtype)
+        np.matmul(maps.cells, cells.reshape(-1, points).T, out=made)
+        made = made.reshape(points, groups, slices, channels, run)
+        del cells
+        # The slices that an output sees, one after the other, are one run of channels.
+        step, strides = depth.stride * made.strides[2], made.strides
+        windows = as_strided(
+            made,
+            (points, groups, depth.out, depth.kernel * channels, run),
+            (*strides[:2], step, *strides[3:]),
+        )
+        product = rows_of(points, outputs * depth.out * run, x.dtype)
+        np.matmul(weight, windows, out=product.reshape(points, groups, depth.out, per_group, run))
+        del made, windows
+        tiles = np.matmul(product.T, maps.outputs.T)
+        del product
+        lead = (groups, depth.out, per_group, images, rows, columns)
+        _scatter(tiles.reshape(*lead, tile, tile), result[block.images], block.first)
+
+    run_blocks(work, plan.blocks, products=True)
+
+
+def _scatter(tiles: Any, y: Any, first: int) -> None:
+    """Write tiles (G, D, O / G, N, rows, columns, m, m) where they belong in y (N, G, ...)."""
+    tile, width = tiles.shape[-1], y.shape[-1]
+    tiles = tiles.transpose(3, 0, 2, 1, 4, 5, 6, 7)
+    whole, (_, lane) = width // tile, _LANES[tile][0]
+    lanes = tiles.view(lane)[..., 0]
+    for row in range(tile):
+        target = y[..., first + row : first + tiles.shape[4] * tile : tile, :]
+        rows = target.shape[-2]
+        target[..., : whole * tile].view(lane)[...] = lanes[..., :rows, :whole, row]
+        if whole * tile < width:
+            rest = tiles[..., :rows, whole, row, : width - whole * tile]
+            target[..., whole * tile :] = rest
+
+
+def unfit(shape: Shape) -> str | None:
+    """Return why the kernel or the dtype is none that squares of 3 x 3 serve."""
+    window = shape.window
+    if shape.dtype != np.float32:
+        return f"it is for float32, whose precision it was measured to keep; got {shape.dtype}"
+    if len(window) not in (2, 3):
+        return f"it has two or three spatial dimensions, got {len(window)}"
+    if any((a.kernel, a.stride, a.dilation) != (KERNEL, 1, 1) for a in window[-2:]):
+        return "the last two dimensions need a kernel of 3, and a stride and dilation of 1"
+    if len(window) == 3 and window[0].dilation != 1:
+        return "the first of three dimensions needs a dilation of 1"
+    return None
+
+
+def weight_bytes(w: Any, tile: int) -> int:
+    """Return the bytes of the transformed weight."""
+    return int(w.nbytes) * (tile + 2) ** 2 // KERNEL**2
+
+
+def room(bytes_in_and_out: int, bytes_of_weight: int) -> int:
+    """Return the numbers of float32 that a block may hold.
+
+    With the transformed weight that is at most as much as the input and output; but where the
+    weight is larger than those a quarter of it, since each block reads all of it.
+    """
+    limit = max(SMALLEST_BUDGET, bytes_in_and_out - bytes_of_weight)
+    return max(min(limit, current().workspace_bytes), bytes_of_weight // 4) // 4
+
+
+def conv(x: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
+    """Return y (N, O, *positions)."""
+    batch, channels = x.shape[:2]
+    y = np.empty((batch, w.shape[0], *output_sizes(window)), x.dtype)
+    limit = room(x.nbytes + y.nbytes, weight_bytes(w, tile))
+    planned = plan(window, batch, channels, w.shape[0], groups, tile, limit)
+    convolve(x, transform_weight(w, groups, tile), y, planned)
+    return y
