@@ -187,6 +187,7 @@ DEPTHWISE = (
     Case("conv2d", ((9, 2, 24, 24), (2, 1, 3, 3)), {}),
     Case("conv3d", ((1, 2, 4, 5, 4), (4, 1, 2, 3, 1)), {"padding": (1, 0, 2)}),
 )
+IN_ROWS = (DEPTHWISE[2], DEPTHWISE[3], DEPTHWISE[7])
 GRADIENTS = {"depthwise", "depthwise_transpose", "depthwise_weight", "depthwise_weight_sum"}
 
 
@@ -209,9 +210,13 @@ def depthwise() -> Iterator[Check]:
             some = (*some, "float16", "bfloat16", *COMPLEX)
             for dtype in ("int8", "uint16", "int32", "int64"):
                 call = partial(_depthwise_forward, case, dtype)
-                yield Check(f"{case.id}-{dtype}", frozenset({"depthwise"}), call, dtype)
+                yield Check(f"{case.id}-{dtype}", frozenset({"depthwise_rows"}), call, dtype)
         for dtype in some:
             needed = GRADIENTS if case.shapes[0][0] else set()
+            if case in IN_ROWS:
+                needed = needed - {"depthwise"} | {"depthwise_rows"}
+            if case in (DEPTHWISE[2], DEPTHWISE[7]):
+                needed = needed - {"depthwise_transpose"}
             call = partial(_depthwise, case, dtype)
             yield Check(f"{case.id}-{dtype}", frozenset(needed), call, dtype)
 
@@ -244,5 +249,6 @@ def _views(xp: Any) -> list[Any]:
 def every_check() -> list[Check]:
     """Return all checks."""
     needed = frozenset({"unfold", "fold", "max_pool", "max_pool_grad", "sum_pool", "spread"})
-    views = Check("views", needed | GRADIENTS | {"place"}, _views, "float32")
+    needed |= {"place", "depthwise_rows", "depthwise_weight", "depthwise_weight_sum"}
+    views = Check("views", needed, _views, "float32")
     return [*columns(), *pools(), *indexed(), *depthwise(), views]

@@ -16,23 +16,23 @@ from arrayconv.backends.cupy import launch
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 FILES = {
-    "unfold": "unfold",
-    "fold": "fold",
-    "max_pool": "max_pool",
-    "max_pool_indices": "max_pool",
-    "max_pool_grad": "max_pool_grad",
-    "sum_pool": "sum_pool",
-    "spread": "spread",
-    "place": "place",
-    "conv": "depthwise",
-    "conv_transpose": "depthwise",
-    "conv_weight": "depthwise",
+    "unfold": ("unfold",),
+    "fold": ("fold",),
+    "max_pool": ("max_pool",),
+    "max_pool_indices": ("max_pool",),
+    "max_pool_grad": ("max_pool_grad",),
+    "sum_pool": ("sum_pool",),
+    "spread": ("spread",),
+    "place": ("place",),
+    "conv": ("depthwise", "depthwise_rows"),
+    "conv_transpose": ("depthwise", "depthwise_rows"),
+    "conv_weight": ("depthwise",),
 }
-"""The ``.cu`` file of each primitive."""
+"""The ``.cu`` files of each primitive."""
 
 
-def source_hash(file: str) -> str:
-    return hashlib.sha256(launch.source(file).encode()).hexdigest()
+def source_hash(files: Iterable[str]) -> str:
+    return hashlib.sha256("".join(map(launch.source, files)).encode()).hexdigest()
 
 
 def records(checked: int, device: str, versions: dict[str, str]) -> list[dict[str, Any]]:
@@ -41,13 +41,13 @@ def records(checked: int, device: str, versions: dict[str, str]) -> list[dict[st
         {
             "primitive": primitive,
             "implementation": "cuda",
-            "source_sha256": source_hash(file),
+            "source_sha256": source_hash(files),
             "correct": True,
             "checks": checked,
             "device": device,
             "versions": versions,
         }
-        for primitive, file in FILES.items()
+        for primitive, files in FILES.items()
     ]
 
 

@@ -126,21 +126,25 @@ def test_place(host):
     np.testing.assert_array_equal(placed[0, -1, -4:], [0, 6, 0, 7])
 
 
-def test_depthwise(host):
-    x = with_last_rows((1, 1, SIDE, SIDE), np.uint8, ROWS)
-    w = np.arange(9, dtype=np.uint8).reshape(1, 1, 3, 3)
-    few = square(3, SIDE, rows=ROWS)
-    with on_host(host):
-        y = primitives.conv(x, w, square(3, SIDE), 1)
-    launched(host, "depthwise")
-    np.testing.assert_array_equal(
-        last(y), last(primitives.conv(x[..., -ROWS:, :].copy(), w, few, 1))
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_depthwise(host, kernel):
+    forward, backward = (
+        ("depthwise", "depthwise_transpose") if kernel == 1 else ("depthwise_rows",) * 2
     )
-    y[..., -ROWS + 2 :, :] = x[..., -ROWS + 2 :, :-2]
+    x = with_last_rows((1, 1, SIDE, SIDE), np.uint8, ROWS)
+    w = np.arange(1, 1 + kernel * kernel, dtype=np.uint8).reshape(1, 1, kernel, kernel)
+    window, few = square(kernel, SIDE), square(kernel, SIDE, rows=ROWS)
     with on_host(host):
-        back = primitives.conv_transpose(y, w, square(3, SIDE), 1)
-    launched(host, "depthwise_transpose")
-    wanted = primitives.conv_transpose(y[..., -ROWS + 2 :, :].copy(), w, few, 1)
+        y = primitives.conv(x, w, window, 1)
+    launched(host, forward)
+    wanted = primitives.conv(x[..., -ROWS:, :].copy(), w, few, 1)
+    np.testing.assert_array_equal(last(y), last(wanted))
+    seen = ROWS - kernel + 1
+    y[..., -seen:, :] = x[..., -seen:, : y.shape[-1]]
+    with on_host(host):
+        back = primitives.conv_transpose(y, w, window, 1)
+    launched(host, backward)
+    wanted = primitives.conv_transpose(y[..., -seen:, :].copy(), w, few, 1)
     np.testing.assert_array_equal(last(back), last(wanted))
 
 

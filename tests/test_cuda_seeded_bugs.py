@@ -41,6 +41,8 @@ BUGS = (
     Bug("max_pool", "axis.size + axis.out - 1", "axis.size", "adaptive-(1, 2, 3, 4)"),
     Bug("spread", "axis.out + axis.size - 1", "axis.out", "adaptive-(1, 2, 3, 4)"),
     Bug("fold", "(high + static_cast<Number>(n)) >>", "high >>", "fold-2x18x16"),
+    Bug("depthwise_rows", "if (first + row < height.out)", "", "conv2d-2x4x6x7"),
+    Bug("depthwise_rows", "TAPS - 1 - tap : tap", "tap : tap", "conv2d-2x4x6x7"),
     Bug("depthwise", "rest * axis.inverse", "rest", "conv2d-1x1x22x19"),
     Bug("fold", "0x7fffu + ((bits >> 16) & 1u)", "0u", "halves"),
     Bug("max_pool", "(0xff800000u)", "(0u)", "max-(2, 2, 7, 6)"),

@@ -44,6 +44,7 @@ class Template(NamedTuple):
     known: tuple[tuple[int, int], ...] = ()
     """Empty for a template without a window's kernel and stride."""
     by_dims: bool = True
+    dims: tuple[int, ...] = (1, 2, 3)
     more: tuple[str, ...] = ("",)
 
 
@@ -62,6 +63,14 @@ TEMPLATES = (
     Template("place", "place", tuple(WORDS.values()), by_dims=False),
     Template("depthwise", "depthwise", _PRODUCTS, (*_REGULAR, (5, 1))),
     Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1))),
+    Template(
+        "depthwise_rows",
+        "depthwise_rows",
+        _PRODUCTS,
+        ((3, 1), (3, 2), (5, 1)),
+        dims=(2,),
+        more=("false", "true"),
+    ),
     Template("depthwise", "depthwise_weight", _PRODUCTS),
     Template("depthwise", "depthwise_weight_sum", _PRODUCTS, by_dims=False),
 )
@@ -83,7 +92,7 @@ def instances(
         if not template.by_dims:
             yield Kernel(template.file, template.function, (*start, *rest))
             continue
-        for dims in (1, 2, 3):
+        for dims in template.dims:
             known = template.known if dims == 2 else template.known[:1]
             if not known:
                 yield Kernel(template.file, template.function, (*start, str(dims), *rest))

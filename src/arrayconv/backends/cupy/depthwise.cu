@@ -3,12 +3,6 @@
 // Weights (O, 1, *kernel) are contiguous, `taps` for an output; O = channels * multiplier. All three kernels
 // gather: no atomics, and always the same order of addition.
 
-template <typename Index>
-struct Groups {
-    Index outputs, multiplier;
-    Divisor<Index> by_outputs, by_multiplier;
-};
-
 // y (N, O, *positions) of x and w. A thread takes one position of Planes output planes: neighbouring
 // threads read neighbouring cells, and all threads of a plane the same weights. Launch: a thread for
 // each position of Planes planes.

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
+from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.cupy.geometry import (
     Strided,
     largest,
     packed_groups,
     packed_layout,
     packed_window,
+    special,
     strided,
 )
 from arrayconv.backends.cupy.launch import (
@@ -43,12 +44,45 @@ MOST_BLOCKS = 4096
 def _structs(
     array: Strided, window: Window, outputs: int, channels: int, bits: int
 ) -> tuple[Any, ...]:
-    groups = packed_groups(outputs, outputs // channels, bits)
+    groups = packed_groups(outputs, outputs // channels, 1, bits)
     return packed_layout(array, bits, channels), packed_window(window, bits), groups
+
+
+ROWS = 4
+"""Positions below each other that a thread of depthwise_rows.cu computes."""
+MOST_REGISTERS = 100
+"""Registers of 32 bits that its weights may take."""
+_REGISTERS = {"double": 2, "Long": 2, "Complex<float>": 2, "Complex<double>": 4}
+
+
+def _in_rows(window: Window, kind: str) -> bool:
+    """Whether several rows of a plane share what they see: a known kernel in two dimensions."""
+    kernel, _ = special(window)
+    registers = kernel * kernel * _REGISTERS.get(kind, 1)
+    return len(window) == 2 and kernel > 1 and registers <= MOST_REGISTERS
+
+
+def _rows_plan(x: Strided, window: Window, outputs: int, kind: str, flipped: bool) -> Plan:
+    batch, channels = x.shape[:2]
+    rows, columns = output_sizes(window)
+    row_groups = -(-rows // ROWS)
+    count = batch * outputs * row_groups * columns
+    bits = bits_for(largest(window), x.furthest, count * ROWS)
+    structs = (
+        packed_layout(x, bits, channels),
+        packed_window(window, bits),
+        packed_groups(outputs, outputs // channels, row_groups, bits),
+    )
+    words = ("true" if each else "false" for each in (x.dense, flipped))
+    known = (*map(str, (len(window), *special(window), ROWS)), *words)
+    kernel = Kernel("depthwise_rows", "depthwise_rows", (kind, INDICES[bits], *known))
+    return plan(kernel, bits, (batch, outputs, rows, columns), structs, count)
 
 
 @lru_cache(maxsize=4096)
 def _forward_plan(x: Strided, window: Window, outputs: int, kind: str) -> Plan:
+    if _in_rows(window, kind):
+        return _rows_plan(x, window, outputs, kind, flipped=False)
     batch, channels = x.shape[:2]
     outs = output_sizes(window)
     count = batch * outputs * prod(outs)
@@ -74,6 +108,10 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
 def _transpose_plan(y: Strided, window: Window, groups: int, kind: str) -> Plan:
     batch, outputs = y.shape[:2]
     sizes = input_sizes(window)
+    if outputs == groups and all(axis.stride == 1 for axis in window) and _in_rows(window, kind):
+        adjoint = tuple(adjoint_axis(axis) for axis in window)
+        if _in_rows(adjoint, kind):
+            return _rows_plan(y, adjoint, groups, kind, flipped=True)
     count = batch * groups * prod(sizes)
     bits = bits_for(largest(window), y.furthest, count)
     structs = _structs(y, window, outputs, groups, bits)
@@ -111,7 +149,7 @@ def _weight_plans(
         packed_layout(x, bits, groups),
         packed_layout(y, bits, outputs),
         packed_window(window, bits),
-        packed_groups(outputs, outputs // groups, bits),
+        packed_groups(outputs, outputs // groups, 1, bits),
     )
     summing = plan(
         Kernel(FILE, "depthwise_weight", arguments),

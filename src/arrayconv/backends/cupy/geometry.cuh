@@ -81,6 +81,13 @@ struct Layout {
     }
 };
 
+// The channels of a depthwise convolution: output o sees the input channel o / multiplier.
+template <typename Index>
+struct Groups {
+    Index outputs, multiplier, row_groups;
+    Divisor<Index> by_outputs, by_multiplier, by_row_groups;
+};
+
 template <typename Index>
 __device__ __forceinline__ Index thread_number() {
     return static_cast<Index>(blockIdx.x) * static_cast<Index>(blockDim.x) +

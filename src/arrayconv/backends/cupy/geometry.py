@@ -40,11 +40,12 @@ def structs(bits: int) -> dict[str, np.dtype[Any]]:
     axis = [(name, index) for name in plain.split()]
     axis += [(name, divisor) for name in divided.split()]
     layout = [("channels", index), ("image", index), ("channel", index), ("cell", index, (DIMS,))]
-    groups = [("outputs", index), ("multiplier", index)]
+    groups = [("outputs", index), ("multiplier", index), ("row_groups", index)]
+    groups += [(f"by_{name}", divisor) for name, _ in groups]
     return {
         "Window": np.dtype([("axes", axis, (DIMS,))]),
         "Layout": np.dtype([*layout, ("by_channels", divisor)]),
-        "Groups": np.dtype([*groups, ("by_outputs", divisor), ("by_multiplier", divisor)]),
+        "Groups": np.dtype(groups),
     }
 
 
@@ -149,12 +150,15 @@ def packed_layout(array: Strided, bits: int, channels: int) -> Any:
 
 
 @lru_cache(maxsize=256)
-def packed_groups(outputs: int, multiplier: int, bits: int) -> Any:
+def packed_groups(outputs: int, multiplier: int, row_groups: int, bits: int) -> Any:
     """Return the struct Groups of a depthwise convolution."""
     struct = np.zeros(1, structs(bits)["Groups"])
-    struct["outputs"], struct["multiplier"] = outputs, multiplier
-    struct["by_outputs"] = divided_by(outputs, bits)
-    struct["by_multiplier"] = divided_by(multiplier, bits)
+    for name, number in (
+        ("outputs", outputs),
+        ("multiplier", multiplier),
+        ("row_groups", row_groups),
+    ):
+        struct[name], struct[f"by_{name}"] = number, divided_by(number, bits)
     return struct
 
 
