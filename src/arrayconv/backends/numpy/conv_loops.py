@@ -11,7 +11,7 @@ from typing import Any
 
 import numba
 
-_TWO = numba.uint64(2)
+_narrow = numba.uint32
 
 
 @numba.njit(cache=True, nogil=True)
@@ -24,9 +24,10 @@ def copy_rows(source: Any, target: Any, starts: Any, places: Any, length: Any, s
                 for cell in range(length):
                     target[plane, place + cell] = source[plane, start + cell]
             elif step == 2:
-                # A constant, so that this too is done by vectors.
-                for cell in range(length):
-                    target[plane, place + cell] = source[plane, start + cell * _TWO]
+                # A constant, in 32 bits that cannot wrap around in 64: this too is done by vectors.
+                line, run = source[plane, start:], target[plane, place:]
+                for cell in range(_narrow(length)):
+                    run[cell] = line[_narrow(2) * _narrow(cell)]
             else:
                 for cell in range(length):
                     target[plane, place + cell] = source[plane, start + cell * step]
