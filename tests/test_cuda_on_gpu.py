@@ -18,9 +18,10 @@ import pytest
 import arrayconv as ac
 from arrayconv import primitives
 from arrayconv._window import sliding_window
-from arrayconv.backends.cupy import implementations, launch
+from arrayconv.backends.cupy import compilation, implementations, launch
 from tests import cuda_record
 from tests.cuda_checks import Check, compare, every_check, made
+from tests.cuda_on_host.executor import HostExecutor, asked_for
 from tests.test_cuda_on_host import VARIANTS, variant
 
 CHECKS = every_check()
@@ -33,11 +34,27 @@ BATCH_BYTES = 24 << 30
 
 
 @pytest.fixture(scope="module")
-def cupy(chosen_libraries: list[str]) -> Iterator[Any]:
-    """CuPy, with the raw kernels preferred, where the tests were asked to run on a GPU."""
+def cupy(chosen_libraries: list[str], request: Any, tmp_path_factory: Any) -> Iterator[Any]:
+    """CuPy, with the raw kernels preferred, where the tests were asked to run on a GPU.
+
+    The kernels that these tests take are compiled first, many at once.
+    """
     if "cupy" not in chosen_libraries:
         pytest.skip("needs a GPU: --library cupy --device cuda")
     module = pytest.importorskip("cupy")
+    executor = HostExecutor(tmp_path_factory.mktemp("kernels"))
+    checks = {
+        call.params["check"]
+        for item in request.session.items
+        if item.path == request.path and (call := getattr(item, "callspec", None))
+        if "check" in call.params
+    }
+    names = VARIANTS if checks == set(CHECKS) else ()
+    kernels = dict.fromkeys(asked_for(executor, sorted(checks, key=lambda check: check.id)))
+    for name in names:
+        with variant(name):
+            kernels |= dict.fromkeys(asked_for(executor, CHECKS))
+    compilation.compile_for_gpu(kernels)
     with ac.options(algorithm="cuda", allow_unverified=True):
         yield module
 

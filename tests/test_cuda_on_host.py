@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from arrayconv.backends.cupy import depthwise, windows
-from tests.cuda_checks import Check, every_check
-from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, on_host, verify
+from tests.cuda_checks import every_check
+from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, asked_for, verify
 
 FLAGS = {"": PLAIN, "sanitized": SANITIZED}[os.environ.get("CUDA_ON_HOST", "")]
 CHECKS = [each for each in every_check() if FLAGS is PLAIN or each.dtype == "float32"]
@@ -45,21 +44,15 @@ def variant(name: str) -> Iterator[None]:
     forget_plans()
 
 
-def prepared(executor: HostExecutor, checks: list[Check]) -> HostExecutor:
-    """Compile all kernels that the checks take, at once."""
-    with executor.recording(), on_host(executor), np.errstate(all="ignore"):
-        for check in checks:
-            check.call(np)
-    return executor
-
-
 @pytest.fixture(scope="module", params=VARIANTS)
 def host(
     request: pytest.FixtureRequest, host_compiler: None, tmp_path_factory: Any
 ) -> Iterator[HostExecutor]:
     folder: Path = tmp_path_factory.mktemp("kernels")
     with variant(request.param):
-        yield prepared(HostExecutor(folder, FLAGS), CHECKS)
+        executor = HostExecutor(folder, FLAGS)
+        executor.build(asked_for(executor, CHECKS))
+        yield executor
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending"])

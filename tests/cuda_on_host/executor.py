@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -118,16 +118,15 @@ class HostExecutor:
             assert held_back, f"{kernel.expression} wrote beyond an array"
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Note the kernels that are asked for, without running them; then compile them all."""
+    def recording(self) -> Iterator[dict[Kernel, None]]:
+        """Note the kernels that are asked for, in what is given, without running them."""
         asked: dict[Kernel, None] = {}
         self._recorded = asked
         try:
-            yield
+            yield asked
         finally:
             self._recorded = None
             self.launched.clear()
-        self.build([kernel for kernel in asked if kernel not in self._entries])
 
     def build(self, kernels: list[Kernel]) -> None:
         """Compile kernels, a shared library for each ``.cu`` file, two at a time."""
@@ -188,6 +187,14 @@ def verify(executor: HostExecutor, check: Check) -> None:
         got = check.call(np)
     assert check.kernels <= {kernel.function for kernel in executor.launched}
     compare(check, got, wanted)
+
+
+def asked_for(executor: HostExecutor, checks: Iterable[Check]) -> list[Kernel]:
+    """Return the kernels that checks take, without running one."""
+    with executor.recording() as asked, on_host(executor), np.errstate(all="ignore"):
+        for check in checks:
+            check.call(np)
+    return list(asked)
 
 
 def forget() -> None:

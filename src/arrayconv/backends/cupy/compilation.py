@@ -189,24 +189,23 @@ def _compile_file(file: str, kernels: list[Kernel], architecture: str) -> list[C
 
 
 def compile_for_gpu(kernels: Iterable[Kernel]) -> list[Compiled]:
-    """Compile instances for the current device, one by one as calls would, into CuPy's cache."""
-    results = []
-    for kernel in kernels:
-        function = compiled(kernel)
+    """Compile instances for the current device, each by itself as a call would, into CuPy's cache.
+
+    As many at once as there are CPUs.
+    """
+    cuda = importlib.import_module("cupy").cuda
+    device = cuda.Device()
+
+    def one(kernel: Kernel) -> Compiled:
+        # A thread starts on the first device.
+        with cuda.Device(device.id):
+            function = compiled(kernel)
+            needs = (function.num_regs, function.shared_size_bytes, function.local_size_bytes)
         seconds = compiled_kernels()[kernel.expression]
-        spilled = function.local_size_bytes
-        results.append(
-            Compiled(
-                kernel,
-                "this device",
-                seconds,
-                function.num_regs,
-                function.shared_size_bytes,
-                spilled,
-                0,
-            )
-        )
-    return results
+        return Compiled(kernel, f"sm_{device.compute_capability}", seconds, *needs, 0)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(one, kernels))
 
 
 def why_no_compilation() -> str | None:

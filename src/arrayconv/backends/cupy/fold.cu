@@ -18,7 +18,7 @@ __global__ void fold(
     const Place<Index> place = cell_of<Dims>(item, window);
     const Index first = place.plane * Planes;
     Index from[Planes];
-    layout.several(first, planes, from);
+    layout.template several<Dense>(first, planes, from);
     typename Sum<T>::Type sum[Planes] = {};
     for_each_sight<Dims, Kernel, Stride>(
         window, place, [&](Index tap, Index z, Index y, Index position) {

@@ -57,24 +57,26 @@ struct Layout {
     Index channels, image, channel, cell[3];
     Divisor<Index> by_channels;
 
-    // The first cell of a plane, of which there are N * channels.
+    // The first cell of a plane, of which there are N * channels. Dense tells the compiler that
+    // planes are equally far apart, and that the cells of a row follow each other.
+    template <bool Dense>
     __device__ __forceinline__ Index plane(Index number) const {
+        if (Dense) return number * channel;
         const Index n = by_channels.quotient(number);
         return n * image + (number - n * channels) * channel;
     }
 
     // The first cells of Planes planes from number `first` on; beyond the last one, that one's.
-    template <int Planes>
+    template <bool Dense, int Planes>
     __device__ __forceinline__ void several(
         Index first, Index planes, Index (&cells)[Planes]) const {
 #pragma unroll
         for (int p = 0; p < Planes; ++p) {
-            cells[p] = plane(first + p < planes ? first + p : planes - 1);
+            cells[p] = plane<Dense>(first + p < planes ? first + p : planes - 1);
         }
     }
 
-    // Where a cell is in its plane. Dense tells the compiler that the cells of a row follow each
-    // other: the loads of a row of taps then share one address.
+    // Where a cell is in its plane; if Dense, the loads of a row of taps share one address.
     template <bool Dense>
     __device__ __forceinline__ Index at(Index z, Index y, Index x) const {
         return z * cell[0] + y * cell[1] + (Dense ? x : x * cell[2]);

@@ -125,9 +125,18 @@ class Strided(NamedTuple):
         return sum(reaches)
 
     @property
+    def plane_step(self) -> int | None:
+        """How far apart planes are, where that is always the same."""
+        (batch, channels), (image, channel) = self.shape[:2], self.strides[:2]
+        if batch == 1 or channels == 1:
+            return channel if batch == 1 else image
+        return channel if image == channels * channel else None
+
+    @property
     def dense(self) -> bool:
-        """Whether the cells of a row follow each other."""
-        return self.strides[-1] == 1 or self.shape[-1] == 1
+        """Whether planes are equally far apart, and the cells of a row follow each other."""
+        in_row = self.strides[-1] == 1 or self.shape[-1] == 1
+        return in_row and self.plane_step is not None
 
 
 def strided(array: Any) -> Strided:
@@ -143,7 +152,10 @@ def packed_layout(array: Strided, bits: int, channels: int) -> Any:
     """Return the struct Layout of an array (N, C, *cells) of up to three dimensions of cells."""
     struct = np.zeros(1, structs(bits)["Layout"])
     image, channel, *cells = array.strides
-    struct["channels"], struct["image"], struct["channel"] = channels, image, channel
+    step = array.plane_step
+    struct["channels"], struct["image"] = channels, image
+    # Of one channel only, any distance to the next one is right: then that of the images.
+    struct["channel"] = channel if step is None else step
     struct["cell"] = [0] * (DIMS - len(cells)) + cells
     struct["by_channels"] = divided_by(channels, bits)
     return struct

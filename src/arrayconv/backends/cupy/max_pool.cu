@@ -16,7 +16,7 @@ __global__ void max_pool(
     const Index first = place.plane * Planes;
     Index from[Planes], where[Planes];
     T best[Planes];
-    layout.several(first, planes, from);
+    layout.template several<Dense>(first, planes, from);
 #pragma unroll
     for (int p = 0; p < Planes; ++p) {
         best[p] = Lowest<T>::value();

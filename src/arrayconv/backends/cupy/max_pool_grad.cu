@@ -16,8 +16,8 @@ __global__ void max_pool_grad(
     const Place<Index> place = cell_of<Dims>(item, window);
     const Index first = place.plane * Planes;
     Index from[Planes], index_from[Planes];
-    layout.several(first, planes, from);
-    index_layout.several(first, planes, index_from);
+    layout.template several<Dense>(first, planes, from);
+    index_layout.template several<Dense>(first, planes, index_from);
     const Index number = item - place.plane * cells;
     typename Sum<T>::Type sum[Planes] = {};
     for_each_sight<Dims, Kernel, Stride>(

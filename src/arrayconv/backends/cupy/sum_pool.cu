@@ -14,7 +14,7 @@ __global__ void sum_pool(
     const Place<Index> place = position_of<Dims>(item, window);
     const Index first = place.plane * Planes;
     Index from[Planes];
-    layout.several(first, planes, from);
+    layout.template several<Dense>(first, planes, from);
     typename Sum<T>::Type sum[Planes] = {};
     for_each_tap<Dims, Kernel, Stride>(
         window, place, [&](Index z, Index y, Index cell, bool seen) {

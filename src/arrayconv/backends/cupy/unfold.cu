@@ -18,7 +18,7 @@ __global__ void unfold(
     const Place<Index> place = position_of<Dims>(item, window);
     const Index first = place.plane * Planes;
     Index from[Planes];
-    layout.several(first, planes, from);
+    layout.template several<Dense>(first, planes, from);
     // Row `first * rows` of the columns, at this position; the planes' rows follow each other.
     Index to = (first * rows - place.plane) * positions + item;
     const Index next_plane = rows * positions;

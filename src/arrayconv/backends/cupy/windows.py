@@ -92,7 +92,7 @@ def sliding_plan(
     """Return the launch of a template that slides a window, for a result (N, C, *cells).
 
     ``numbers`` are the product of the cells, after what else the kernel takes before it; ``dense``
-    says that in what is read the cells of a row follow each other.
+    is that of what is read.
     """
     planes, items = shape[0] * shape[1], numbers[-1]
     several = SEVERAL if planes >= SEVERAL and planes * items >= MANY else 1
@@ -139,7 +139,7 @@ def _fold_plan(columns: Strided, window: Windows, kind: str) -> Plan:
     by_rows = Strided((batch, channels, rows, columns.shape[2]), (image, rows * row, row, position))
     structs = (packed_layout(by_rows, bits, channels), packed_window(window, bits))
     shape = (batch, channels, *sizes)
-    return sliding_plan("fold", kind, window, bits, shape, columns.dense, structs, prod(sizes))
+    return sliding_plan("fold", kind, window, bits, shape, by_rows.dense, structs, prod(sizes))
 
 
 def fold(columns: Any, window: Windows) -> Any:
