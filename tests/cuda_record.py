@@ -1,6 +1,6 @@
 """The record that makes a kernel verified: who ran which source on which GPU, and was right.
 
-A line of JSON for each primitive in ``bench/results/kernels-*.jsonl``. It holds for the source that
+A line of JSON for each primitive in ``bench/results/kernels*.jsonl``. It holds for the source that
 it names by its hash: a kernel that has changed since is no longer verified.
 """
 
@@ -54,7 +54,7 @@ def records(checked: int, device: str, versions: dict[str, str]) -> list[dict[st
 def read(folder: Path = RESULTS) -> list[dict[str, Any]]:
     lines = (
         line
-        for path in sorted(folder.glob("kernels-*.jsonl"))
+        for path in sorted(folder.glob("kernels*.jsonl"))
         for line in path.read_text(encoding="utf-8").splitlines()
     )
     return [json.loads(line) for line in lines if line]

@@ -10,8 +10,6 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.cupy.geometry import (
     Strided,
@@ -31,8 +29,9 @@ from arrayconv.backends.cupy.launch import (
     plan,
     run,
     summand,
+    wide,
 )
-from arrayconv.backends.cupy.windows import HALF, bits_for, sliding_plan, window_unfit
+from arrayconv.backends.cupy.windows import bits_for, sliding_plan, window_unfit
 
 FILE = "depthwise"
 ITEMS = 16
@@ -169,9 +168,8 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     """Return w (O, 1, *kernel)."""
     executor = executor_of(x)
     summing, adding = _weight_plans(strided(x), strided(y), window, groups, summand(x.dtype))
-    wide = np.float32 if x.dtype.name in HALF else x.dtype
     layout, y_layout, *structs = summing.structs
-    partial = executor.empty(x, summing.shape, wide)
+    partial = executor.empty(x, summing.shape, wide(x.dtype))
     run(summing, partial, x, layout, y, y_layout, *structs, partial)
     w = executor.empty(x, adding.shape, x.dtype)
     return run(adding, w, partial, w)
@@ -180,7 +178,7 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
 def _unfit(channels: int, groups: int, window: Window, *arrays: Any) -> str | None:
     if channels != groups:
         return f"the kernels convolve each channel alone, and a group has {channels // groups}"
-    if arrays[0].dtype.name == "bool":
+    if arrays[0].dtype.kind == "b":
         return "bools have no product"
     return window_unfit(window, *arrays)
 

@@ -68,11 +68,20 @@ INDICES = {32: "int", 64: "long long"}
 _UNSIGNED = {"int8": "uint8", "int16": "uint16", "int32": "uint32", "int64": "uint64"}
 
 
+# A dtype's name costs a microsecond; a look-up a tenth of it.
+@lru_cache(maxsize=64)
+def known(dtype: Any) -> bool:
+    """Whether the kernels have a type for a dtype's elements."""
+    return dtype.name in TYPES
+
+
+@lru_cache(maxsize=64)
 def element(dtype: Any) -> str:
     """Return the C++ type of a dtype's elements."""
     return TYPES[dtype.name]
 
 
+@lru_cache(maxsize=64)
 def summand(dtype: Any) -> str:
     """Return the C++ type by which elements are added: integers without a sign, which wrap."""
     return summand_name(dtype.name)
@@ -81,6 +90,12 @@ def summand(dtype: Any) -> str:
 def summand_name(dtype: str) -> str:
     """Return `summand` of a dtype by its name."""
     return TYPES[_UNSIGNED.get(dtype, dtype)]
+
+
+@lru_cache(maxsize=64)
+def wide(dtype: Any) -> Any:
+    """Return the dtype of a sum: float32 of half types."""
+    return np.dtype(np.float32) if dtype.name in ("float16", "bfloat16") else dtype
 
 
 def word(dtype: Any) -> str:

@@ -27,18 +27,18 @@ from arrayconv.backends.cupy.geometry import (
 )
 from arrayconv.backends.cupy.launch import (
     INDICES,
-    TYPES,
     Kernel,
     Plan,
     element,
     executor_of,
+    known,
     plan,
     run,
     summand,
+    wide,
     word,
 )
 
-HALF = ("float16", "bfloat16")
 RUN = 4096
 """Cells of a plane that a block of `place` writes: the constant of place.cu."""
 
@@ -52,7 +52,7 @@ def arrays_unfit(*arrays: Any) -> str | None:
     """Return why no kernel can read these arrays."""
     executor = executor_of(arrays[0])
     for array in arrays:
-        if array.dtype.name not in TYPES:
+        if not known(array.dtype):
             return f"the kernels have no type for {array.dtype}"
         size = array.dtype.itemsize
         if executor.address(array) % size or any(step % size for step in array.strides):
@@ -62,13 +62,18 @@ def arrays_unfit(*arrays: Any) -> str | None:
 
 def window_unfit(window: Windows, *arrays: Any) -> str | None:
     """Return why no kernel can slide this window over these arrays."""
+    return _no_window(window) or arrays_unfit(*arrays)
+
+
+@lru_cache(maxsize=4096)
+def _no_window(window: Windows) -> str | None:
     if len(window) > DIMS:
         return f"the kernels slide in 1, 2 and 3 spatial dimensions, not {len(window)}"
     if any(isinstance(axis, Table) for axis in window) and not in_parts(window):
         return "the kernels know no windows that follow no rule but adaptive pooling's"
     if largest(window) >= WIDE:
         return "the window's sizes are beyond 62 bits"
-    return arrays_unfit(*arrays)
+    return None
 
 
 SEVERAL = 4
@@ -96,8 +101,8 @@ def sliding_plan(
     """
     planes, items = shape[0] * shape[1], numbers[-1]
     several = SEVERAL if planes >= SEVERAL and planes * items >= MANY else 1
-    known = (*map(str, (len(window), *special(window), several)), "true" if dense else "false")
-    kernel = Kernel(file or function, function, (kind, INDICES[bits], *known, *more))
+    words = (*map(str, (len(window), *special(window), several)), "true" if dense else "false")
+    kernel = Kernel(file or function, function, (kind, INDICES[bits], *words, *more))
     count = -(-planes // several) * items
     return plan(kernel, bits, shape, structs, *numbers, planes, count)
 
@@ -178,7 +183,7 @@ def _pool_plan(function: str, x: Strided, window: Windows, kind: str, more: str)
 
 def _ordered(dtype: Any) -> str:
     """Return the C++ type by which elements are compared: bools as the bytes 0 and 1."""
-    return "Byte" if dtype.name == "bool" else element(dtype)
+    return "Byte" if dtype.kind == "b" else element(dtype)
 
 
 def max_pool(x: Any, window: Windows) -> Any:
@@ -209,8 +214,7 @@ def max_pool_unfit(x: Any, window: Windows) -> str | None:
 def sum_pool(x: Any, window: Windows) -> Any:
     """Return the sum of what each window sees, in the wide dtype."""
     made = _pool_plan("sum_pool", strided(x), window, summand(x.dtype), "")
-    dtype = np.float32 if x.dtype.name in HALF else x.dtype
-    sums = executor_of(x).empty(x, made.shape, dtype)
+    sums = executor_of(x).empty(x, made.shape, wide(x.dtype))
     return run(made, sums, x, *made.structs, sums)
 
 
@@ -262,7 +266,7 @@ def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
 
 
 def _index_unfit(index: Any) -> str | None:
-    return None if index.dtype.name == "int64" else f"indices must be int64, got {index.dtype}"
+    return None if index.dtype == np.int64 else f"indices must be int64, got {index.dtype}"
 
 
 def max_pool_grad_unfit(cotangent: Any, index: Any, window: Windows) -> str | None:
