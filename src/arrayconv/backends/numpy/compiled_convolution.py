@@ -49,8 +49,10 @@ class Taps(NamedTuple):
 
     offsets: Any
     """For each row of the kernel the first of the cells that its first tap sees."""
-    indices: Any
-    """The taps, (rows, count)."""
+    along: slice
+    """Which taps of a row they are."""
+    unrolled: int
+    """Taps of a row."""
     step: int
     """Cells from what a tap sees to what the next one does."""
 
@@ -84,13 +86,13 @@ def plan(window: Window) -> Plan:
         )
         for phase, to, of in planned.moves
     )
-    every = np.arange(len(planned.offsets)).reshape(-1, last.kernel)
-    offsets = np.asarray(planned.offsets, np.uint64).reshape(every.shape)
+    offsets = np.asarray(planned.offsets, np.uint64).reshape(-1, last.kernel)
     period = last.stride // gcd(last.stride, last.dilation)
     taps = tuple(
         Taps(
             np.ascontiguousarray(offsets[:, first]),
-            every[:, first::period],
+            slice(first, None, period),
+            len(range(first, last.kernel, period)),
             last.dilation * period // last.stride,
         )
         for first in range(min(period, last.kernel))
@@ -109,10 +111,10 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     planned = plan(window)
     length, size = planned.shifts.length, planned.shifts.size
     planes = np.ascontiguousarray(x).reshape(batch, groups * channels, prod(input_sizes(window)))
-    weight = w.reshape(groups, per_group, channels, -1)
-    factors = [np.ascontiguousarray(weight[..., taps.indices]) for taps in planned.taps]
+    weight = w.reshape(groups, per_group, channels, -1, window[-1].kernel)
+    factors = [np.ascontiguousarray(weight[..., taps.along]) for taps in planned.taps]
     compiled = loops("conv_loops")
-    sums_of = [compiled.add_taps(taps.indices.shape[1]) for taps in planned.taps]
+    sums_of = [compiled.add_taps(taps.unrolled) for taps in planned.taps]
     y = np.empty((batch, outputs, prod(positions)), x.dtype)
     chunk = max(1, min(groups, shifts.CHUNK // (size * channels * x.itemsize)))
     number = np.uint64

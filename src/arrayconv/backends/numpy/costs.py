@@ -200,6 +200,16 @@ class Algorithm(NamedTuple):
     prepare: Callable[..., Callable[..., Any]] | None = None
 
 
+class Judged(NamedTuple):
+    """What is known of the algorithms of a primitive for one call."""
+
+    unfit: dict[str, str]
+    """Why some cannot serve it."""
+    nanoseconds: dict[str, float]
+    """The estimate of each of the others."""
+    best: str
+
+
 class Rule:
     """Compares the algorithms of a primitive for a call, and remembers.
 
@@ -210,24 +220,27 @@ class Rule:
     def __init__(self, shape: Callable[..., Shape | None], algorithms: Sequence[Algorithm]) -> None:
         self.algorithms = tuple(algorithms)
         self._shape = shape
-        self._known: dict[Any, dict[str, float | str]] = {}
+        self._known: dict[Any, Judged] = {}
 
-    def _judged(
-        self, a: Any, b: Any, window: Window, groups: int, prepared: bool
-    ) -> dict[str, float | str]:
-        """Return for each algorithm the nanoseconds it would take, or why it is unfit."""
+    def _judged(self, a: Any, b: Any, window: Window, groups: int, prepared: bool) -> Judged:
+        """Return what is known of each algorithm for a call."""
         key = (window, a.shape, b.shape, groups, a.dtype, prepared)
         found = self._known.get(key)
         if found is None:
             shape = self._shape(a, b, window, groups)
-            found = {}
+            reasons: dict[str, str] = {}
+            times: dict[str, float] = {}
             for each in self.algorithms:
                 if shape is None:
-                    first = each is self.algorithms[0]
-                    found[each.name] = 0.0 if first else "it needs a stride of 1"
+                    reason = None if each is self.algorithms[0] else "it needs a stride of 1"
                 else:
-                    ready = {"prepared": True} if prepared and each.prepare else {}
-                    found[each.name] = each.unfit(shape) or each.nanoseconds(shape, **ready)
+                    reason = each.unfit(shape)
+                if reason is not None:
+                    reasons[each.name] = reason
+                    continue
+                ready = {"prepared": True} if prepared and each.prepare else {}
+                times[each.name] = 0.0 if shape is None else each.nanoseconds(shape, **ready)
+            found = Judged(reasons, times, min(times, key=times.__getitem__))
             if len(self._known) >= 1024:
                 self._known.clear()
             self._known[key] = found
@@ -249,16 +262,13 @@ class Rule:
 
     def _unfit(self, name: str) -> Callable[..., str | None]:
         def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
-            judged = self._judged(a, b, window, groups, False)[name]
-            return judged if isinstance(judged, str) else None
+            return self._judged(a, b, window, groups, False).unfit.get(name)
 
         return reason
 
     def _slow(self, name: str, prepared: bool) -> Callable[..., str | None]:
         def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
-            judged = self._judged(a, b, window, groups, prepared)
-            times = {key: value for key, value in judged.items() if not isinstance(value, str)}
-            best = min(times, key=times.__getitem__)
+            _, times, best = self._judged(a, b, window, groups, prepared)
             if best == name:
                 return None
             if times[name] == inf:
