@@ -126,7 +126,7 @@ def body_of(docstring: str, name: str) -> str:
             parts.append(f"**See also**\n\n{_see_also(text, name)}")
         elif title in ("Parameters", "Attributes"):
             parts.append(f"**{title}**\n\n{_list(text, name, typed=True)}")
-        elif title in ("Returns", "Raises"):
+        elif title in ("Returns", "Yields", "Raises"):
             parts.append(f"**{title}**\n\n{_list(text, name, typed=False)}")
         else:
             parts.append(f"**{title}**\n\n{inline(text, name)}")

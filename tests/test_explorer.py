@@ -116,7 +116,7 @@ def found_in(pattern, text) -> str:
     """Return the first group of a pattern, which must be there."""
     match = re.search(pattern, text)
     assert match, f"no {pattern} in {text[:2000]}"
-    return match[1]
+    return str(match[1])
 
 
 def value_of(formula):

@@ -28,6 +28,13 @@ class Device:
         "cpu", or "cuda:0" and so on.
     xp : module
         The Array API namespace whose arrays live there: NumPy's, or CuPy's.
+
+    Examples
+    --------
+    >>> import arrayconv as ac
+    >>> device = ac.get_device("cpu")
+    >>> device.xp.sum(device.asarray([1, 2, 3])).item()
+    6
     """
 
     name: str

@@ -29,7 +29,20 @@ def usable_threads() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The values in force; see `arrayconv.options` for what they mean."""
+    """The values in force; see `arrayconv.options` for what they mean.
+
+    Attributes
+    ----------
+    algorithm, workspace_bytes, allow_unverified, validate, threads
+        As `arrayconv.options` takes them.
+
+    Examples
+    --------
+    >>> import arrayconv as ac
+    >>> with ac.options(workspace_bytes=1 << 20) as in_force:
+    ...     in_force.workspace_bytes
+    1048576
+    """
 
     algorithm: str = "auto"
     workspace_bytes: int = 2 << 20

@@ -100,6 +100,12 @@ def dropout(input: Array, p: float = 0.5, training: bool = True) -> Array:
     --------
     arrayconv.nn.manual_seed : Makes the choice repeatable.
 
+    Notes
+    -----
+    N. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting",
+    2014. Differences from ``torch.nn.functional.dropout``: the choice comes from a generator of
+    arrayconv's own, and there is no ``inplace``.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac
@@ -138,6 +144,10 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
         Where the array has no such dimensions, or the first comes after the last.
     TypeError
         Where an argument is of the wrong type.
+
+    Notes
+    -----
+    As ``torch.flatten``; also the one operation whose result may share memory with its input.
 
     Examples
     --------

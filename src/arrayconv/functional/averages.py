@@ -349,6 +349,15 @@ def adaptive_avg_pool2d(input: Array, output_size: Sizes) -> Array:
     TypeError
         Where an argument is of the wrong type, or the input is of bools.
 
+    See Also
+    --------
+    avg_pool2d : The average of windows of a given size.
+
+    Notes
+    -----
+    Difference from ``torch.nn.functional.adaptive_avg_pool2d``: integers too, averaged towards
+    zero.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac

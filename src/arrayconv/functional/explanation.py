@@ -15,7 +15,25 @@ from arrayconv.functional.operations import Call, check_arguments, operation_of
 
 @dataclass(frozen=True)
 class Explanation:
-    """The implementations for one call, best first; printed as a small table."""
+    """The implementations for one call, best first; printed as a small table.
+
+    Attributes
+    ----------
+    title : str
+        What the call runs, and on what.
+    candidates : tuple
+        One for each implementation, with its ``name``, whether it is ``chosen``, and the
+        ``reason``.
+    chosen : str
+        The name of the implementation that would run.
+
+    Examples
+    --------
+    >>> import numpy as np, arrayconv as ac
+    >>> explained = ac.explain(ac.unfold, np.ones((1, 1, 8, 8)), 3)
+    >>> [each.name for each in explained.candidates][-1]
+    'generic'
+    """
 
     title: str
     candidates: tuple[Candidate, ...]

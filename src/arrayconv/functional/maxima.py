@@ -310,6 +310,14 @@ def adaptive_max_pool2d(input: Array, output_size: Sizes, return_indices: bool =
     TypeError
         Where an argument is of the wrong type, or the input is bool or complex.
 
+    See Also
+    --------
+    max_pool2d : The largest value of windows of a given size.
+
+    Notes
+    -----
+    Difference from ``torch.nn.functional.adaptive_max_pool2d``: integers too.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac

@@ -51,19 +51,33 @@ class _MaxPool(_Fixed):
 
 
 class MaxPool1d(_MaxPool):
-    """`arrayconv.max_pool1d`; arguments of ``torch.nn.MaxPool1d``, without the indices."""
+    """`arrayconv.max_pool1d`: `MaxPool2d` in one dimension."""
 
     function = staticmethod(maxima.max_pool1d)
 
 
 class MaxPool2d(_MaxPool):
-    """`arrayconv.max_pool2d`; arguments of ``torch.nn.MaxPool2d``, without the indices."""
+    """`arrayconv.max_pool2d`; arguments of ``torch.nn.MaxPool2d``, without the indices.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation, ceil_mode
+        As in `arrayconv.max_pool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> nn.MaxPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))[0, 0]
+    array([[ 5.,  7.],
+           [13., 15.]])
+    """
 
     function = staticmethod(maxima.max_pool2d)
 
 
 class MaxPool3d(_MaxPool):
-    """`arrayconv.max_pool3d`; arguments of ``torch.nn.MaxPool3d``, without the indices."""
+    """`arrayconv.max_pool3d`: `MaxPool2d` in three dimensions."""
 
     function = staticmethod(maxima.max_pool3d)
 
@@ -89,19 +103,33 @@ class _AvgPool(_Fixed):
 
 
 class AvgPool1d(_AvgPool):
-    """`arrayconv.avg_pool1d`; arguments of ``torch.nn.AvgPool1d``."""
+    """`arrayconv.avg_pool1d`: `AvgPool2d` in one dimension."""
 
     function = staticmethod(averages.avg_pool1d)
 
 
 class AvgPool2d(_AvgPool):
-    """`arrayconv.avg_pool2d`; arguments of ``torch.nn.AvgPool2d``."""
+    """`arrayconv.avg_pool2d`; arguments of ``torch.nn.AvgPool2d``.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+        As in `arrayconv.avg_pool2d`; the last by its name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> nn.AvgPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))[0, 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]])
+    """
 
     function = staticmethod(averages.avg_pool2d)
 
 
 class AvgPool3d(_AvgPool):
-    """`arrayconv.avg_pool3d`; arguments of ``torch.nn.AvgPool3d``."""
+    """`arrayconv.avg_pool3d`: `AvgPool2d` in three dimensions."""
 
     function = staticmethod(averages.avg_pool3d)
 
@@ -112,31 +140,65 @@ class _AdaptiveAvgPool(_Fixed):
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """`arrayconv.adaptive_avg_pool1d`."""
+    """`arrayconv.adaptive_avg_pool1d`: `AdaptiveAvgPool2d` in one dimension."""
 
     function = staticmethod(averages.adaptive_avg_pool1d)
 
 
 class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    """`arrayconv.adaptive_avg_pool2d`."""
+    """`arrayconv.adaptive_avg_pool2d`; arguments of ``torch.nn.AdaptiveAvgPool2d``.
+
+    Parameters
+    ----------
+    output_size : int, None, or tuple of them
+        As in `arrayconv.adaptive_avg_pool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> nn.AdaptiveAvgPool2d(1)(np.arange(16.0).reshape(1, 1, 4, 4))
+    array([[[[7.5]]]])
+    """
 
     function = staticmethod(averages.adaptive_avg_pool2d)
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPool):
-    """`arrayconv.adaptive_avg_pool3d`."""
+    """`arrayconv.adaptive_avg_pool3d`: `AdaptiveAvgPool2d` in three dimensions."""
 
     function = staticmethod(averages.adaptive_avg_pool3d)
 
 
 class ReLU(_Fixed):
-    """`arrayconv.relu`."""
+    """`arrayconv.relu`: what is negative becomes 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> nn.ReLU()(np.asarray([-1.0, 2.0]))
+    array([0., 2.])
+    """
 
     function = staticmethod(relu)
 
 
 class Flatten(_Fixed):
-    """`arrayconv.flatten`, of all dimensions but N."""
+    """`arrayconv.flatten`, of all dimensions but N.
+
+    Parameters
+    ----------
+    start_dim, end_dim : int, optional
+        As in `arrayconv.flatten`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> nn.Flatten()(np.ones((5, 2, 3, 3))).shape
+    (5, 18)
+    """
 
     function = staticmethod(flatten)
 
@@ -149,7 +211,20 @@ class Flatten(_Fixed):
 
 
 class Dropout(_Fixed):
-    """`arrayconv.dropout` in training, nothing else."""
+    """`arrayconv.dropout` in training, and nothing at other times.
+
+    Parameters
+    ----------
+    p : float, optional
+        The probability of an element to be set to 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> nn.Dropout(0.5).eval()(np.ones(3))
+    array([1., 1., 1.])
+    """
 
     function = staticmethod(dropout)
 

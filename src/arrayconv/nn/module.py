@@ -24,6 +24,16 @@ class Parameter:
         The parameter itself.
     grad : array or None
         The sum of the gradients since they were last set to None.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> weight = nn.Parameter(np.ones(2))
+    >>> weight.accumulate(np.ones(2))
+    >>> weight.accumulate(np.ones(2))
+    >>> weight.grad
+    array([2., 2.])
     """
 
     def __init__(self, value: Array) -> None:
@@ -50,6 +60,19 @@ class Module:
     ----------
     training : bool
         Whether calls keep what `backward` needs, and layers that differ behave as in training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> layer = nn.Linear(3, 1, bias=False)
+    >>> layer.load_state_dict({"weight": np.asarray([[1, 2, 3]])})
+    >>> layer(np.ones((1, 3), np.float32))
+    array([[6.]], dtype=float32)
+    >>> layer.backward(np.ones((1, 1), np.float32))
+    array([[1., 2., 3.]], dtype=float32)
+    >>> layer.weight.grad
+    array([[1., 1., 1.]], dtype=float32)
     """
 
     def __init__(self) -> None:
@@ -297,6 +320,16 @@ class Sequential(Module):
     ----------
     *layers : Module
         Named by their numbers, as in ``torch.nn.Sequential``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 10))
+    >>> net(np.ones((5, 1, 8, 8), np.float32)).shape
+    (5, 10)
+    >>> sorted(net.state_dict())
+    ['0.bias', '0.weight', '3.bias', '3.weight']
     """
 
     def __init__(self, *layers: Module) -> None:

@@ -77,18 +77,43 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of (N, C) or (N, C, L); arguments of ``torch.nn.BatchNorm1d``."""
+    """Batch normalisation of (N, C) or (N, C, L): `BatchNorm2d` in one dimension."""
 
     ranks = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalisation of (N, C, H, W); arguments of ``torch.nn.BatchNorm2d``."""
+    """Batch normalisation of (N, C, H, W); arguments of ``torch.nn.BatchNorm2d``.
+
+    S. Ioffe and C. Szegedy, "Batch Normalization", 2015. In training each channel is normalised by
+    the mean and the variance of the batch, which the running statistics follow; else by these.
+
+    Parameters
+    ----------
+    num_features : int
+        Channels of the input.
+    eps : float, optional
+        Added to the variance.
+    momentum : float, optional
+        How far the running statistics move to those of a batch.
+    affine : bool, optional
+        Whether a weight and a bias for each channel are learned.
+    device, dtype
+        As in `Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> layer = nn.BatchNorm2d(1, dtype="float64")
+    >>> layer(np.asarray([0.0, 2.0]).reshape(1, 1, 1, 2)).round(3)
+    array([[[[-1.,  1.]]]])
+    """
 
     ranks = (4,)
 
 
 class BatchNorm3d(_BatchNorm):
-    """Batch normalisation of (N, C, D, H, W); arguments of ``torch.nn.BatchNorm3d``."""
+    """Batch normalisation of (N, C, D, H, W): `BatchNorm2d` in three dimensions."""
 
     ranks = (5,)

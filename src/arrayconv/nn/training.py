@@ -20,6 +20,16 @@ class CrossEntropyLoss:
     ----------
     reduction : {"mean", "sum"}, optional
         What is made of the losses of a batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> loss = nn.CrossEntropyLoss()
+    >>> round(loss(np.zeros((1, 2)), np.asarray([1])).item(), 6)
+    0.693147
+    >>> loss.backward()
+    array([[ 0.5, -0.5]])
     """
 
     def __init__(self, reduction: str = "mean") -> None:
@@ -95,6 +105,16 @@ class SGD(_Optimizer):
         The share of a parameter that is added to its gradient.
     nesterov : bool, optional
         Whether to look ahead: Y. Nesterov, 1983.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> weight = nn.Parameter(np.asarray([1.0, 2.0]))
+    >>> weight.accumulate(np.asarray([1.0, -1.0]))
+    >>> nn.SGD([weight], lr=0.5).step()
+    >>> weight.value
+    array([0.5, 2.5])
     """
 
     def __init__(
@@ -132,6 +152,16 @@ class Adam(_Optimizer):
         Keeps the divisor from 0.
     weight_decay : float, optional
         The share of a parameter that is added to its gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> weight = nn.Parameter(np.asarray([1.0, 2.0]))
+    >>> weight.accumulate(np.asarray([1.0, -1.0]))
+    >>> nn.Adam([weight], lr=0.5).step()
+    >>> weight.value.round(6)
+    array([0.5, 2.5])
     """
 
     def __init__(

@@ -137,19 +137,50 @@ class _Conv(_Weighted):
 
 
 class Conv1d(_Conv):
-    """`arrayconv.conv1d` with a weight and a bias; arguments of ``torch.nn.Conv1d``."""
+    """`arrayconv.conv1d` with a weight and a bias: `Conv2d` in one dimension."""
 
     dims, function = 1, staticmethod(convolution.conv1d)
 
 
 class Conv2d(_Conv):
-    """`arrayconv.conv2d` with a weight and a bias; arguments of ``torch.nn.Conv2d``."""
+    """`arrayconv.conv2d` with a weight and a bias; arguments of ``torch.nn.Conv2d``.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output.
+    kernel_size : int or tuple of int
+        Cells of the window.
+    stride, padding, dilation, groups, padding_mode
+        As in `arrayconv.conv2d`.
+    bias : bool, optional
+        Whether to add a bias.
+    device : Device or str, optional
+        Where the parameters live, as `get_device` takes it.
+    dtype : dtype or str, optional
+        The parameters' own.
+
+    Notes
+    -----
+    Parameters are drawn as torch draws them: uniformly, within one over the root of the number of
+    inputs of an output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> layer = nn.Conv2d(3, 8, 3, padding=1)
+    >>> layer(np.ones((1, 3, 16, 16), np.float32)).shape
+    (1, 8, 16, 16)
+    >>> sorted(layer.state_dict())
+    ['bias', 'weight']
+    """
 
     dims, function = 2, staticmethod(convolution.conv2d)
 
 
 class Conv3d(_Conv):
-    """`arrayconv.conv3d` with a weight and a bias; arguments of ``torch.nn.Conv3d``."""
+    """`arrayconv.conv3d` with a weight and a bias: `Conv2d` in three dimensions."""
 
     dims, function = 3, staticmethod(convolution.conv3d)
 
@@ -182,25 +213,56 @@ class _ConvTranspose(_Conv):
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """`arrayconv.conv_transpose1d`; arguments of ``torch.nn.ConvTranspose1d``."""
+    """`arrayconv.conv_transpose1d`: `ConvTranspose2d` in one dimension."""
 
     dims, function = 1, staticmethod(transposed.conv_transpose1d)
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """`arrayconv.conv_transpose2d`; arguments of ``torch.nn.ConvTranspose2d``."""
+    """`arrayconv.conv_transpose2d`; arguments of ``torch.nn.ConvTranspose2d``.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size, bias, device, dtype
+        As in `Conv2d`.
+    stride, padding, output_padding, groups, dilation
+        As in `arrayconv.conv_transpose2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> layer = nn.ConvTranspose2d(8, 3, 4, stride=2, padding=1)
+    >>> layer(np.ones((1, 8, 16, 16), np.float32)).shape
+    (1, 3, 32, 32)
+    """
 
     dims, function = 2, staticmethod(transposed.conv_transpose2d)
 
 
 class ConvTranspose3d(_ConvTranspose):
-    """`arrayconv.conv_transpose3d`; arguments of ``torch.nn.ConvTranspose3d``."""
+    """`arrayconv.conv_transpose3d`: `ConvTranspose2d` in three dimensions."""
 
     dims, function = 3, staticmethod(transposed.conv_transpose3d)
 
 
 class Linear(_Weighted):
-    """`arrayconv.linear` with a weight and a bias; arguments of ``torch.nn.Linear``."""
+    """`arrayconv.linear` with a weight and a bias; arguments of ``torch.nn.Linear``.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Numbers that go in, and that come out.
+    bias, device, dtype
+        As in `Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayconv import nn
+    >>> nn.Linear(8, 2)(np.ones((5, 8), np.float32)).shape
+    (5, 2)
+    """
 
     def __init__(
         self,
