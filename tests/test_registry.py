@@ -54,6 +54,13 @@ def test_the_keyword_is_strict(double):
         double(SHORT, algorithm=3)
 
 
+def test_a_preference_alone_runs_nothing_unverified(double):
+    with ac.options(algorithm="new"):
+        assert double(SHORT) == "fast"
+    with ac.options(algorithm="new", allow_unverified=True):
+        assert double(SHORT) == "new"
+
+
 def test_the_option_is_a_preference(double):
     with ac.options(algorithm="slow"):
         assert double(SHORT) == "slow"

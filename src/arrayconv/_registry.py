@@ -109,7 +109,8 @@ class Primitive:
         if options.algorithm != "auto":
             for implementation in implementations:
                 named = implementation.name == options.algorithm
-                if named and implementation.unfit(*arguments) is None:
+                allowed = implementation.verified or options.allow_unverified
+                if named and allowed and implementation.unfit(*arguments) is None:
                     return implementation
         for implementation in implementations:
             slow = implementation.slow
