@@ -106,7 +106,7 @@ def _parse(
     leading = tuple(array.shape[axis] for axis in batch)
     sizes = tuple(array.shape[axis] for axis in along)
     whole = _window(sizes, taps, mode)
-    check_fits("the output", (*leading, *output_sizes(whole)), dtype.itemsize, about)
+    check_fits("the output", (*leading, *output_sizes(whole)), dtype.held, about)
     xp, order = library.xp, (*batch, *along)
     x = xp.reshape(xp.permute_dims(array, order), (prod(leading), 1, *sizes))
     if factors is None:

@@ -19,7 +19,7 @@ def _check(input: Array, weight: Array, bias: Array | None) -> Library:
     outputs = tuple(weight.shape[:-1])
     if bias is not None and tuple(bias.shape) != outputs:
         raise ValueError(f"bias must have the shape {outputs}, got {tuple(bias.shape)}: {shapes}")
-    check_fits("the output", (*input.shape[:-1], *outputs), dtype.itemsize, shapes)
+    check_fits("the output", (*input.shape[:-1], *outputs), dtype.held, shapes)
     return library
 
 
