@@ -45,7 +45,9 @@ def sliding_part(axis: Axis | Table, start: int, stop: int) -> Part:
     end = (stop - 1) * axis.stride - axis.before + span(axis)
     low = min(max(0, first), axis.size - 1)
     high = max(min(axis.size, end), low + 1)
-    part = axis._replace(size=high - low, before=low - first, out=stop - start)
+    # Windows behind the input see padding only, and do so as well before the one cell they get.
+    before = low - first if first < axis.size else end - first
+    part = axis._replace(size=high - low, before=before, out=stop - start)
     return Part(start, stop, low, high, _settled(part))
 
 
