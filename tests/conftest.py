@@ -1,7 +1,7 @@
 """Which libraries and which device the tests run on, and what a run leaves out.
 
-``pytest --library numpy,strict,torch,jax,dask,cupy|all --device cpu|cuda [--full]``; by default every
-library that is installed, on the CPU. A test that takes ``library`` runs once for each.
+``pytest --library numpy,strict,torch,jax,dask,cupy|all --device cpu|cuda [--full]``; by default
+every library that is installed, on the CPU. A test that takes ``library`` runs once for each.
 """
 
 from __future__ import annotations

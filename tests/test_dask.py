@@ -1,8 +1,9 @@
-"""Dask arrays: any chunks give what NumPy gives, lazily, by a graph linear in the output's blocks."""
+"""Dask arrays: any chunks give what NumPy gives, lazily, by a graph linear in the blocks."""
 
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -35,7 +36,7 @@ def chunks(draw: Any, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     for size in shape:
         bounds = draw(st.sets(st.integers(1, max(1, size)), max_size=4))
         edges = [0, *sorted(bound for bound in bounds if bound < size), size]
-        found.append(tuple(b - a for a, b in zip(edges, edges[1:], strict=False)))
+        found.append(tuple(b - a for a, b in pairwise(edges)))
     return tuple(found)
 
 
@@ -299,10 +300,12 @@ def test_blocks_run_with_the_options_of_the_call(monkeypatch):
     from arrayconv._options import current
 
     seen = []
-    monkeypatch.setattr(
-        "arrayconv.backends.dask.windows._of_groups",
-        lambda name, window, groups, x, w: (seen.append(current()), x)[1],
-    )
+
+    def block(name: str, window: Any, groups: int, x: Any, w: Any) -> Any:
+        seen.append(current())
+        return x
+
+    monkeypatch.setattr("arrayconv.backends.dask.windows._of_groups", block)
     with ac.options(algorithm="fft", workspace_bytes=1234, threads=2):
         lazy = ac.conv2d(picture(2), KERNEL, padding=1)
     lazy.compute()

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("**/*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
-OPTIONAL = {"cupy", "torch"}
+OPTIONAL = {"cupy", "dask", "distributed", "jax", "torch", "zarr"}
 COMMANDS = (
     "python -m pip install -e '.[bench]' && python -m bench",
     "python -m pip install -e '.[test]' && python -m pytest",

@@ -17,7 +17,6 @@ from typing import Any
 from arrayconv._arrays import Array, library_of
 from arrayconv._options import current
 
-
 _CHUNKS = "it would gather chunks into ever fewer and larger ones"
 
 
@@ -110,9 +109,7 @@ class Primitive:
                 return implementation
         return self._last(implementations, arguments)
 
-    def _last(
-        self, implementations: tuple[Implementation, ...], arguments: Any
-    ) -> Implementation:
+    def _last(self, implementations: tuple[Implementation, ...], arguments: Any) -> Implementation:
         """Return the one that serves where no other does; ValueError where it does not either."""
         if implementations[-1].unfit(*arguments) is None:
             return implementations[-1]

@@ -37,13 +37,23 @@ def pattern(rows: Any, columns: Any) -> Any:
     return ((mixed ^ (mixed >> np.uint32(13))) & np.uint32(1023)).astype(np.float32) / 1024
 
 
-def picture(size: int, chunk: int) -> Any:
-    """Return the lazy picture (1, 1, size, size)."""
+def pixels(rows: tuple[int, int], columns: tuple[int, int]) -> Any:
+    """Return a window (1, 1, height, width) of the picture."""
+    along = [np.arange(*each, dtype=np.uint32) for each in (rows, columns)]
+    return pattern(along[0][:, None], along[1][None, :])[None, None]
+
+
+def _block(block_info: Any = None) -> Any:
+    return pixels(*block_info[None]["array-location"][2:])
+
+
+def picture(size: int, chunk: tuple[int, int]) -> Any:
+    """Return the lazy picture (1, 1, size, size): each chunk is made by a task of its own."""
     import dask.array as da
 
-    cells = da.arange(size, chunks=chunk, dtype=np.uint32)
-    made = da.map_blocks(pattern, cells[:, None], cells[None, :], dtype=np.float32)
-    return made[None, None]
+    chunks = da.core.normalize_chunks((1, 1, *chunk), (1, 1, size, size))
+    meta = np.zeros((0, 0, 0, 0), np.float32)
+    return da.map_blocks(_block, chunks=chunks, dtype=np.float32, meta=meta)
 
 
 def weights(channels: int = 8) -> tuple[Any, Any]:
@@ -67,8 +77,7 @@ def direct(size: int, row: int, column: int, length: int) -> Any:
     for start in (row, column):
         low, high = 2 * start - MARGIN, 2 * (start + length) + MARGIN
         bounds.append((max(0, low), min(size, high)))
-    rows, columns = (np.arange(*each, dtype=np.uint32) for each in bounds)
-    seen = network(pattern(rows[:, None], columns[None, :])[None, None])[0, 0]
+    seen = network(pixels(*bounds))[0, 0]
     top, left = (start - low // 2 for start, (low, _) in zip((row, column), bounds, strict=True))
     return seen[top : top + length, left : left + length]
 
@@ -151,7 +160,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=(__doc__ or "").splitlines()[0],
     )
     parser.add_argument("--size", type=int, default=40_000, help="pixels in each direction")
-    parser.add_argument("--chunk", type=int, default=2_000, help="pixels of a chunk")
+    parser.add_argument(
+        "--chunk",
+        type=int,
+        nargs=2,
+        default=(500, 4_000),
+        metavar=("ROWS", "COLUMNS"),
+        help="pixels of a chunk",
+    )
     parser.add_argument("--threads", type=int, default=2, help="threads of this process")
     parser.add_argument("--workers", type=int, default=0, help="processes, instead of threads")
     parser.add_argument("--lose-a-worker", action="store_true", help="kill one on the way")
@@ -160,8 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--folder", type=Path, help="where the store is kept; by default it is temporary"
     )
     given = parser.parse_args(arguments)
-    if given.size < 256 or given.size % 2 or given.chunk < 16:
-        print("--size must be even and at least 256, --chunk at least 16", file=sys.stderr)
+    if given.size < 256 or given.size % 2 or min(given.chunk) < 16:
+        print("--size must be even and at least 256, --chunk at least 16 16", file=sys.stderr)
         return 1
     try:
         import zarr
@@ -170,10 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             store = Path(folder) / "result.zarr"
             megabytes, start = given.memory * 1_000_000, time.perf_counter()
-            print(
-                f"{given.size:,} x {given.size:,} pixels of float32: "
-                f"{given.size**2 * 4 / 1e9:.2f} GB, in chunks of {given.chunk:,}"
-            )
+            whole, chunk = (f"{n:,} x {m:,}" for n, m in ((given.size,) * 2, given.chunk))
+            gigabytes = given.size**2 * 4 / 1e9
+            print(f"{whole} pixels of float32, {gigabytes:.2f} GB, in chunks of {chunk}")
             if given.workers:
                 held = on_workers(lazy, store, given.workers, megabytes, given.lose_a_worker)
             else:

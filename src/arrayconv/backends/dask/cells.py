@@ -54,9 +54,9 @@ def pad(x: Array, pairs: Pairs, mode: str, value: Any) -> Array:
                 inside.append((0, stop - start))
                 continue
             part = sliding_part(axis, start, stop)
-            size = part.high - part.low
+            before, size = part.low - start + axis.before, part.high - part.low
             wanted.append((part.low, part.high))
-            inside.append((part.axis.before, stop - start - size - part.axis.before))
+            inside.append((before, stop - start - size - before))
         return [wanted], partial(_pad_block, tuple(inside), value)
 
     return graph.blocks(chunks, x.dtype, plan)

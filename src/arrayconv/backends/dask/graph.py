@@ -173,9 +173,7 @@ class Graph:
     def add(self, key: Any, plan: Plan, block: Sequence[Range]) -> None:
         """Add the task of one block."""
         wanted, run = plan(*block)
-        found = [
-            source.pieces(each) for source, each in zip(self._sources, wanted, strict=True)
-        ]
+        found = [source.pieces(each) for source, each in zip(self._sources, wanted, strict=True)]
         task = Block(run, tuple(gathered for _, gathered in found), self.options)
         self.tasks[key] = (task, *(keys for keys, _ in found), *self._wholes)
 
@@ -188,14 +186,14 @@ class Graph:
 
     def summed(self, parts: tuple[Ints, ...], shape: Ints, dtype: Any, plan: Plan) -> Any:
         """Return the lazy sum of a block for each part: a tree, added in an order that is fixed."""
-        level = []
+        level: list[tuple[Any, ...]] = []
         for number, block in enumerate(product(*map(ranges, parts))):
             level.append((f"part-{self.token}", number))
             self.add(level[-1], plan, block)
         height = 0
         while len(level) > 1:
             height += 1
-            above = []
+            above: list[tuple[Any, ...]] = []
             for start in range(0, len(level), SUMMED_AT_ONCE):
                 above.append((f"sum-{self.token}", height, start))
                 self.tasks[above[-1]] = (_sum, level[start : start + SUMMED_AT_ONCE])

@@ -223,9 +223,7 @@ def fold(columns: Array, window: Window) -> Array:
     def plan(images: Range, _: Range, *block: Range) -> Any:
         # All positions of the other dimensions, so that those of a block are one run.
         parts = [
-            adjoint_part(axis, *each)
-            if at == dim
-            else Part(*each, 0, axis.out, axis)
+            adjoint_part(axis, *each) if at == dim else Part(*each, 0, axis.out, axis)
             for at, (axis, each) in enumerate(zip(window, block, strict=True))
         ]
         flat = (parts[dim].low * inner, parts[dim].high * inner)
