@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from arrayconv._arrays import Array, library_of
 from arrayconv._options import current
+
+_CHUNKS = "it would gather chunks into ever fewer and larger ones"
 
 
 def never(*arguments: Any) -> str | None:
@@ -86,8 +88,11 @@ class Primitive:
         """Return the implementations for an array's type, best first, ``generic`` last."""
         found = self._by_type.get(type(array))
         if found is None:
-            by_name = offered(library_of("input", array).name)
-            found = (*by_name.get(self.name, ()), self.generic)
+            library = library_of("input", array)
+            generic = self.generic
+            if library.lazy:
+                generic = replace(generic, unfit=lambda *arguments: _CHUNKS)
+            found = (*offered(library.name).get(self.name, ()), generic)
             self._by_type[type(array)] = found
         return found
 
@@ -122,7 +127,14 @@ class Primitive:
                 and slow(*arguments) is None
             ):
                 return implementation
-        return implementations[-1]
+        return self._last(implementations, arguments)
+
+    def _last(self, implementations: tuple[Implementation, ...], arguments: Any) -> Implementation:
+        """Return the one that serves where no other does; ValueError where it does not either."""
+        if implementations[-1].unfit(*arguments) is None:
+            return implementations[-1]
+        reasons = (f"{each.name}: {each.unfit(*arguments)}" for each in implementations)
+        raise ValueError(f"no implementation can serve this {self.name}: {'; '.join(reasons)}")
 
     def _forced(
         self, algorithm: str, implementations: tuple[Implementation, ...], arguments: Any
