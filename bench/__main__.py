@@ -124,6 +124,12 @@ def add_run_arguments(run: argparse.ArgumentParser) -> None:
         help="only these, with commas between: numpy, torch, jax, scipy, cupy; default: all",
     )
     run.add_argument(
+        "--without",
+        metavar="NAMES",
+        default="",
+        help="do as if these packages were not installed, with commas between: numba, say",
+    )
+    run.add_argument(
         "--implementations",
         choices=("all", "auto"),
         help="every implementation of arrayconv, or what it chooses; default: all of NumPy's and "
@@ -173,6 +179,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Measure a suite."""
+    for name in filter(None, arguments.without.split(",")):
+        # What is None there cannot be found.
+        sys.modules[name] = None  # type: ignore[assignment]
     # Only now: these load NumPy, which reads the environment once.
     import arrayconv
     from bench.run import Plan, run

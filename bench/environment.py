@@ -120,7 +120,7 @@ def versions() -> dict[str, str]:
     """Return the versions of what is loaded, and what it runs on."""
     found = {"python": platform.python_version(), "cpu": processor()}
     for name in ("arrayconv", "numpy", "scipy", "torch", "jax", "numba", "cupy"):
-        if name in sys.modules:
+        if sys.modules.get(name) is not None:
             found[name] = str(sys.modules[name].__version__)
     return found
 

@@ -2,8 +2,7 @@
 
 It works from a plain checkout where nothing can be installed: the source by ``PYTHONPATH``, and the
 packages that the machine lacks from wheels in the folder ``wheels/``, which git ignores. Each stage
-saves what it has; a run that was cut off goes on with the stages that are not done. This file
-imports nothing but Python's own library: what it starts brings the rest.
+saves what it has; a run that was cut off goes on with the stages that are not done.
 """
 
 from __future__ import annotations
@@ -11,253 +10,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from bench.stages import FILES, REPOSITORY, STAGES, Run, StageError, has_gpu, python
+
 WHEELS = REPOSITORY / "wheels"
 # What the tests and the benchmark need and a machine with CuPy and torch may lack.
 PACKAGES = (
     *("array-api-compat", "array-api-strict", "threadpoolctl", "rich", "pillow", "hypothesis"),
     *("sortedcontainers", "markdown-it-py", "mdurl", "pygments", "pytest", "pluggy", "iniconfig"),
 )
-SUITES = ("quick", "unfold", "pool", "conv", "grad", "small", "dtypes")
 MOST_BYTES = 15 << 20
 FAILED, BAD_ARGUMENT, INTERRUPTED = 1, 2, 130
-FILES = {
-    "state": "stages.json",
-    "log": "log.txt",
-    "machine": "machine.json",
-    "tests": "tests.xml",
-    "sanitizer": "sanitizer.txt",
-    "records": "records.jsonl",
-    "report": "report.md",
-    "plots": "plots.tar.gz",
-}
-"""All that comes of a run: eight files at the most."""
-
-MACHINE = """\
-import json, platform, importlib.metadata as metadata
-names = "numpy cupy-cuda13x cupy-cuda12x torch jax scipy pytest array-api-compat".split()
-found = {"python": platform.python_version(), "platform": platform.platform()}
-for name in names:
-    try:
-        found[name] = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        pass
-try:
-    import cupy
-    found["NVRTC"] = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
-    found["GPUs"] = []
-    for number in range(cupy.cuda.runtime.getDeviceCount()):
-        about = cupy.cuda.runtime.getDeviceProperties(number)
-        found["GPUs"].append({"name": about["name"].decode(), "major": about["major"],
-            "minor": about["minor"], "memory": about["totalGlobalMem"],
-            "L2": about["l2CacheSize"], "processors": about["multiProcessorCount"]})
-    found["driver"] = cupy.cuda.runtime.driverGetVersion()
-    found["runtime"] = cupy.cuda.runtime.runtimeGetVersion()
-except Exception as problem:
-    found["no GPU"] = f"{type(problem).__name__}: {problem}"
-print(json.dumps(found, indent=1))
-"""
-
-
-@dataclass
-class Run:
-    """A run of all stages: where it writes, and until when."""
-
-    output: Path
-    deadline: float
-    environment: dict[str, str]
-    done: dict[str, str] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-
-    def left(self) -> float:
-        return self.deadline - time.monotonic()
-
-    def path(self, name: str) -> Path:
-        return self.output / FILES[name]
-
-    def say(self, line: str) -> None:
-        print(line, flush=True)
-        with self.path("log").open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
-
-    def call(self, command: Sequence[str], seconds: float, into: Path | None = None) -> int:
-        """Run a command for at most so many seconds, its output into the log or a file of its own.
-
-        Returns its exit code, or 124 where it ran out of time.
-        """
-        path = self.path("log") if into is None else into
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"$ {' '.join(command)}\n")
-            file.flush()
-            try:
-                done = subprocess.run(
-                    command,
-                    cwd=REPOSITORY,
-                    env=self.environment,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    timeout=max(1.0, min(seconds, self.left())),
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                file.write("ran out of time\n")
-                return 124
-            return done.returncode
-
-    def save(self) -> None:
-        state = {"done": self.done, "skipped": self.skipped}
-        self.path("state").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-
-
-def python(*arguments: str) -> list[str]:
-    return [sys.executable, *arguments]
-
-
-def has_gpu(environment: dict[str, str]) -> bool:
-    """Return whether CuPy sees a GPU."""
-    asked = "import sys, cupy; sys.exit(0 if cupy.cuda.is_available() else 1)"
-    done = subprocess.run(
-        python("-c", asked), env=environment, capture_output=True, check=False, cwd=REPOSITORY
-    )
-    return done.returncode == 0
-
-
-# --- the stages: each returns what it says of itself, or None where it could not be ---------------
-
-
-def machine(run: Run) -> str | None:
-    """Versions, devices, driver, commit."""
-    done = subprocess.run(
-        python("-c", MACHINE),
-        env=run.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=REPOSITORY,
-    )
-    found: dict[str, Any] = (
-        json.loads(done.stdout) if done.returncode == 0 else {"problem": done.stderr[-2000:]}
-    )
-    revision = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    found["commit"] = revision.stdout.strip() or os.environ.get("ARRAYCONV_COMMIT", "unknown")
-    run.path("machine").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    gpus = [gpu["name"] for gpu in found.get("GPUs", [])]
-    return ", ".join(gpus) or "no GPU"
-
-
-def kernels(run: Run) -> str | None:
-    """Every kernel compiled, with registers, shared memory and spills."""
-    code = run.call(python("-m", "arrayconv", "compile"), 120)
-    if code not in (0, 124):
-        raise StageError(f"python -m arrayconv compile ended with {code}")
-    return "compiled" if code == 0 else "cut off"
-
-
-def tests(run: Run) -> str | None:
-    """The suite on CuPy arrays: generic bodies and kernels, against the loops."""
-    report = f"--junit-xml={run.path('tests')}"
-    where = ("--library", "cupy", "--device", "cuda")
-    code = run.call(
-        python("-m", "pytest", "-q", "-x", "--maxfail=50", *where, report, "tests"), 220
-    )
-    if code == 124:
-        return "cut off: the report holds nothing"
-    if code != 0:
-        raise StageError(f"pytest ended with {code}: the log has the failures")
-    return "passed"
-
-
-def sanitizer(run: Run) -> str | None:
-    """Memory errors and races, by compute-sanitizer, on a small set of tests."""
-    tool = shutil.which("compute-sanitizer")
-    if tool is None:
-        run.skipped.append("compute-sanitizer is not installed")
-        return None
-    said = []
-    for kind in ("memcheck", "racecheck"):
-        small = ("-m", "pytest", "-q", "-k", "small", "--library", "cupy", "--device", "cuda")
-        command = [tool, "--tool", kind, "--error-exitcode", "9", *python(*small, "tests")]
-        code = run.call(command, 60, into=run.path("sanitizer"))
-        text = run.path("sanitizer").read_text(encoding="utf-8")
-        if "Device not supported" in text:
-            run.skipped.append("compute-sanitizer: Device not supported")
-            return None
-        if code == 9:
-            raise StageError(f"compute-sanitizer {kind} found errors: {FILES['sanitizer']}")
-        said.append(f"{kind}: {'clean' if code == 0 else f'ended with {code}'}")
-    return ", ".join(said)
-
-
-def benchmark(run: Run) -> str | None:
-    """Every suite, each case checked before it is timed; kept suite by suite."""
-    measured = 0
-    for suite in SUITES:
-        if f"suite {suite}" in run.done:
-            continue
-        seconds = run.left() - 25
-        if seconds < 20:
-            run.skipped.append(f"suite {suite}: no time was left")
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            command = python("-m", "bench", "--suite", suite, "--device", "cuda")
-            limit = seconds / 2 if suite == "conv" else seconds / 3
-            how = ("--seconds", f"{limit:.0f}", "--output", folder)
-            code = run.call([*command, *how], seconds)
-            found = Path(folder) / "records.jsonl"
-            if found.exists():
-                text = found.read_text(encoding="utf-8")
-                measured += text.count("\n")
-                with run.path("records").open("a", encoding="utf-8") as records:
-                    records.write(text)
-            if code not in (0, 1, 124):
-                raise StageError(f"suite {suite} ended with {code}")
-            run.done[f"suite {suite}"] = {0: "done", 1: "something was wrong"}.get(code, "cut off")
-            run.save()
-    return f"{measured} records"
-
-
-def report(run: Run) -> str | None:
-    """Tables and plots of the records."""
-    if not run.path("records").exists():
-        run.skipped.append("the report: there are no records")
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        command = python("-m", "bench", "report", str(run.path("records")), "--output", folder)
-        if run.call(command, 60) != 0:
-            raise StageError("python -m bench report failed: see the log")
-        shutil.copy(Path(folder) / "report.md", run.path("report"))
-        with tarfile.open(run.path("plots"), "w:gz") as archive:
-            for picture in sorted(Path(folder).glob("*.svg")):
-                archive.add(picture, picture.name)
-    return "written"
-
-
-class StageError(Exception):
-    """A stage that did not end well; the others go on."""
-
-
-STAGES: dict[str, tuple[Callable[[Run], str | None], bool]] = {
-    "machine": (machine, False),
-    "kernels": (kernels, False),
-    "tests": (tests, True),
-    "sanitizer": (sanitizer, True),
-    "benchmark": (benchmark, True),
-    "report": (report, False),
-}
-"""Each stage, and whether it needs a GPU."""
 
 
 def environment_with_wheels(folder: Path) -> dict[str, str]:
@@ -280,8 +50,6 @@ def environment_with_wheels(folder: Path) -> dict[str, str]:
 
 def _installed(wheel: Path) -> bool:
     """Return whether the machine has the package of a wheel, in whatever version."""
-    from importlib import metadata
-
     try:
         metadata.version(wheel.name.partition("-")[0])
     except metadata.PackageNotFoundError:
@@ -351,7 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         environment = environment_with_wheels(Path(packages))
         run = Run(output, time.monotonic() + arguments.seconds, environment)
         if run.path("state").exists():
-            run.done = json.loads(run.path("state").read_text(encoding="utf-8"))["done"]
+            state = json.loads(run.path("state").read_text(encoding="utf-8"))
+            run.done, run.machine = state["done"], state["machine"]
         try:
             failed = stages(run, arguments.only)
         except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log2
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from bench.words import duration_text
 COLOURS = {"arrayconv": "#1f77b4", "torch": "#e07b39", "jax": "#6a9f58", "scipy": "#9467bd"}
 LOOPS = "#a9b4be"
 TIMES, MAPS = "times.png", "feature_maps.png"
+FARTHEST = 5
+"""Powers of two beyond which a ratio's bar does not grow."""
 SIDE_BY_SIDE = 12
 """Cases up to which a run draws a panel of bars for each."""
 
@@ -131,16 +134,17 @@ def draw_ratios(path: Path, kept: Sequence[Record]) -> None:
     for row, (_, ratios) in enumerate(rows):
         for at, (name, ratio) in enumerate(ratios.items()):
             place = row + (at - 0.5) * 0.38
-            panel.barh(place, np.log2(ratio), height=0.34, color=COLOURS[name])
-            text = f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+            length = min(FARTHEST, max(-FARTHEST, log2(ratio)))
+            panel.barh(place, length, height=0.34, color=COLOURS[name])
+            text = f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
             side = "left" if ratio >= 1 else "right"
-            panel.text(np.log2(ratio), place, f" {text} ", va="center", ha=side, fontsize=7)
+            panel.text(length, place, f" {text} ", va="center", ha=side, fontsize=7, color=INK)
     panel.axvline(0, color=INK, linewidth=1.2)
     panel.set_yticks(range(len(rows)), [case for case, _ in rows], fontsize=8)
     panel.set_ylim(len(rows) - 0.4, -0.6)
-    ticks = range(-4, 8)
-    panel.set_xlim(-4.5, 7.5)
-    panel.set_xticks(ticks, [f"{2.0**tick:g}" for tick in ticks])
+    panel.set_xlim(-FARTHEST - 0.7, FARTHEST + 0.9)
+    labels = {tick: f"1/{2**-tick}" if tick < 0 else f"{2**tick}" for tick in range(-5, 6)}
+    panel.set_xticks(list(labels), list(labels.values()))
     title = f"Time of a peer / time of arrayconv on {library} (right of 1: arrayconv is faster)"
     panel.set_title(title, loc="left", fontsize=10, color=INK)
     handles = [panel.barh(-9, 0, color=COLOURS[name], label=name) for name in ("torch", "jax")]

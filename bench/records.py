@@ -182,6 +182,12 @@ def best_of(kept: Iterable[Record], library: str, device: str) -> Record | None:
     return fastest(each for each in named if not each.ours and "tf32" not in each.provider)
 
 
+def in_our_layout(kept: Iterable[Record], device: str) -> Record | None:
+    """Return torch's record for the layout that arrayconv's arrays have: (N, C, *spatial)."""
+    named = (each for each in kept if each.provider == "torch" and each.device == device)
+    return next((each for each in named if each.seconds_median is not None), None)
+
+
 def our_choice(kept: Iterable[Record], library: str, device: str) -> Record | None:
     """Return the record of arrayconv's public call on a library's arrays."""
     named = (each for each in kept if each.library == library and each.device == device)

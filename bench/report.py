@@ -19,6 +19,7 @@ from bench.records import (
     by_case,
     fastest,
     geometric_mean,
+    in_our_layout,
     machine_rates,
     our_choice,
     read_records,
@@ -67,6 +68,9 @@ def _ratio(peer: Record | None, ours: Record) -> str:
     return "" if peer is None else f"{peer.seconds / ours.seconds:.2f}"
 
 
+RATIOS = ("torch / ours", "its best layout / ours", "JAX / ours")
+
+
 def layers_text(kept: Sequence[Record]) -> str:
     """Return a row for each case: what "auto" runs, and the peers' times over its own."""
     library, device = _library(kept)
@@ -76,6 +80,7 @@ def layers_text(kept: Sequence[Record]) -> str:
         if ours is None or ours.seconds_median is None:
             continue
         torch, jax = best_of(each, "torch", device), best_of(each, "jax", device)
+        same = in_our_layout(each, device)
         limit = max(ours.share_of_copy or 0.0, ours.share_of_product or 0.0)
         low, high = ours.seconds_p20 or 0.0, ours.seconds_p80 or 0.0
         rows.append(
@@ -83,6 +88,7 @@ def layers_text(kept: Sequence[Record]) -> str:
                 case,
                 ours.algorithm,
                 f"{duration_text(ours.seconds)} ± {50 * (high - low) / ours.seconds:.0f} %",
+                _ratio(same, ours),
                 _ratio(torch, ours),
                 _ratio(jax, ours),
                 percent(limit),
@@ -90,8 +96,8 @@ def layers_text(kept: Sequence[Record]) -> str:
                 error_text(ours.max_error),
             ]
         )
-    headings = ("case", "runs", "time", "torch / ours", "JAX / ours", "of the limit")
-    return table((*headings, "extra memory", "error"), rows)
+    headings = ("case", "runs", "time", *RATIOS, "of the limit", "extra memory", "error")
+    return table(headings, rows)
 
 
 def algorithms_text(kept: Sequence[Record]) -> str:
@@ -144,27 +150,31 @@ def summary_text(kept: Sequence[Record]) -> str:
     library, device = _library(kept)
     rows = []
     for family, belongs in FAMILIES.items():
-        ratios: dict[str, list[float]] = {"torch": [], "jax": []}
+        ratios: dict[str, list[float]] = {name: [] for name in RATIOS}
         for each in by_case(kept).values():
             ours = our_choice(each, library, device)
             if ours is None or ours.dtype != "float32" or not belongs(ours):
                 continue
             if ours.seconds_median is None or ours.case.startswith("scaling"):
                 continue
-            for peer, found in ratios.items():
-                record = best_of(each, peer, device)
-                if record is not None:
-                    found.append(record.seconds / ours.seconds)
-        if not ratios["torch"]:
+            peers = (
+                in_our_layout(each, device),
+                best_of(each, "torch", device),
+                best_of(each, "jax", device),
+            )
+            for peer, found in zip(peers, ratios.values(), strict=True):
+                if peer is not None:
+                    found.append(peer.seconds / ours.seconds)
+        middle = ratios[RATIOS[0]]
+        if not middle:
             continue
         row = [family]
         for found in ratios.values():
             mean = geometric_mean(found)
             row.append("" if mean is None else f"{mean:.2f}")
-        middle = ratios["torch"]
         row += [f"{min(middle):.2f} – {max(middle):.2f}", f"{median(middle):.2f}", f"{len(middle)}"]
         rows.append(row)
-    headings = ("family", "torch / ours", "JAX / ours", "torch: least – most", "median", "cases")
+    headings = ("family", *RATIOS, "torch / ours: least – most", "median", "cases")
     return table(headings, rows)
 
 

@@ -173,7 +173,7 @@ def facts(device: ac.Device) -> dict[str, str]:
     if device.name != "cpu":
         found["gpu"] = environment.gpu(int(device.name.partition(":")[2]))
     found["thread pools"] = "; ".join(environment.pools(threadpool_info()))
-    if "torch" in sys.modules:
+    if sys.modules.get("torch") is not None:
         found["thread pools"] += f"; torch {sys.modules['torch'].get_num_threads()} threads"
     found["environment"] = " ".join(environment.in_force())
     return found
@@ -206,7 +206,7 @@ def run(plan: Plan) -> int:
     effort = plan.effort or EFFORTS.get("quick" if quick else plan.suite, USUAL)
     results: list[Result] = []
     interrupted = False
-    if "torch" in sys.modules:
+    if sys.modules.get("torch") is not None:
         sys.modules["torch"].set_num_threads(plan.threads)
     with threadpool_limits(plan.threads), ac.options(threads=plan.threads):
         about = Run(

@@ -1,13 +1,14 @@
 """Which libraries and which device the tests run on, and what a run leaves out.
 
-``pytest --library numpy,strict,torch,jax,cupy|all --device cpu|cuda [--full]``; by default every
-library that is installed, on the CPU. A test that takes ``library`` runs once for each.
+``pytest --library numpy,strict,torch,jax,dask,cupy|all --device cpu|cuda [--full]``; by default
+every library that is installed, on the CPU. A test that takes ``library`` runs once for each.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,8 +51,11 @@ PEERS = {
         "torch tensors, and the comparisons with torch.nn.functional",
     ),
     "jax": Peer("jax", ("cpu", "cuda"), "JAX arrays: eager, and under jit, grad and vmap"),
+    "dask": Peer("dask", ("cpu",), "Dask arrays of several chunks: lazy, and block by block"),
     "cupy": Peer("cupy", ("cuda",), "CuPy arrays"),
 }
+SAMPLED = {"jax": "JAX", "dask": "Dask"}
+"""Libraries of whose cases a plain run takes one in four: JAX compiles each, Dask plans each."""
 CHOSEN = pytest.StashKey[list[str]]()
 LEFT_OUT = pytest.StashKey[list[str]]()
 
@@ -73,8 +77,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--full",
         action="store_true",
-        help="compare more random geometries with torch, 1,500 a function instead of 400, and run "
-        "all of PyTorch's samples on JAX arrays",
+        help="compare more random geometries with torch, 1,500 a function instead of 400, run all "
+        "of PyTorch's samples on JAX arrays, and compile every instance of the CUDA kernels for "
+        "every architecture",
+    )
+    group.addoption(
+        "--kernel-record",
+        metavar="FILE",
+        help="where tests/test_cuda_on_gpu.py writes that all CUDA kernels were right on this GPU",
     )
 
 
@@ -132,31 +142,44 @@ def _chosen_libraries(config: pytest.Config) -> list[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out most of the cases on JAX arrays, each of which compiles for up to a second."""
-    if config.getoption("--full") or "jax" not in config.stash[CHOSEN]:
-        return
-    if config.stash[CHOSEN] == ["jax"]:
+    """Leave out most of the cases on arrays that take their time: see `SAMPLED`."""
+    chosen = config.stash[CHOSEN]
+    if config.getoption("--full") or len(chosen) == 1:
         return
     kept: list[pytest.Item] = []
-    left: list[pytest.Item] = []
+    left: dict[str, list[pytest.Item]] = {name: [] for name in SAMPLED if name in chosen}
     for item in items:
         call = getattr(item, "callspec", None)
-        on_jax = call is not None and call.params.get("library") == "jax"
-        sampled = not on_jax or crc32(item.nodeid.encode()) % 4 == 0
-        (kept if sampled else left).append(item)
-    if not left:
-        return
-    config.hook.pytest_deselected(items=left)
+        name = "" if call is None else call.params.get("library")
+        sampled = name not in left or crc32(item.nodeid.encode()) % 4 == 0
+        (kept if sampled else left[name]).append(item)
     items[:] = kept
-    config.stash[LEFT_OUT].append(
-        f"{len(left)} cases on JAX arrays, three of four: --full or --library jax runs them all"
-    )
+    for name, without in left.items():
+        if without:
+            config.hook.pytest_deselected(items=without)
+            config.stash[LEFT_OUT].append(
+                f"{len(without)} cases on {SAMPLED[name]} arrays, three of four: --full or "
+                f"--library {name} runs them all"
+            )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = metafunc.config.stash[CHOSEN]
     if "library" in metafunc.fixturenames:
         metafunc.parametrize("library", chosen, indirect=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a worker of pytest-xdist left out to the process that prints it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = session.config.stash[LEFT_OUT]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what a worker left out; one that crashed has nothing to hand over."""
+    node.config.stash[LEFT_OUT] += getattr(node, "workeroutput", {}).get("left_out", [])
 
 
 # The outermost wrapper, so that these lines come after pytest's own summary.
@@ -184,12 +207,18 @@ class Library:
     def asarray(self, values: Any, dtype: str | None = None) -> Any:
         """Return a copy of ``values`` as an array of this library, on the device under test."""
         given = np.array(values, order="C")
-        if dtype == "bfloat16" and self.name in ("numpy", "cupy"):
+        if dtype == "bfloat16" and self.name in ("numpy", "cupy", "dask"):
             kind = importlib.import_module("ml_dtypes").bfloat16
+        elif self.name == "dask" and dtype is not None:
+            kind = np.dtype(dtype)
         else:
             kind = None if dtype is None else getattr(self.xp, dtype)
         if self.name == "numpy":
             return given if kind is None else given.astype(kind)
+        if self.name == "dask":
+            given = given if kind is None else given.astype(kind)
+            given.flags.writeable = False
+            return self.xp.from_array(given, chunks=odd_chunks(given.shape))
         return self.xp.asarray(given, dtype=kind, device=self.device)
 
     def frozen(self, values: Any, dtype: str | None = None) -> Any:
@@ -216,6 +245,11 @@ class Library:
             assert array.device == self.device, array.device
             host = np.asarray(array)
             return host.astype(np.float32) if str(array.dtype) == "bfloat16" else host
+        if self.name == "dask":
+            assert array.dask, array
+            host = np.asarray(array.compute(scheduler="synchronous"))
+            assert (host.dtype, host.shape) == (array.dtype, array.shape)
+            return host.astype(np.float32) if array.dtype.name == "bfloat16" else host
         return np.asarray(array.get())
 
     @contextmanager
@@ -223,11 +257,15 @@ class Library:
         """Make it an error to look at an array's values, for as long as an operation runs.
 
         On a GPU a look waits for all work before it; under a trace there is nothing to see yet.
-        array-api-strict and torch's CUDA tensors can tell; for other arrays this does nothing.
+        array-api-strict, torch's CUDA tensors and Dask can tell; for other arrays this does
+        nothing.
         """
         if self.name == "strict":
             with pytest.MonkeyPatch.context() as patch:
                 _forbid_looking(patch, type(self.xp.zeros(1)))
+                yield
+        elif self.name == "dask":
+            with importlib.import_module("dask").config.set(scheduler=_no_scheduler):
                 yield
         elif self.name == "torch" and str(self.device).startswith("cuda"):
             before = self.xp.cuda.get_sync_debug_mode()
@@ -253,6 +291,22 @@ LOOKS = (
 )
 
 
+def odd_chunks(shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return chunks of no common length: 5 cells are chunks of 2 and 3, 6 are 2, 3 and 1."""
+    chunks = []
+    for size in shape:
+        parts, length = [], 2
+        while size > length:
+            parts.append(length)
+            size, length = size - length, length % 3 + 2
+        chunks.append((*parts, size))
+    return tuple(chunks)
+
+
+def _no_scheduler(*arguments: Any, **named: Any) -> Any:
+    raise AssertionError("an operation computed a lazy array")
+
+
 def _forbid_looking(patch: pytest.MonkeyPatch, array_type: type) -> None:
     def forbidden(name: str) -> Callable[..., Any]:
         def look(self: Any, *arguments: Any, **named: Any) -> Any:
@@ -269,6 +323,9 @@ def _open(name: str, device: str) -> Library:
     import array_api_compat
 
     module = importlib.import_module(PEERS[name].module)
+    if name == "dask":
+        xp = importlib.import_module("array_api_compat.dask.array")
+        return Library(name, "dask", xp, device)
     if name == "jax":
         # Without it JAX has no 64-bit dtypes, and makes float32 of what asks for float64.
         module.config.update("jax_enable_x64", True)
@@ -302,6 +359,20 @@ def left_out(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return request.config.stash[LEFT_OUT].append
 
 
+@pytest.fixture(scope="session")
+def chosen_libraries(request: pytest.FixtureRequest) -> list[str]:
+    """The libraries that this run tests."""
+    return request.config.stash[CHOSEN]
+
+
+@pytest.fixture(scope="session")
+def host_compiler(left_out: Callable[[str], None]) -> None:
+    """Skip where there is no g++, with which the CUDA kernels' source runs on the CPU."""
+    if shutil.which("g++") is None:
+        left_out("the CUDA kernels' own source on the CPU: g++ is not installed")
+        pytest.skip("g++ is not installed")
+
+
 @pytest.fixture
 def skip_unless_supported() -> Callable[[str, Library, str], None]:
     """Return a function of operation, library and dtype that skips for the table's reason."""
@@ -309,7 +380,7 @@ def skip_unless_supported() -> Callable[[str, Library, str], None]:
 
     def skip(operation: str, library: Library, dtype: str) -> None:
         reason = unsupported(operation, library.module, dtype)
-        bare = dtype == "bfloat16" and library.name in ("numpy", "cupy")
+        bare = dtype == "bfloat16" and library.name in ("numpy", "cupy", "dask")
         if bare and importlib.util.find_spec("ml_dtypes") is None:
             reason = f"{library.name} has bfloat16 from ml_dtypes, which is not installed"
         if reason is not None:

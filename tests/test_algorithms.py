@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
 import tracemalloc
 from typing import Any
 
@@ -9,10 +12,19 @@ import numpy as np
 import pytest
 
 import arrayconv as ac
-from arrayconv.backends.numpy.convolution import RULE
-from tests.cases import assert_close, draw
+from arrayconv import primitives
+from arrayconv.backends.numpy import compiled_convolution
+from arrayconv.backends.numpy.convolution import FORWARD
+from arrayconv.functional.operations import operation_of
+from tests.cases import CONVOLUTIONS, TRANSPOSED, assert_close, draw
 
-ALGORITHMS = tuple(each.name for each in RULE.algorithms)
+WITHOUT_NUMBA = pytest.mark.skipif(
+    importlib.util.find_spec("numba") is None, reason="numba is not installed"
+)
+NAMES = tuple(each.name for each in FORWARD.algorithms)
+ALGORITHMS = [
+    pytest.param(name, marks=WITHOUT_NUMBA) if name == "numba" else name for name in NAMES
+]
 WORKSPACES = (1, 40_000, 2 << 20)
 
 
@@ -35,6 +47,12 @@ def geometry(rng: np.random.Generator, algorithm: str) -> tuple[Any, Any, dict[s
         pads = numbers(0, 4), numbers(0, 4)
     elif algorithm == "pointwise":
         kernel, pads = (1,) * dims, ((0,) * dims,) * 2
+    elif algorithm == "shifts":
+        per_group = 1
+    elif algorithm == "fft":
+        params["stride"] = 1
+    elif algorithm == "mec":
+        params["dilation"] = 1
     params |= {"groups": groups, "padding": tuple(zip(*pads, strict=True))}
     shape = (int(rng.integers(1, 4)), groups * per_group, *sizes)
     weight = (groups * outputs, per_group, *kernel)
@@ -46,7 +64,7 @@ def test_random_geometries(algorithm, request):
     """Each against the generic body in float64, with blocks of every size."""
     served = 0
     for index in range(1500 if request.config.getoption("--full") else 300):
-        rng = np.random.default_rng([ALGORITHMS.index(algorithm), index])
+        rng = np.random.default_rng([NAMES.index(algorithm), index])
         x, w, params, dims = geometry(rng, algorithm)
         function = getattr(ac, f"conv{dims}d")
         given = x.astype("float32"), w.astype("float32")
@@ -62,23 +80,77 @@ def test_random_geometries(algorithm, request):
             got = function(*given, **params, algorithm=algorithm)
         assert got.dtype == np.float32
         assert_close(got, wanted, "float32")
-    assert served > 100
+    assert served > 60
 
 
-def layer(channels: int, size: int, kernel: int = 3, batch: int = 1) -> tuple[Any, Any]:
-    """Return an input and a weight of as many outputs as channels, both about standard normal."""
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_random_gradients(algorithm, request):
+    """Each against the generic bodies in float64; an adjoint with a stride may have few."""
+    served = {"conv_transpose": 0, "conv_weight": 0}
+    for index in range(600 if request.config.getoption("--full") else 150):
+        rng = np.random.default_rng([NAMES.index(algorithm), 7, index])
+        x, w, params, dims = geometry(rng, algorithm)
+        params["stride"] = 1 if index % 3 else params["stride"]
+        try:
+            parse = operation_of(getattr(ac, f"conv{dims}d"), "test").call
+            assert parse is not None
+            call = parse(x, w, **params)
+        except ValueError:
+            continue
+        window, groups = call.arguments[2:]
+        y = draw(rng, call.run().shape, "float64")
+        for name, first, second in (("conv_transpose", y, w), ("conv_weight", x, y)):
+            primitive = getattr(primitives, name)
+            given = [np.float32(each) for each in (first, second)]
+            wide = [np.float64(each) for each in given]
+            by_name = {each.name: each for each in primitive.implementations(x)}
+            if algorithm not in by_name or by_name[algorithm].unfit(*given, window, groups):
+                continue
+            served[name] += 1
+            with ac.options(workspace_bytes=WORKSPACES[index % len(WORKSPACES)]):
+                got = primitive(*given, window, groups, algorithm=algorithm)
+            wanted = primitive(*wide, window, groups, algorithm="generic")
+            assert got.dtype == np.float32
+            assert_close(got, wanted, "float32")
+    assert served["conv_transpose"] > 25
+    assert served["conv_weight"] == 0 or served["conv_weight"] > 25
+
+
+@pytest.mark.parametrize("case", [*CONVOLUTIONS, *TRANSPOSED], ids=lambda case: case.id)
+def test_the_table_by_every_implementation(case):
+    """Output and gradients of every case, with every algorithm wherever it is fit."""
+    arrays = case.arrays("float64")
+    function = getattr(ac, case.function)
+    with ac.options(algorithm="generic"):
+        wanted, pullback = ac.vjp(function, *arrays, **case.params)
+        cotangent = draw(np.random.default_rng(1), wanted.shape, "float64")
+        gradients = pullback(cotangent)
+    for name in NAMES:
+        for dtype in ("float32", "float64"):
+            given = [array.astype(dtype) for array in arrays]
+            with ac.options(algorithm=name):
+                got, pullback = ac.vjp(function, *given, **case.params)
+                found = pullback(cotangent.astype(dtype))
+            assert_close(got, wanted, dtype)
+            for each, right in zip(found, gradients, strict=True):
+                assert_close(each, right, dtype)
+
+
+def layer(algorithm: str, channels: int, size: int, batch: int = 1) -> tuple[Any, Any, int]:
+    """Return an input, a weight for as many outputs, and the groups, that an algorithm serves."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((batch, channels, size, size))
-    return x.astype("float32"), rng.standard_normal((channels, channels, kernel, kernel)).astype(
-        "float32"
-    )
+    kernel = 1 if algorithm == "pointwise" else 3
+    groups = channels if algorithm in ("shifts", "numba") else 1
+    x = rng.standard_normal((batch, channels, size, size)).astype("float32")
+    weight = (channels, channels // groups, kernel, kernel)
+    return x, rng.standard_normal(weight).astype("float32"), groups
 
 
 @pytest.mark.parametrize("channels", [4, 64, 256])
-@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name.startswith("winograd")])
+@pytest.mark.parametrize("algorithm", [name for name in NAMES if name.startswith("winograd")])
 def test_the_error_of_winograd(algorithm, channels):
     """As a share of the largest output: 1e-5 is the bar; the small tile is as exact as im2col."""
-    x, w = layer(channels, 24)
+    x, w, _ = layer(algorithm, channels, 24)
     wanted = ac.conv2d(x.astype("float64"), w.astype("float64"), padding=1)
     largest = np.abs(wanted).max()
 
@@ -95,10 +167,11 @@ def test_the_error_of_winograd(algorithm, channels):
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_what_is_not_finite(algorithm, value):
     """Direct algorithms spread it over the windows that see it; Winograd also over their tile."""
-    kernel = 1 if algorithm == "pointwise" else 3
-    x, w = layer(3, 20, kernel)
+    x, w, groups = layer(algorithm, 3, 20)
+    kernel = w.shape[-1]
     x[0, 1, 9, 10] = value
-    spread = ~np.isfinite(ac.conv2d(x, w, padding=kernel // 2, algorithm=algorithm))
+    y = ac.conv2d(x, w, padding=kernel // 2, groups=groups, algorithm=algorithm)
+    spread = ~np.isfinite(y)
     rows, columns = (np.unique(each) for each in np.nonzero(spread)[2:])
     reach = kernel // 2
     if algorithm.startswith("winograd"):
@@ -106,8 +179,10 @@ def test_what_is_not_finite(algorithm, value):
         tile = int(algorithm[-1])
         low, high = (9 - reach) // tile * tile, ((9 + reach) // tile + 1) * tile
         assert set(range(9 - reach, 9 + reach + 1)) <= set(rows) <= set(range(low, high))
+    elif algorithm == "fft":
+        assert spread.all(), "the plane is one tile"
     else:
-        assert spread.sum() == 3 * kernel**2
+        assert spread.sum() == w.shape[0] // groups * kernel**2
         np.testing.assert_array_equal(rows, np.arange(9 - reach, 9 + reach + 1))
         np.testing.assert_array_equal(columns, np.arange(10 - reach, 10 + reach + 1))
 
@@ -116,8 +191,8 @@ def test_what_is_not_finite(algorithm, value):
 @pytest.mark.parametrize(("channels", "size", "batch"), [(16, 96, 2), (64, 40, 1), (4, 200, 1)])
 def test_memory(algorithm, channels, size, batch):
     """Beside input and output at most as much again, or 1.25 times a larger transformed weight."""
-    x, w = layer(channels, size, 1 if algorithm == "pointwise" else 3, batch)
-    params: dict[str, Any] = {"padding": "same", "algorithm": algorithm}
+    x, w, groups = layer(algorithm, channels, size, batch)
+    params: dict[str, Any] = {"padding": "same", "algorithm": algorithm, "groups": groups}
     with ac.options(threads=1):
         y = ac.conv2d(x, w, **params)
         tracemalloc.start()
@@ -128,16 +203,20 @@ def test_memory(algorithm, channels, size, batch):
             tracemalloc.stop()
     tile = int(algorithm[-1]) if algorithm.startswith("winograd") else 1
     transformed = w.nbytes * (tile + 2) ** 2 // 9
+    if algorithm == "fft":
+        # A complex number for every other cell of a tile, laid out and transformed.
+        transformed = 4 * (w.shape[0] * w.shape[1] + channels) * 144**2 * x.itemsize
     assert held <= max(1.05 * (x.nbytes + y.nbytes), 1.3 * transformed)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_same_bits_whatever_the_threads(algorithm):
-    x, w = layer(16, 60, 1 if algorithm == "pointwise" else 3, 3)
+    x, w, groups = layer(algorithm, 16, 60, 3)
+    params: dict[str, Any] = {"padding": "same", "algorithm": algorithm, "groups": groups}
     results = set()
     for threads in (1, 2, 3):
         with ac.options(threads=threads, workspace_bytes=1 << 18):
-            results.add(ac.conv2d(x, w, padding="same", algorithm=algorithm).tobytes())
+            results.add(ac.conv2d(x, w, **params).tobytes())
     assert len(results) == 1
 
 
@@ -152,3 +231,24 @@ def test_auto_takes_what_is_estimated_to_be_fastest():
     assert chosen((1, 512, 7, 7), (512, 512, 3, 3), padding=1) == "im2col"
     assert chosen((1, 8, 16, 16), (8, 8, 3, 3), padding=1) == "im2col"
     assert chosen((1, 64, 56, 56), (256, 64, 1, 1), stride=2) == "pointwise"
+
+
+def test_numba_is_imported_only_where_it_runs():
+    program = (
+        "import sys, numpy as np, arrayconv as ac;"
+        "x, w = np.ones((1, 8, 9, 9)), np.ones((8, 8, 3, 3));"
+        "ac.conv2d(x, w); ac.explain(ac.conv2d, x, w[:, :1], groups=8);"
+        "print('numba' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_without_numba_it_is_unfit(monkeypatch):
+    monkeypatch.setattr(compiled_convolution, "missing", lambda: "numba is not installed")
+    # Sizes of no other test: what is unfit is remembered.
+    x, w = np.ones((1, 8, 9, 77), "float32"), np.ones((8, 1, 3, 3), "float32")
+    with pytest.raises(ValueError, match="'numba' cannot serve this conv: numba is not installed"):
+        ac.conv2d(x, w, groups=8, algorithm="numba")

@@ -10,23 +10,23 @@ import time
 
 import pytest
 
-from bench import gpu
+from bench import gpu, stages
 
 
 @pytest.fixture
 def run(tmp_path):
-    return gpu.Run(tmp_path, time.monotonic() + 100, {})
+    return stages.Run(tmp_path, time.monotonic() + 100, {})
 
 
 @pytest.fixture
-def stages(monkeypatch):
+def ran(monkeypatch):
     """Let the command have three stages, and return the list of those that ran."""
-    ran = []
+    names: list[str] = []
 
     def stage(name, result):
         def do(run):
             """Do it."""
-            ran.append(name)
+            names.append(name)
             if isinstance(result, Exception):
                 raise result
             return result
@@ -38,44 +38,44 @@ def stages(monkeypatch):
         "STAGES",
         {
             "first": (stage("first", "done"), False),
-            "second": (stage("second", gpu.StageError("it broke")), False),
+            "second": (stage("second", stages.StageError("it broke")), False),
             "third": (stage("third", "done"), True),
         },
     )
     monkeypatch.setattr(gpu, "has_gpu", lambda environment: False)
     monkeypatch.setattr(gpu, "environment_with_wheels", lambda folder: {})
-    return ran
+    return names
 
 
 def test_no_more_than_eight_files():
-    assert len(set(gpu.FILES.values())) == len(gpu.FILES) <= 8
+    assert len(set(stages.FILES.values())) == len(stages.FILES) <= 8
 
 
-def test_a_stage_that_fails_is_told_and_the_others_go_on(stages, tmp_path, capsys):
+def test_a_stage_that_fails_is_told_and_the_others_go_on(ran, tmp_path, capsys):
     assert gpu.main(["--output", str(tmp_path)]) == 1
     printed = capsys.readouterr().out
     assert "FAILED: it broke" in printed
     assert "LEFT OUT: stage third: there is no GPU here" in printed
-    assert stages == ["first", "second"]
+    assert ran == ["first", "second"]
     state = json.loads((tmp_path / "stages.json").read_text(encoding="utf-8"))
     assert state["done"] == {"first": "done"}
 
 
-def test_a_run_goes_on_where_it_was_cut_off(stages, monkeypatch, tmp_path):
+def test_a_run_goes_on_where_it_was_cut_off(ran, monkeypatch, tmp_path):
     gpu.main(["--output", str(tmp_path)])
     monkeypatch.setattr(gpu, "has_gpu", lambda environment: True)
     gpu.main(["--output", str(tmp_path)])
-    assert stages == ["first", "second", "second", "third"]
+    assert ran == ["first", "second", "second", "third"]
     gpu.main(["--output", str(tmp_path), "--only", "first"])
-    assert stages[-1] == "first"
+    assert ran[-1] == "first"
     gpu.main(["--output", str(tmp_path), "--again"])
-    assert stages[-3:] == ["first", "second", "third"]
+    assert ran[-3:] == ["first", "second", "third"]
 
 
-def test_no_stage_is_begun_when_the_time_is_over(stages, tmp_path, capsys):
+def test_no_stage_is_begun_when_the_time_is_over(ran, tmp_path, capsys):
     assert gpu.main(["--output", str(tmp_path), "--seconds", "1"]) == 0
     assert "LEFT OUT: stage first: no time was left" in capsys.readouterr().out
-    assert stages == []
+    assert ran == []
 
 
 def test_a_command_that_takes_too_long_is_ended_and_its_output_kept(run):
@@ -90,7 +90,7 @@ def test_a_command_that_takes_too_long_is_ended_and_its_output_kept(run):
 
 def test_the_sanitizer_says_why_it_does_not_run(run, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert gpu.sanitizer(run) is None
+    assert stages.sanitizer(run) is None
     monkeypatch.setattr(shutil, "which", lambda name: name)
 
     def unsupported(command, seconds, into):
@@ -98,15 +98,15 @@ def test_the_sanitizer_says_why_it_does_not_run(run, monkeypatch):
         return 1
 
     monkeypatch.setattr(run, "call", unsupported)
-    assert gpu.sanitizer(run) is None
+    assert stages.sanitizer(run) is None
     assert run.skipped == [
         "compute-sanitizer is not installed",
         "compute-sanitizer: Device not supported",
     ]
     monkeypatch.setattr(run, "call", lambda command, seconds, into: 9)
     run.path("sanitizer").write_text("an error", encoding="utf-8")
-    with pytest.raises(gpu.StageError, match="memcheck found errors"):
-        gpu.sanitizer(run)
+    with pytest.raises(stages.StageError, match="memcheck found errors"):
+        stages.sanitizer(run)
 
 
 def test_each_suite_is_kept_when_it_is_done(run, monkeypatch):
@@ -120,11 +120,11 @@ def test_each_suite_is_kept_when_it_is_done(run, monkeypatch):
         return 3 if name == "pool" else 0
 
     monkeypatch.setattr(run, "call", measure)
-    with pytest.raises(gpu.StageError, match="suite pool ended with 3"):
-        gpu.benchmark(run)
+    with pytest.raises(stages.StageError, match="suite pool ended with 3"):
+        stages.benchmark(run)
     assert asked == ["quick", "unfold", "pool"]
     monkeypatch.setattr(run, "call", lambda command, seconds: 124)
-    assert gpu.benchmark(run) == "0 records"
+    assert stages.benchmark(run) == "0 records"
     assert run.done["suite quick"] == "done"
     assert run.done["suite conv"] == "cut off"
     assert run.path("records").read_text(encoding="utf-8").count("suite") == 3
@@ -139,8 +139,13 @@ def test_a_log_that_is_too_large_keeps_its_end(tmp_path, monkeypatch):
 
 def test_help_and_bad_arguments():
     def call(*arguments):
-        command = [sys.executable, str(gpu.REPOSITORY / "bench" / "gpu.py"), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, "-m", "bench.gpu", *arguments],
+            cwd=stages.REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     done = call("--help")
     assert done.returncode == 0
@@ -157,6 +162,6 @@ def test_the_machine_without_a_gpu_says_so(tmp_path):
     if cupy.cuda.is_available():
         pytest.skip("there is a GPU here")
     assert gpu.main(["--output", str(tmp_path), "--only", "machine"]) == 0
-    found = json.loads((tmp_path / "machine.json").read_text(encoding="utf-8"))
+    found = json.loads((tmp_path / "stages.json").read_text(encoding="utf-8"))["machine"]
     assert found["no GPU"]
     assert found["commit"]

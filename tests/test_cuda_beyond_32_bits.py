@@ -6,7 +6,6 @@ result for these rows.
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,6 @@ from arrayconv import primitives
 from arrayconv._window import Windows, sliding_window
 from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host, reserved
 
-if shutil.which("g++") is None:
-    pytest.skip("g++ is not installed: no CUDA kernel on the CPU", allow_module_level=True)
-
 ROWS = 6
 SIDE = 46_400
 """The square of it is a little more than 2^31."""
@@ -27,7 +23,7 @@ WIDER = 65_600
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: Any) -> HostExecutor:
+def host(tmp_path_factory: Any, host_compiler: None) -> HostExecutor:
     executor = HostExecutor(tmp_path_factory.mktemp("kernels"), PLAIN)
     # The last one may have a thread or two only.
     executor.last_blocks = 2
@@ -130,21 +126,25 @@ def test_place(host):
     np.testing.assert_array_equal(placed[0, -1, -4:], [0, 6, 0, 7])
 
 
-def test_depthwise(host):
-    x = with_last_rows((1, 1, SIDE, SIDE), np.uint8, ROWS)
-    w = np.arange(9, dtype=np.uint8).reshape(1, 1, 3, 3)
-    few = square(3, SIDE, rows=ROWS)
-    with on_host(host):
-        y = primitives.conv(x, w, square(3, SIDE), 1)
-    launched(host, "depthwise")
-    np.testing.assert_array_equal(
-        last(y), last(primitives.conv(x[..., -ROWS:, :].copy(), w, few, 1))
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_depthwise(host, kernel):
+    forward, backward = (
+        ("depthwise", "depthwise_transpose") if kernel == 1 else ("depthwise_rows",) * 2
     )
-    y[..., -ROWS + 2 :, :] = x[..., -ROWS + 2 :, :-2]
+    x = with_last_rows((1, 1, SIDE, SIDE), np.uint8, ROWS)
+    w = np.arange(1, 1 + kernel * kernel, dtype=np.uint8).reshape(1, 1, kernel, kernel)
+    window, few = square(kernel, SIDE), square(kernel, SIDE, rows=ROWS)
     with on_host(host):
-        back = primitives.conv_transpose(y, w, square(3, SIDE), 1)
-    launched(host, "depthwise_transpose")
-    wanted = primitives.conv_transpose(y[..., -ROWS + 2 :, :].copy(), w, few, 1)
+        y = primitives.conv(x, w, window, 1)
+    launched(host, forward)
+    wanted = primitives.conv(x[..., -ROWS:, :].copy(), w, few, 1)
+    np.testing.assert_array_equal(last(y), last(wanted))
+    seen = ROWS - kernel + 1
+    y[..., -seen:, :] = x[..., -seen:, : y.shape[-1]]
+    with on_host(host):
+        back = primitives.conv_transpose(y, w, window, 1)
+    launched(host, backward)
+    wanted = primitives.conv_transpose(y[..., -seen:, :].copy(), w, few, 1)
     np.testing.assert_array_equal(last(back), last(wanted))
 
 

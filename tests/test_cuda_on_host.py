@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from arrayconv.backends.cupy import depthwise, windows
-from tests.cuda_on_host.checks import Check, every_check, verify
-from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, on_host
-
-if shutil.which("g++") is None:
-    pytest.skip("g++ is not installed: no CUDA kernel on the CPU", allow_module_level=True)
+from tests.cuda_checks import every_check
+from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, asked_for, verify
 
 FLAGS = {"": PLAIN, "sanitized": SANITIZED}[os.environ.get("CUDA_ON_HOST", "")]
 CHECKS = [each for each in every_check() if FLAGS is PLAIN or each.dtype == "float32"]
@@ -31,30 +26,33 @@ def forget_plans() -> None:
                 value.cache_clear()
 
 
+VARIANTS = {"narrow": (32, 1), "several": (32, 4), "wide": (64, 4)}
+"""Bits of an index, and planes that a thread works on."""
+
+
 @contextmanager
-def index_bits(bits: int) -> Iterator[None]:
-    """Make launches take indices of so many bits."""
+def variant(name: str) -> Iterator[None]:
+    """Make launches take indices of so many bits, and threads so many planes."""
+    bits, planes = VARIANTS[name]
     with pytest.MonkeyPatch.context() as patch:
         if bits == 64:
             patch.setattr(windows, "NARROW", 0)
+        # Planes that are left over, one to three, are then met as well.
+        patch.setattr(windows, "MANY", 0 if planes > 1 else 2**62)
         forget_plans()
         yield
     forget_plans()
 
 
-def prepared(executor: HostExecutor, checks: list[Check]) -> HostExecutor:
-    """Compile all kernels that the checks take, at once."""
-    with executor.recording(), on_host(executor), np.errstate(all="ignore"):
-        for check in checks:
-            check.call()
-    return executor
-
-
-@pytest.fixture(scope="module", params=[32, 64], ids=["narrow", "wide"])
-def host(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[HostExecutor]:
+@pytest.fixture(scope="module", params=VARIANTS)
+def host(
+    request: pytest.FixtureRequest, host_compiler: None, tmp_path_factory: Any
+) -> Iterator[HostExecutor]:
     folder: Path = tmp_path_factory.mktemp("kernels")
-    with index_bits(request.param):
-        yield prepared(HostExecutor(folder, FLAGS), CHECKS)
+    with variant(request.param):
+        executor = HostExecutor(folder, FLAGS)
+        executor.build(asked_for(executor, CHECKS))
+        yield executor
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending"])

@@ -20,7 +20,9 @@ WITHOUT_CODE = {DOCS / "support.md", DOCS / "explorer.md", *(DOCS / "reference")
 PAGES = [REPOSITORY / "README.md", *sorted({*DOCS.glob("**/*.md")} - WITHOUT_CODE)]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
-OPTIONAL = {"cupy", "safetensors", "scipy", "sklearn", "torch"}
+OPTIONAL = {
+    *("cupy", "dask", "distributed", "jax", "safetensors", "scipy", "sklearn", "torch", "zarr"),
+}
 COMMANDS = (
     "python -m pip install -e '.[bench]' && python -m bench",
     "python -m pip install -e '.[test]' && python -m pytest",

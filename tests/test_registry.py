@@ -54,6 +54,13 @@ def test_the_keyword_is_strict(double):
         double(SHORT, algorithm=3)
 
 
+def test_a_preference_alone_runs_nothing_unverified(double):
+    with ac.options(algorithm="new"):
+        assert double(SHORT) == "fast"
+    with ac.options(algorithm="new", allow_unverified=True):
+        assert double(SHORT) == "new"
+
+
 def test_the_option_is_a_preference(double):
     with ac.options(algorithm="slow"):
         assert double(SHORT) == "slow"
@@ -81,6 +88,13 @@ def test_explain_prints_every_implementation():
     explained = ac.explain(ac.conv2d, image, kernel, padding=1)
     chosen = [each.name for each in explained.candidates if each.chosen]
     assert chosen == ["im2col"]
+    # 16 positions of 9 taps; 16 cells twice and 9 weights, of 8 bytes.
+    assert (explained.flops, explained.bytes) == (2 * 16 * 9, 41 * 8)
+    assert "2.88e-07 Gflop" in str(explained)
+    transposed = ac.explain(ac.conv_transpose2d, image, kernel, stride=2)
+    assert (transposed.flops, transposed.bytes) == (2 * 16 * 9, (16 + 9 + 81) * 8)
+    pool = ac.explain(ac.max_pool2d, image, 2)
+    assert (pool.flops, pool.bytes) == (None, None)
     for candidate in explained.candidates:
         assert candidate.name in str(explained)
         assert candidate.reason in str(explained)

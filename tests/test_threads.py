@@ -297,3 +297,20 @@ def last():
 atexit.register(last)
 """
     assert in_a_process(program) == "True"
+
+
+def test_what_cannot_be_held_is_shown(monkeypatch):
+    import arrayconv.backends.numpy as backend
+
+    monkeypatch.setattr(backend, "one_thread", lambda: "it has a mind of its own")
+    found = ac.show_config("dicts")
+    assert found is not None
+    said = found["remarks"]["numpy"]
+    assert "products run on one worker, since it has a mind of its own" in said
+
+
+def test_few_blocks_do_not_start_a_thread():
+    seen: set[int] = set()
+    with ac.options(threads=4):
+        run_blocks(lambda block: seen.add(threading.get_ident()), range(7), least=4)
+    assert seen == {threading.get_ident()}

@@ -39,6 +39,7 @@ from arrayconv.functional.maxima import (
 from arrayconv.functional.norms import lp_pool1d, lp_pool2d, lp_pool3d
 from arrayconv.functional.padding import pad
 from arrayconv.functional.patches import extract_patches, merge_patches
+from arrayconv.functional.prepared import Prepared, prepare
 from arrayconv.functional.shapes import output_size, transposed_output_size
 from arrayconv.functional.transposed import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from arrayconv.functional.unpooling import max_unpool1d, max_unpool2d, max_unpool3d
@@ -47,6 +48,7 @@ __all__ = [
     "Device",
     "Explanation",
     "Options",
+    "Prepared",
     "__version__",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
@@ -91,6 +93,7 @@ __all__ = [
     "options",
     "output_size",
     "pad",
+    "prepare",
     "relu",
     "show_config",
     "to_image",

@@ -1,4 +1,4 @@
-"""``python -m arrayconv info | shape | explain``: what is here, how large, and who would run it."""
+"""``python -m arrayconv info | shape | explain | compile``: what is here, and what would run."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from arrayconv._window import (
     sliding_window,
     transposed_window,
 )
+from arrayconv.backends.cupy import compilation
 
 SLIDING = ("conv", "unfold", "max_pool", "avg_pool", "lp_pool")
 SPREADING = ("conv_transpose", "max_unpool")
@@ -150,6 +151,24 @@ def explain(arguments: argparse.Namespace) -> str:
     return str(arrayconv.explain(getattr(arrayconv, arguments.function), *arrays, **given))
 
 
+def compile_kernels(arguments: argparse.Namespace) -> str:
+    """Return what the compiler says of each CUDA kernel; on a GPU they are then in CuPy's cache."""
+    missing = compilation.why_no_compilation()
+    if arguments.architecture:
+        missing = compilation.why_no_compiler()
+    if missing is not None:
+        raise ValueError(missing)
+    results = compilation.compile_all(
+        arguments.kernel, arguments.dtype, arguments.architecture, arguments.wide
+    )
+    spilled = sum(each.spill_bytes + each.stack_bytes > 0 for each in results)
+    seconds = sum(each.seconds for each in results)
+    return (
+        f"{compilation.table(results)}\n"
+        f"{len(results)} kernels in {seconds:.1f} s, {spilled} of them with local memory"
+    )
+
+
 def _window_options(parser: argparse.ArgumentParser, kernel_needed: bool) -> None:
     parser.add_argument(
         "-k", "--kernel-size", type=sizes, required=kernel_needed, metavar="K", help="7 or 7x5"
@@ -171,6 +190,9 @@ def _window_options(parser: argparse.ArgumentParser, kernel_needed: bool) -> Non
         metavar="D",
         help="2 or 2x1",
     )
+
+
+_REPORTS = {"shape": shape, "explain": explain, "compile": compile_kernels}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -228,6 +250,34 @@ def parser() -> argparse.ArgumentParser:
     explaining.add_argument(
         "--dtype", choices=DTYPES, default="float32", metavar="DTYPE", help="default: %(default)s"
     )
+    compiling = commands.add_parser(
+        "compile",
+        help="compile the CUDA kernels: into CuPy's cache, or without a GPU to look at them",
+        description="Compile the CUDA kernels, and print the time, registers and memory of each. "
+        "With a GPU they are compiled into CuPy's cache; without one, or for the architectures "
+        "that are named, by NVRTC alone.",
+    )
+    functions = sorted({template.function for template in compilation.TEMPLATES})
+    compiling.add_argument(
+        "--kernel", nargs="+", choices=functions, default=(), metavar="K", help=", ".join(functions)
+    )
+    compiling.add_argument(
+        "--dtype",
+        nargs="+",
+        choices=DTYPES,
+        default=("float16", "bfloat16", "float32", "float64"),
+        metavar="DTYPE",
+        help="default: the real ones",
+    )
+    compiling.add_argument(
+        "--architecture",
+        nargs="+",
+        choices=compilation.ARCHITECTURES,
+        default=(),
+        metavar="A",
+        help=f"{', '.join(compilation.ARCHITECTURES)}; default: the GPU's, else all of them",
+    )
+    compiling.add_argument("--wide", action="store_true", help="also with indices of 64 bits")
     return made
 
 
@@ -238,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "info":
             arrayconv.show_config()
         else:
-            print(shape(given) if given.command == "shape" else explain(given))
+            print(_REPORTS[given.command](given))
     except (ValueError, TypeError) as problem:
         print(f"python -m arrayconv {given.command}: {problem}", file=sys.stderr)
         return 1

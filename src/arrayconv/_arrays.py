@@ -25,8 +25,8 @@ class DType(NamedTuple):
     """The standard's name: "float32"."""
     kind: str
     """"bool", "integer", "real" or "complex"."""
-    itemsize: int
-    """Bytes of one element."""
+    held: int
+    """Bytes that one element of a result takes at once: its size; 0 where arrays are lazy."""
     wide: Any
     """The dtype that sums are kept in: float32 for the half types, else the dtype itself."""
     half: bool
@@ -39,7 +39,11 @@ class Library:
     def __init__(self, name: str, xp: Any) -> None:
         self.name = name
         self.xp = xp
-        self.has_devices = name != "numpy"
+        self.lazy = name == "dask"
+        """Whether an array is a graph of blocks still to be computed, which never are all held."""
+        self.blocks = ("numpy", "cupy") if self.lazy else ()
+        """The libraries that its blocks are arrays of; a weight may be one whole such array."""
+        self.has_devices = name not in ("numpy", "dask")
         self.has_device_attribute = name in ("torch", "cupy", "array_api_strict")
         self.values_at_hand = name == "numpy"
         self.adds_in_place = name in ("numpy", "cupy")
@@ -87,7 +91,8 @@ def _describe(library: Library, dtype: Any, argument: str) -> DType:
     half = kind == "real" and itemsize == 2
     # A byte-swapped NumPy dtype is summed in the native order.
     native = dtype.newbyteorder("=") if hasattr(dtype, "newbyteorder") else dtype
-    return DType(name, kind, int(itemsize), xp.float32 if half else native, half)
+    held = 0 if library.lazy else int(itemsize)
+    return DType(name, kind, held, xp.float32 if half else native, half)
 
 
 def largest(library: Library, dtype: Any) -> float:
@@ -130,19 +135,19 @@ def _find_library(name: str, array: Array) -> Library:
                 f"{name} is a {kind.__module__}.{kind.__qualname__}, which is not supported, "
                 f"since {_REFUSED[base.__name__]}: pass a plain array"
             )
-    if array_api_compat.is_dask_array(array):
-        raise TypeError(
-            f"{name} is a Dask array: Dask is coming, with an implementation of its own; "
-            "until then compute() it first or map the operation over its blocks"
-        )
     xp = array_api_compat.array_namespace(array)
-    library = xp.__name__.removeprefix("array_api_compat.").removesuffix(".numpy")
+    library = xp.__name__.removeprefix("array_api_compat.")
+    library = library.removesuffix(".numpy").removesuffix(".array")
     if library not in _BY_NAME:
         _BY_NAME[library] = Library(library, xp)
     return _BY_NAME[library]
 
 
-_NAMESPACES = {"jax": "jax.numpy", "array_api_strict": "array_api_strict"}
+_NAMESPACES = {
+    "jax": "jax.numpy",
+    "array_api_strict": "array_api_strict",
+    "dask": "array_api_compat.dask.array",
+}
 
 
 def namespace_named(name: str) -> Any:

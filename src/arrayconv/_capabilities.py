@@ -14,8 +14,8 @@ OPERATIONS = (
     *("max_pool", "avg_pool", "lp_pool", "max_unpool"),
     *("relu", "dropout", "batch_norm", "cross_entropy"),
 )
-LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
-COMPANIONS = ("array_api_compat", "ml_dtypes", "dask")
+LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "dask", "cupy")
+COMPANIONS = ("array_api_compat", "ml_dtypes", "numba")
 """Packages whose versions `arrayconv.show_config` shows beside those of the libraries."""
 DTYPES = (
     "bool",

@@ -230,6 +230,8 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
         return np.asarray(array)
     if array_api_compat.is_cupy_array(array):
         return np.asarray(array.get())
+    if array_api_compat.is_dask_array(array):
+        return to_numpy(array.compute())
     if not array_api_compat.is_numpy_array(array):
         return np.from_dlpack(array, device="cpu")
     return np.asarray(array)

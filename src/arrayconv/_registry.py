@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from arrayconv._arrays import Array, library_of
 from arrayconv._options import current
+
+_CHUNKS = "it would gather chunks into ever fewer and larger ones"
 
 
 def never(*arguments: Any) -> str | None:
@@ -32,6 +34,10 @@ class Implementation:
     unfit: Callable[..., str | None] = never
     slow: Callable[..., str | None] = never
     verified: bool = True
+    prepare: Callable[..., Callable[..., Array]] | None = None
+    """From a weight and groups, a function of input and window: what is done once for a weight."""
+    slow_prepared: Callable[..., str | None] | None = None
+    """What ``slow`` is where every implementation that can has its weight prepared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,15 @@ def offered(library: str) -> dict[str, tuple[Implementation, ...]]:
     return found
 
 
+def remarks(library: str) -> list[str]:
+    """Return what a library's backend says of how it runs on this machine."""
+    module = _BACKENDS.get(library)
+    found: list[str] = []
+    if module is not None:
+        found = getattr(importlib.import_module(module), "remarks", list)()
+    return found
+
+
 class Primitive:
     """An N-d operation with normalised arguments, and its implementations."""
 
@@ -73,8 +88,11 @@ class Primitive:
         """Return the implementations for an array's type, best first, ``generic`` last."""
         found = self._by_type.get(type(array))
         if found is None:
-            by_name = offered(library_of("input", array).name)
-            found = (*by_name.get(self.name, ()), self.generic)
+            library = library_of("input", array)
+            generic = self.generic
+            if library.lazy:
+                generic = replace(generic, unfit=lambda *arguments: _CHUNKS)
+            found = (*offered(library.name).get(self.name, ()), generic)
             self._by_type[type(array)] = found
         return found
 
@@ -82,8 +100,11 @@ class Primitive:
         """Run the implementation that ``algorithm`` and the options choose."""
         return self.choose(algorithm, *arguments).run(*arguments)
 
-    def choose(self, algorithm: str, *arguments: Any) -> Implementation:
-        """Return the implementation for a call; ValueError where a forced one cannot serve it."""
+    def choose(self, algorithm: str, *arguments: Any, prepared: bool = False) -> Implementation:
+        """Return the implementation for a call; ValueError where a forced one cannot serve it.
+
+        ``prepared`` says that the call will be repeated with the same weight.
+        """
         implementations = self.implementations(arguments[0])
         options = current()
         if not isinstance(algorithm, str):
@@ -93,16 +114,27 @@ class Primitive:
         if options.algorithm != "auto":
             for implementation in implementations:
                 named = implementation.name == options.algorithm
-                if named and implementation.unfit(*arguments) is None:
+                allowed = implementation.verified or options.allow_unverified
+                if named and allowed and implementation.unfit(*arguments) is None:
                     return implementation
         for implementation in implementations:
+            slow = implementation.slow
+            if prepared and implementation.slow_prepared is not None:
+                slow = implementation.slow_prepared
             if (
                 (implementation.verified or options.allow_unverified)
                 and implementation.unfit(*arguments) is None
-                and implementation.slow(*arguments) is None
+                and slow(*arguments) is None
             ):
                 return implementation
-        return implementations[-1]
+        return self._last(implementations, arguments)
+
+    def _last(self, implementations: tuple[Implementation, ...], arguments: Any) -> Implementation:
+        """Return the one that serves where no other does; ValueError where it does not either."""
+        if implementations[-1].unfit(*arguments) is None:
+            return implementations[-1]
+        reasons = (f"{each.name}: {each.unfit(*arguments)}" for each in implementations)
+        raise ValueError(f"no implementation can serve this {self.name}: {'; '.join(reasons)}")
 
     def _forced(
         self, algorithm: str, implementations: tuple[Implementation, ...], arguments: Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -18,6 +18,7 @@ from arrayconv import _registry, primitives
 from arrayconv._registry import Primitive
 from arrayconv.backends.cupy import launch
 from arrayconv.backends.cupy.launch import Kernel
+from tests.cuda_checks import Check, compare
 
 HERE = Path(__file__).parent
 PLAIN = ("-O1",)
@@ -37,7 +38,7 @@ def reserved(shape: tuple[int, ...], dtype: Any) -> Any:
     return np.frombuffer(memory, dtype, count).reshape(shape)
 
 
-GUARD = 64
+GUARD = 4096
 """Bytes on both sides of an array that no kernel may write, where no sanitizer watches."""
 UNWRITTEN = 0xA5
 
@@ -117,16 +118,15 @@ class HostExecutor:
             assert held_back, f"{kernel.expression} wrote beyond an array"
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Note the kernels that are asked for, without running them; then compile them all."""
+    def recording(self) -> Iterator[dict[Kernel, None]]:
+        """Note the kernels that are asked for, in what is given, without running them."""
         asked: dict[Kernel, None] = {}
         self._recorded = asked
         try:
-            yield
+            yield asked
         finally:
             self._recorded = None
             self.launched.clear()
-        self.build([kernel for kernel in asked if kernel not in self._entries])
 
     def build(self, kernels: list[Kernel]) -> None:
         """Compile kernels, a shared library for each ``.cu`` file, two at a time."""
@@ -177,6 +177,24 @@ def on_host(executor: HostExecutor) -> Iterator[HostExecutor]:
         _registry._BACKENDS["numpy"] = before
         del launch.EXECUTORS[np.ndarray]
         forget()
+
+
+def verify(executor: HostExecutor, check: Check) -> None:
+    """Compare what the kernels give here with what NumPy's implementations give."""
+    wanted = check.call(np)
+    executor.launched.clear()
+    with on_host(executor):
+        got = check.call(np)
+    assert check.kernels <= {kernel.function for kernel in executor.launched}
+    compare(check, got, wanted)
+
+
+def asked_for(executor: HostExecutor, checks: Iterable[Check]) -> list[Kernel]:
+    """Return the kernels that checks take, without running one."""
+    with executor.recording() as asked, on_host(executor), np.errstate(all="ignore"):
+        for check in checks:
+            check.call(np)
+    return list(asked)
 
 
 def forget() -> None:

@@ -5,4 +5,5 @@ from arrayconv._registry import register_backend
 register_backend("numpy", "arrayconv.backends.numpy")
 register_backend("torch", "arrayconv.backends.torch")
 register_backend("jax", "arrayconv.backends.jax")
+register_backend("dask", "arrayconv.backends.dask")
 register_backend("cupy", "arrayconv.backends.cupy")

@@ -7,27 +7,23 @@ sides alike.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from arrayconv._integers import Ints
+from arrayconv._integers import Ints, Pairs
 from arrayconv._registry import Implementation
 from arrayconv._window import (
-    Axis,
-    Table,
     Window,
-    Windows,
     input_sizes,
     kernel_sizes,
     needed_after,
     output_sizes,
-    sliding_window,
     span,
 )
+from arrayconv.backends.torch_pooling import implementations as pooling
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -150,120 +146,18 @@ def fold(columns: Any, window: Window) -> Any:
     return F.fold(columns, sizes, kernel, _dilations(window), padding, _strides(window))
 
 
-_MAX_POOL: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-_AVG_POOL: dict[int, Any] = {2: F.avg_pool2d, 3: F.avg_pool3d}
-
-
-class PoolArguments(NamedTuple):
-    """How torch's pools are told of a window; their own order but for the dilation."""
-
-    kernel: Ints
-    stride: Ints
-    padding: Ints
-    ceil_mode: bool
-    dilation: Ints
-
-
-@lru_cache(maxsize=1024)
-def _pool_arguments(window: Windows) -> PoolArguments | None:
-    """Return what tells torch's pools of this very window, or None where they have no such one."""
-    if any(
-        isinstance(axis, Table) or axis.before < 0 or 2 * axis.before > axis.kernel
-        for axis in window
-    ):
-        return None
-    axes = [axis for axis in window if isinstance(axis, Axis)]
-    wanted = output_sizes(window)
-    for ceil_mode in (False, True):
-        counts = tuple(
-            sliding_window(
-                (axis.size,),
-                (axis.kernel,),
-                (axis.stride,),
-                ((axis.before, axis.before),),
-                (axis.dilation,),
-                ceil_mode,
-            )[0].out
-            for axis in axes
-        )
-        if counts == wanted:
-            return PoolArguments(
-                kernel_sizes(window),
-                tuple(axis.stride for axis in axes),
-                tuple(axis.before for axis in axes),
-                ceil_mode,
-                tuple(axis.dilation for axis in axes),
-            )
+def _pad_unfit(x: Any, pairs: Pairs, mode: str, value: Any) -> str | None:
+    if mode != "constant":
+        return f"torch pads in the mode {mode!r} in some dimensions only"
+    if not x.dtype.is_floating_point:
+        return f"torch's padding of {x.dtype} is not tried"
     return None
 
 
-_NO_SUCH_POOL = (
-    "torch pools windows with the same padding on both sides, of at most half the kernel"
-)
-
-
-@lru_cache(maxsize=1024)
-def _max_window_unfit(window: Windows) -> str | None:
-    if len(window) not in _MAX_POOL:
-        return f"torch pools in 1, 2 and 3 spatial dimensions, not {len(window)}"
-    how = _pool_arguments(window)
-    if how is None:
-        return _NO_SUCH_POOL
-    if any(p and d > 1 for p, d in zip(how.padding, how.dilation, strict=True)):
-        return "torch has no index for a window that sees padding only"
-    return None
-
-
-def _max_pool_unfit(x: Any, window: Windows) -> str | None:
-    if not x.dtype.is_floating_point:
-        return f"torch's pools of {x.dtype} differ by dimension"
-    if x.shape[0] == 0:
-        return "torch refuses some pools of no images"
-    return _max_window_unfit(window)
-
-
-def _arguments(window: Windows) -> PoolArguments:
-    """Return torch's arguments for a window that was found fit."""
-    how = _pool_arguments(window)
-    assert how is not None
-    return how
-
-
-def max_pool(x: Any, window: Windows) -> Any:
-    """Return torch's maxima."""
-    kernel, stride, padding, ceil_mode, dilation = _arguments(window)
-    return _MAX_POOL[len(window)](x, kernel, stride, padding, dilation, ceil_mode)
-
-
-def max_pool_indices(x: Any, window: Windows) -> Any:
-    """Return torch's maxima and their indices."""
-    kernel, stride, padding, ceil_mode, dilation = _arguments(window)
-    return _MAX_POOL[len(window)](x, kernel, stride, padding, dilation, ceil_mode, True)
-
-
-@lru_cache(maxsize=1024)
-def _sum_window_unfit(window: Windows) -> str | None:
-    if len(window) not in _AVG_POOL:
-        return f"torch has sums of windows in 2 and 3 dimensions, not {len(window)}"
-    how = _pool_arguments(window)
-    if how is None:
-        return _NO_SUCH_POOL
-    return "torch has no dilated average" if max(how.dilation) > 1 else None
-
-
-def _sum_pool_unfit(x: Any, window: Windows) -> str | None:
-    if not x.dtype.is_floating_point:
-        return f"torch has sums of floating windows, not of {x.dtype}"
-    if x.shape[0] == 0:
-        return "torch refuses some pools of no images"
-    return _sum_window_unfit(window)
-
-
-def sum_pool(x: Any, window: Windows) -> Any:
-    """Return torch's averages by a divisor of 1, half types in float32."""
-    wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    kernel, stride, padding, ceil_mode, _ = _arguments(window)
-    return _AVG_POOL[len(window)](wide, kernel, stride, padding, ceil_mode, True, 1)
+def pad(x: Any, pairs: Pairs, mode: str, value: Any) -> Any:
+    """Return torch's padding, which copies where it only crops, too."""
+    flat = [n for pair in reversed(pairs) for n in pair]
+    return F.pad(x, flat, value=value) if any(flat) else x.clone()
 
 
 def gather(planes: Any, index: Any) -> Any:
@@ -306,9 +200,8 @@ def _in_float32(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 implementations = {
-    "max_pool": (Implementation("native", max_pool, _max_pool_unfit),),
-    "max_pool_indices": (Implementation("native", max_pool_indices, _max_pool_unfit),),
-    "sum_pool": (Implementation("native", sum_pool, _sum_pool_unfit),),
+    **pooling,
+    "pad": (Implementation("native", pad, _pad_unfit),),
     "gather": (Implementation("native", gather),),
     "scatter_add": (Implementation("native", scatter_add, slow=_scatter_add_slow),),
     "unfold": (Implementation("native", unfold),),

@@ -7,7 +7,7 @@ from math import prod
 from arrayconv._arrays import Array, device_of, library_of
 from arrayconv._integers import integer
 from arrayconv._random import kept
-from arrayconv.functional.arguments import common_library
+from arrayconv.functional.arguments import check_fits, common_library
 from arrayconv.functional.operations import Pullback, define
 
 
@@ -66,6 +66,7 @@ def _scale(input: Array, p: float, training: bool) -> Array | None:
         raise TypeError(f"input must be of a floating dtype, got {input.dtype}")
     if not training or p == 0:
         return None
+    check_fits("the mask", input.shape, 1, f"input {tuple(input.shape)}")
     device = device_of(library, input)
     where = {} if device is None else {"device": device}
     mask = library.xp.asarray(kept(tuple(input.shape), p), **where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from numbers import Integral
 
 from arrayconv._arrays import MEMORY, Array, DType, Library, device_of, library_of
 from arrayconv._capabilities import unsupported
@@ -17,7 +18,10 @@ Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 def common_library(
     operation: str, *, bias: Array | None = None, **arrays: Array
 ) -> tuple[Library, DType]:
-    """Return the library and dtype that all arrays share; TypeError where they differ."""
+    """Return the library and dtype that all arrays share; TypeError where they differ.
+
+    Beside a lazy first array, of blocks, the others may be of the library of the blocks.
+    """
     (first_name, first), *others = arrays.items()
     if bias is not None:
         others.append(("bias", bias))
@@ -26,11 +30,14 @@ def common_library(
     reason = unsupported(operation, library.name, dtype.name)
     if reason is not None:
         raise TypeError(f"{operation} cannot serve {first_name} of dtype {dtype.name}: {reason}")
+    if library.lazy:
+        _check_sizes_known(**arrays, bias=bias)
     for name, array in others:
-        if type(array) is not type(first) and library_of(name, array) is not library:
+        other = library_of(name, array)
+        if other is not library and other.name not in library.blocks:
             raise TypeError(
                 f"{first_name} and {name} must be arrays of one library, got "
-                f"{library.name} and {library_of(name, array).name}"
+                f"{library.name} and {other.name}"
             )
         if array.dtype != first.dtype:
             raise TypeError(
@@ -44,6 +51,16 @@ def common_library(
                     f"{first_name} and {name} must be on one device, got {here} and {there}"
                 )
     return library, dtype
+
+
+def _check_sizes_known(**arrays: Array | None) -> None:
+    """Raise ValueError where a lazy array does not know its own shape."""
+    for name, array in arrays.items():
+        if array is not None and not all(isinstance(size, Integral) for size in array.shape):
+            raise ValueError(
+                f"{name} must know the sizes of its chunks, got shape {tuple(array.shape)}: call "
+                "its compute_chunk_sizes() first"
+            )
 
 
 def one_of(name: str, value: object, words: Sequence[str]) -> None:
@@ -92,6 +109,12 @@ def like_input(output: Array, unbatched: bool) -> Array:
 
 def check_cotangent(output: Array, cotangent: Array) -> None:
     """Raise where a cotangent is not of its output's library, dtype, device and shape."""
+    library, given = library_of("output", output), library_of("cotangent", cotangent)
+    if given is not library:
+        raise TypeError(
+            f"output and cotangent must be arrays of one library, got {library.name} and "
+            f"{given.name}"
+        )
     common_library("vjp", output=output, cotangent=cotangent)
     if tuple(cotangent.shape) != tuple(output.shape):
         raise ValueError(

@@ -56,7 +56,7 @@ def unfold_call(
         raise ValueError(f"kernel_size must not be empty, got {kernel_size!r}")
     window = _unfold_window(
         tuple(input.shape),
-        dtype.itemsize,
+        dtype.held,
         integers("kernel_size", kernel_size, dims),
         integers("dilation", dilation, dims),
         padding_argument(padding, dims),
@@ -193,7 +193,7 @@ def fold_call(
         )
     window = _fold_window(
         tuple(input.shape),
-        dtype.itemsize,
+        dtype.held,
         integers("output_size", output_size, dims),
         integers("kernel_size", kernel_size, dims),
         integers("dilation", dilation, dims),

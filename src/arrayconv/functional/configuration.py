@@ -12,7 +12,7 @@ from arrayconv import primitives
 from arrayconv._capabilities import COMPANIONS, LIBRARIES
 from arrayconv._device import cuda_devices
 from arrayconv._options import current
-from arrayconv._registry import Primitive, offered
+from arrayconv._registry import Primitive, offered, remarks
 from arrayconv._version import __version__
 from arrayconv.functional.arguments import one_of
 
@@ -47,6 +47,14 @@ def _implementations(library: str) -> dict[str, list[str]] | str:
     }
 
 
+def _compiled_kernels() -> dict[str, float]:
+    """Return the seconds that each CUDA kernel of this process took to compile or to load."""
+    # Not imported above: a backend is loaded when it is needed.
+    launch = importlib.import_module("arrayconv.backends.cupy.launch")
+    found: dict[str, float] = launch.compiled_kernels()
+    return found
+
+
 def configuration() -> dict[str, Any]:
     """Return what `show_config` shows."""
     versions = {
@@ -59,7 +67,13 @@ def configuration() -> dict[str, Any]:
         "versions": versions,
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
         "cuda": cuda_devices(),
+        "kernels": _compiled_kernels(),
         "options": {name: getattr(options, name) for name in options.__slots__},
+        "remarks": {
+            library: remarks(library)
+            for library in LIBRARIES
+            if versions[library] is not None and isinstance(_implementations(library), dict)
+        },
         "implementations": {
             library: "not installed" if versions[library] is None else _implementations(library)
             for library in LIBRARIES
@@ -77,6 +91,11 @@ def _lines(found: dict[str, Any]) -> list[str]:
             lines.append(f"  {name:<{width}}  {shown}")
     cuda = found["cuda"]
     lines += ["CUDA", *(f"  {each}" for each in ([cuda] if isinstance(cuda, str) else cuda))]
+    if found["kernels"]:
+        lines.append("CUDA kernels of this process, and the seconds to compile or load each")
+        lines += [f"  {seconds:6.3f}  {name}" for name, seconds in found["kernels"].items()]
+    for library, said in found["remarks"].items():
+        lines += [f"{library}: {each}" for each in said]
     lines.append("implementations, best first (explain says which one runs a call)")
     for library, by_primitive in found["implementations"].items():
         if isinstance(by_primitive, str):
@@ -104,8 +123,9 @@ def show_config(mode: str = "print") -> dict[str, Any] | None:
     -------
     dict or None
         With "dicts": ``versions`` (None where not installed), ``machine``, ``cuda`` (a list of
-        devices, or the sentence that says why there is none), ``options`` and
-        ``implementations``.
+        devices, or the sentence that says why there is none), ``kernels`` (the seconds to
+        compile or load each CUDA kernel that this process has used), ``options``,
+        ``implementations``, and ``remarks``: what holds a library's back on this machine.
 
     Raises
     ------

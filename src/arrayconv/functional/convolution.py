@@ -65,7 +65,7 @@ def _parsed(
         tuple(input.shape),
         tuple(weight.shape),
         None if bias is None else tuple(bias.shape),
-        dtype.itemsize,
+        dtype.held,
         integers("stride", stride, dims),
         padding_argument(padding, dims),
         integers("dilation", dilation, dims),

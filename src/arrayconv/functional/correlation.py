@@ -106,18 +106,19 @@ def _parse(
     leading = tuple(array.shape[axis] for axis in batch)
     sizes = tuple(array.shape[axis] for axis in along)
     whole = _window(sizes, taps, mode)
-    check_fits("the output", (*leading, *output_sizes(whole)), dtype.itemsize, about)
+    check_fits("the output", (*leading, *output_sizes(whole)), dtype.held, about)
     xp, order = library.xp, (*batch, *along)
     x = xp.reshape(xp.permute_dims(array, order), (prod(leading), 1, *sizes))
     if factors is None:
-        factors = _factors(library, kernel, taps) if take_apart else [kernel]
+        factors = _factors(library_of("kernel", kernel), kernel, taps) if take_apart else [kernel]
     passes = []
     for place, factor in enumerate(factors):
         single = len(factors) == 1 and len(taps) > 1
         shape = taps if single else tuple(k if at == place else 1 for at, k in enumerate(taps))
         window = _window(sizes, shape, mode)
-        used = xp.flip(factor) if flip else conjugate(factor)
-        passes.append(_Pass(xp.reshape(used, (1, 1, *shape)), window))
+        own = library_of("kernel", factor).xp
+        used = own.flip(factor) if flip else conjugate(factor)
+        passes.append(_Pass(own.reshape(used, (1, 1, *shape)), window))
         sizes = output_sizes(window)
     return _Sliding(x, tuple(passes), padding_mode, algorithm, leading, order)
 

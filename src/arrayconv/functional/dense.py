@@ -19,7 +19,7 @@ def _check(input: Array, weight: Array, bias: Array | None) -> Library:
     outputs = tuple(weight.shape[:-1])
     if bias is not None and tuple(bias.shape) != outputs:
         raise ValueError(f"bias must have the shape {outputs}, got {tuple(bias.shape)}: {shapes}")
-    check_fits("the output", (*input.shape[:-1], *outputs), dtype.itemsize, shapes)
+    check_fits("the output", (*input.shape[:-1], *outputs), dtype.held, shapes)
     return library
 
 
@@ -27,7 +27,9 @@ def _product(library: Library, left: Array, right: Array) -> Array:
     """Return the matrix product, summed in float32 for half types."""
     xp, dtype = library.xp, library.dtype(left.dtype)
     if not dtype.half:
-        return xp.matmul(left, right)
+        product = xp.matmul(left, right)
+        # Dask adds up the parts of a product of small integers in wider ones.
+        return product if product.dtype == left.dtype else xp.astype(product, left.dtype)
     wide = xp.matmul(xp.astype(left, dtype.wide), xp.astype(right, dtype.wide))
     return xp.astype(wide, left.dtype)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from arrayconv._arrays import Array, library_of
 from arrayconv._registry import Candidate
-from arrayconv.functional.operations import check_arguments, operation_of
+from arrayconv._window import input_sizes, output_sizes
+from arrayconv.functional.operations import Call, check_arguments, operation_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Explanation:
 
     title: str
     candidates: tuple[Candidate, ...]
+    flops: int | None = None
+    """Multiplications and additions by the definition, of a convolution."""
+    bytes: int | None = None
+    """Bytes of its arrays, the output's too: what it reads and writes at least."""
 
     @property
     def chosen(self) -> str:
@@ -48,9 +54,27 @@ class Explanation:
             f"{'*' if each.chosen else ' '} {each.name:<{width}}  {each.reason}"
             for each in self.candidates
         )
-        return "\n".join([self.title, *rows])
+        work = []
+        if self.flops is not None and self.bytes is not None:
+            work = [f"{self.flops / 1e9:.3g} Gflop, {self.bytes / 1e6:.3g} MB in and out"]
+        return "\n".join([self.title, *work, *rows])
 
     __repr__ = __str__
+
+
+def _work(call: Call) -> tuple[int, int] | None:
+    """Return the flops and bytes of a convolution, transposed or not; None for all else."""
+    name = call.primitive.name
+    if name not in ("conv", "conv_transpose"):
+        return None
+    first, weight, window, groups = call.arguments
+    made = weight.shape[0], *output_sizes(window)
+    if name == "conv_transpose":
+        made = weight.shape[1] * groups, *input_sizes(window)
+    batch, itemsize = first.shape[0], library_of("input", first).dtype(first.dtype).itemsize
+    sizes = prod(first.shape), prod(weight.shape), batch * prod(made)
+    flops = 2 * batch * prod(output_sizes(window)) * prod(weight.shape)
+    return flops, sum(sizes) * itemsize
 
 
 def explain(fun: Callable[..., Array], *arguments: Any, **params: Any) -> Explanation:
@@ -66,7 +90,8 @@ def explain(fun: Callable[..., Array], *arguments: Any, **params: Any) -> Explan
     Returns
     -------
     Explanation
-        Print it; or read ``chosen`` and ``candidates``.
+        Print it; or read ``chosen`` and ``candidates``, and of a convolution ``flops`` and
+        ``bytes``.
 
     Raises
     ------
@@ -91,4 +116,5 @@ def explain(fun: Callable[..., Array], *arguments: Any, **params: Any) -> Explan
     shapes = ", ".join(str(tuple(array.shape)) for array in arrays)
     library, primitive = library_of("input", arrays[0]).name, call.primitive.name
     title = f"{operation.name} runs the primitive {primitive} on {library} arrays {shapes}"
-    return Explanation(title, tuple(call.primitive.candidates(call.algorithm, *call.arguments)))
+    candidates = tuple(call.primitive.candidates(call.algorithm, *call.arguments))
+    return Explanation(title, candidates, *(_work(call) or ()))

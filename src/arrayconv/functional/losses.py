@@ -29,6 +29,24 @@ def _check(input: Array, target: Array, reduction: str) -> Library:
     return library
 
 
+def _hit(library: Library, scores: Array, place: Array) -> Array:
+    """Return where in (N, classes, ...) the class is that of ``place`` (N, 1, ...)."""
+    xp = library.xp
+    classes = integers_like(library, scores, range(scores.shape[1]))
+    along = xp.reshape(classes, (1, -1, *(1,) * (scores.ndim - 2)))
+    return xp.astype(along, place.dtype) == place
+
+
+def _taken(library: Library, shares: Array, place: Array) -> Array:
+    """Return the shares (N, 1, ...) of the classes that ``place`` names."""
+    xp = library.xp
+    if not library.lazy:
+        return xp.take_along_axis(shares, place, axis=1)
+    # Chunk by chunk there is no taking by index; one of these is not 0.
+    alone = xp.where(_hit(library, shares, place), shares, xp.zeros_like(shares))
+    return xp.sum(alone, axis=1, keepdims=True)
+
+
 def _cross_entropy_vjp(
     input: Array, target: Array, reduction: str = "mean"
 ) -> tuple[Array, Pullback]:
@@ -39,7 +57,7 @@ def _cross_entropy_vjp(
     log_total = xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
     log_share = shifted - log_total
     place = xp.expand_dims(target, axis=1)
-    losses = -xp.take_along_axis(log_share, place, axis=1)[:, 0, ...]
+    losses = -_taken(library, log_share, place)[:, 0, ...]
     count = prod(losses.shape)
     loss = losses
     if reduction != "none":
@@ -50,9 +68,7 @@ def _cross_entropy_vjp(
         each = xp.expand_dims(g, axis=1) if reduction == "none" else g
         if reduction == "mean":
             each = each / count
-        classes = integers_like(library, input, range(input.shape[1]))
-        along = xp.reshape(classes, (1, -1, *(1,) * (input.ndim - 2)))
-        hit = xp.astype(xp.astype(along, target.dtype) == place, wide)
+        hit = xp.astype(_hit(library, input, place), wide)
         return (xp.astype((xp.exp(log_share) - hit) * each, input.dtype, copy=False),)
 
     return xp.astype(loss, input.dtype, copy=False), pullback

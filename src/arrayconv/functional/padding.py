@@ -73,7 +73,7 @@ def _pad_call(
         raise ValueError(
             f"pad {tuple(pad)} crops more than there is of an input of shape {tuple(input.shape)}"
         )
-    check_fits("the output", shape, dtype.itemsize, f"input {tuple(input.shape)}, pad {tuple(pad)}")
+    check_fits("the output", shape, dtype.held, f"input {tuple(input.shape)}, pad {tuple(pad)}")
     if mode != "constant":
         for size, (before, after) in zip(input.shape, pairs, strict=True):
             padding_runs(size, before, after, mode)

@@ -70,7 +70,7 @@ def _transposed_call(
         tuple(input.shape),
         tuple(weight.shape),
         None if bias is None else tuple(bias.shape),
-        dtype.itemsize,
+        dtype.held,
         integers("stride", stride, dims),
         crop_argument(padding, dims),
         integers("output_padding", output_padding, dims, 0),

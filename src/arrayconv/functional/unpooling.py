@@ -105,7 +105,7 @@ def _parse(
     if min(shape[1:]) < 1:
         raise ValueError(f"input must have at least one channel and cell, got shape {shape}")
     sizes = _sizes(shape, kernel_size, stride, padding, output_size)
-    check_fits("the output", (*shape[:2], *sizes), dtype.itemsize, f"input {shape}")
+    check_fits("the output", (*shape[:2], *sizes), dtype.held, f"input {shape}")
     _check_indices(input, indices, prod(sizes))
     flat = (*shape[:2], prod(shape[2:]))
     return library.xp.reshape(input, flat), library.xp.reshape(indices, flat), sizes

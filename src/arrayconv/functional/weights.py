@@ -40,7 +40,11 @@ def check_weight(
 
 def finish(call: Call, bias: Array | None, unbatched: bool) -> Array:
     """Run a parsed convolution: the primitive, the bias, and no N where the input had none."""
-    output = call.run()
+    return finished(call.run(), bias, unbatched)
+
+
+def finished(output: Array, bias: Array | None, unbatched: bool) -> Array:
+    """Return a convolution's output with the bias, and without N where the input had none."""
     if bias is not None:
         output = _add_bias(output, bias)
     return output[0, ...] if unbatched else output

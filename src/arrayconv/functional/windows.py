@@ -74,7 +74,7 @@ def pool_window(
         raise TypeError(f"ceil_mode must be True or False, got {ceil_mode!r}")
     return _pool_window(
         batched_shape("input", tuple(input.shape), dims),
-        dtype.itemsize,
+        dtype.held,
         kernel,
         steps,
         pairs,
@@ -104,7 +104,7 @@ def adaptive_pool_window(operation: str, dims: int, input: Array, output_size: A
         )
     outs = integers("output_size", filled, dims)
     because = f"input {shape}, output_size {output_size!r}"
-    check_fits("the output", (*shape[:2], *outs), dtype.itemsize, because)
+    check_fits("the output", (*shape[:2], *outs), dtype.held, because)
     # The windows are tables of Python's numbers.
     check_fits("the table of windows", (max(outs), 2), 64, because)
     return adaptive_window(shape[2:], outs)

@@ -17,6 +17,7 @@ from arrayconv._random import uniform
 from arrayconv.functional import convolution, transposed
 from arrayconv.functional.arguments import IntOrInts, Padding
 from arrayconv.functional.dense import linear
+from arrayconv.functional.prepared import Prepared
 from arrayconv.nn.module import Module, Operation, Parameter
 
 
@@ -74,6 +75,7 @@ class _Conv(_Weighted):
             "groups": self.groups,
             "padding_mode": padding_mode,
         }
+        self._prepared = Prepared(type(self).function, self.arguments, None, None)
 
     def _build(
         self,
@@ -104,6 +106,19 @@ class _Conv(_Weighted):
     def operation(self) -> Operation:
         """Return the convolution and its arguments."""
         return type(self).function, self.arguments
+
+    def forward(self, input: Array) -> Array:
+        """Return the output; outside of training the weight is prepared once for many calls.
+
+        Whatever was prepared is used only after a comparison with the weight as it is now, so that
+        a weight that was replaced, loaded or changed in place counts at once.
+        """
+        if self.training or self.transposed:
+            return super().forward(input)
+        self._pullback = None
+        weight, bias = (self.parameters_by_name[name] for name in ("weight", "bias"))
+        assert weight is not None
+        return self._prepared.run(input, weight.value, None if bias is None else bias.value)
 
     def multiply_adds(self, given: tuple[int, ...], made: tuple[int, ...]) -> int:
         """Return one for each weight that meets a cell, padding counted."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import NamedTuple
 
+from arrayconv._device import cuda_devices
 from arrayconv.backends.cupy.geometry import PARTS
 from arrayconv.backends.cupy.launch import (
     INDICES,
@@ -22,9 +25,12 @@ from arrayconv.backends.cupy.launch import (
     TYPES,
     WORDS,
     Kernel,
+    compiled,
+    compiled_kernels,
     source,
     summand_name,
 )
+from arrayconv.backends.cupy.windows import SEVERAL
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 
@@ -38,6 +44,7 @@ class Template(NamedTuple):
     known: tuple[tuple[int, int], ...] = ()
     """Empty for a template without a window's kernel and stride."""
     by_dims: bool = True
+    dims: tuple[int, ...] = (1, 2, 3)
     more: tuple[str, ...] = ("",)
 
 
@@ -56,6 +63,14 @@ TEMPLATES = (
     Template("place", "place", tuple(WORDS.values()), by_dims=False),
     Template("depthwise", "depthwise", _PRODUCTS, (*_REGULAR, (5, 1))),
     Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1))),
+    Template(
+        "depthwise_rows",
+        "depthwise_rows",
+        _PRODUCTS,
+        ((3, 1), (3, 2), (5, 1)),
+        dims=(2,),
+        more=("false", "true"),
+    ),
     Template("depthwise", "depthwise_weight", _PRODUCTS),
     Template("depthwise", "depthwise_weight_sum", _PRODUCTS, by_dims=False),
 )
@@ -68,7 +83,7 @@ def instances(
 
     ``types`` are names of dtypes, or all.
     """
-    wanted = None if types is None else {TYPES[name] for name in types}
+    wanted = None if types is None else _type_names(types)
     for kind, width, more in product(template.types, bits, template.more):
         if wanted is not None and kind not in wanted:
             continue
@@ -77,13 +92,24 @@ def instances(
         if not template.by_dims:
             yield Kernel(template.file, template.function, (*start, *rest))
             continue
-        for dims in (1, 2, 3):
+        for dims in template.dims:
             known = template.known if dims == 2 else template.known[:1]
             if not known:
                 yield Kernel(template.file, template.function, (*start, str(dims), *rest))
-            for pair in known:
-                arguments = (*start, str(dims), *map(str, pair), *rest)
+            for pair, (planes, dense) in product(known, ((SEVERAL, "true"), (1, "false"))):
+                arguments = (*start, str(dims), *map(str, pair), str(planes), dense, *rest)
                 yield Kernel(template.file, template.function, arguments)
+
+
+def _type_names(dtypes: Iterable[str]) -> set[str]:
+    """Return the C++ types that kernels know arrays of these dtypes by."""
+    sizes = {"bool": 1, "bfloat16": 2}
+    found = set()
+    for name in dtypes:
+        bits = re.search(r"\d+$", name)
+        size = sizes.get(name) or int(bits[0] if bits else 0) // 8
+        found |= {TYPES[name], summand_name(name), WORDS[size]}
+    return found
 
 
 class Compiled(NamedTuple):
@@ -92,7 +118,7 @@ class Compiled(NamedTuple):
     kernel: Kernel
     architecture: str
     seconds: float
-    """Of the batch that it was compiled in, divided by the number of instances."""
+    """Its own, or those of the file that it was compiled with, divided among its instances."""
     registers: int
     shared_bytes: int
     stack_bytes: int
@@ -134,23 +160,99 @@ def _parsed(log: str) -> dict[str, tuple[int, int, int, int]]:
 
 def compile_offline(kernels: Iterable[Kernel], architecture: str) -> list[Compiled]:
     """Compile instances for an architecture, those of one file at once, and throw them away."""
-    core = importlib.import_module("cuda.core")
     by_file: dict[str, list[Kernel]] = {}
     for kernel in kernels:
         by_file.setdefault(kernel.file, []).append(kernel)
+    # The compiler lets go of Python's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        batches = pool.map(lambda file: _compile_file(file, by_file[file], architecture), by_file)
+    return [compiled for batch in batches for compiled in batch]
+
+
+def _compile_file(file: str, kernels: list[Kernel], architecture: str) -> list[Compiled]:
+    core = importlib.import_module("cuda.core")
+    start = time.perf_counter()
+    log = io.StringIO()
+    standard = OPTIONS[0].removeprefix("-std=")
+    options = core.ProgramOptions(arch=architecture, std=standard, ftz=True, ptxas_options="-v")
+    program = core.Program(source(file), "c++", options)
+    names = tuple(kernel.expression for kernel in kernels)
+    code = program.compile("cubin", name_expressions=names, logs=log)
+    seconds = (time.perf_counter() - start) / len(kernels)
+    parsed = _parsed(log.getvalue())
     results = []
-    for file, each in by_file.items():
-        start = time.perf_counter()
-        log = io.StringIO()
-        standard = OPTIONS[0].removeprefix("-std=")
-        options = core.ProgramOptions(arch=architecture, std=standard, ftz=True, ptxas_options="-v")
-        program = core.Program(source(file), "c++", options)
-        names = tuple(kernel.expression for kernel in each)
-        code = program.compile("cubin", name_expressions=names, logs=log)
-        seconds = (time.perf_counter() - start) / len(each)
-        parsed = _parsed(log.getvalue())
-        for kernel in each:
-            mangled = code.symbol_mapping[kernel.expression]
-            name = mangled.decode() if isinstance(mangled, bytes) else mangled
-            results.append(Compiled(kernel, architecture, seconds, *parsed[name]))
+    for kernel in kernels:
+        mangled = code.symbol_mapping[kernel.expression]
+        name = mangled.decode() if isinstance(mangled, bytes) else mangled
+        results.append(Compiled(kernel, architecture, seconds, *parsed[name]))
     return results
+
+
+def compile_for_gpu(kernels: Iterable[Kernel]) -> list[Compiled]:
+    """Compile instances for the current device, each by itself as a call would, into CuPy's cache.
+
+    As many at once as there are CPUs.
+    """
+    cuda = importlib.import_module("cupy").cuda
+    device = cuda.Device()
+
+    def one(kernel: Kernel) -> Compiled:
+        # A thread starts on the first device.
+        with cuda.Device(device.id):
+            function = compiled(kernel)
+            needs = (function.num_regs, function.shared_size_bytes, function.local_size_bytes)
+        seconds = compiled_kernels()[kernel.expression]
+        return Compiled(kernel, f"sm_{device.compute_capability}", seconds, *needs, 0)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(one, kernels))
+
+
+def why_no_compilation() -> str | None:
+    """Return why there is neither a GPU nor a compiler for others, or None."""
+    devices = cuda_devices()
+    if not isinstance(devices, str):
+        return None
+    missing = why_no_compiler()
+    return None if missing is None else f"{devices}; {missing}"
+
+
+def compile_all(
+    functions: Iterable[str], dtypes: Iterable[str], architectures: Iterable[str], wide: bool
+) -> list[Compiled]:
+    """Compile templates for dtypes: for the GPU where there is one and no architecture is named."""
+    wanted, names = set(functions), tuple(dtypes)
+    bits = (32, 64) if wide else (32,)
+    kernels = [
+        kernel
+        for template in TEMPLATES
+        if not wanted or template.function in wanted
+        for kernel in instances(template, names, bits)
+    ]
+    chosen = tuple(architectures)
+    if not chosen and not isinstance(cuda_devices(), str):
+        return compile_for_gpu(kernels)
+    return [
+        each
+        for architecture in chosen or ARCHITECTURES
+        for each in compile_offline(kernels, architecture)
+    ]
+
+
+def table(results: Iterable[Compiled]) -> str:
+    """Return a line for each instance: its time, registers, shared and local memory, spills."""
+    rows: list[tuple[str, ...]] = [
+        ("kernel", "for", "ms", "registers", "shared", "local", "spilled")
+    ]
+    for each in results:
+        numbers = (each.registers, each.shared_bytes, each.stack_bytes, each.spill_bytes)
+        name, took = each.kernel.expression, f"{each.seconds * 1e3:.0f}"
+        rows.append((name, each.architecture, took, *map(str, numbers)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if place < 2 else text.rjust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )

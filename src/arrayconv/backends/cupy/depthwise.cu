@@ -1,67 +1,90 @@
 // Depthwise convolution, in which each output channel sees one input channel, and its gradients.
 //
-// Weights (O, 1, *kernel) have a layout of their own; O = channels * multiplier. All three kernels
+// Weights (O, 1, *kernel) are contiguous, `taps` for an output; O = channels * multiplier. All three kernels
 // gather: no atomics, and always the same order of addition.
 
-template <typename Index>
-struct Groups {
-    Index outputs, multiplier;
-    Divisor<Index> by_outputs, by_multiplier;
-};
-
-// y (N, O, *positions) of x and w. A thread takes one position: neighbouring threads read
-// neighbouring cells, and all threads of a plane the same weights. Launch: a thread a position.
-template <typename T, typename Index, int Dims, int Kernel, int Stride>
+// y (N, O, *positions) of x and w. A thread takes one position of Planes output planes: neighbouring
+// threads read neighbouring cells, and all threads of a plane the same weights. Launch: a thread for
+// each position of Planes planes.
+template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense>
 __global__ void depthwise(
     const T* __restrict__ x, const Layout<Index> layout, const T* __restrict__ w,
-    const Layout<Index> w_layout, const Window<Index> window, const Groups<Index> groups,
-    T* __restrict__ y, const Index count) {
+    const Window<Index> window, const Groups<Index> groups, T* __restrict__ y, const Index taps,
+    const Index positions, const Index planes, const Index count) {
     const Index item = thread_number<Index>();
     if (item >= count) return;
     const Place<Index> place = position_of<Dims>(item, window);
-    const Index image = groups.by_outputs.quotient(place.plane);
-    const Index output = place.plane - image * groups.outputs;
-    const Index channel = groups.by_multiplier.quotient(output);
-    const Index plane = image * layout.image + channel * layout.channel;
-    const Index kernel = output * w_layout.image;
-    typename Sum<T>::Type sum = {};
+    const Index first = place.plane * Planes;
+    // As pointers: the taps of a row then share one address.
+    const T *from[Planes], *weights[Planes];
+#pragma unroll
+    for (int p = 0; p < Planes; ++p) {
+        const Index plane = first + p < planes ? first + p : planes - 1;
+        const Index image = groups.by_outputs.quotient(plane);
+        const Index output = plane - image * groups.outputs;
+        const Index channel = groups.by_multiplier.quotient(output);
+        from[p] = x + image * layout.image + channel * layout.channel;
+        weights[p] = w + output * taps;
+    }
+    typename Sum<T>::Type sum[Planes] = {};
     Index tap = 0;
     for_each_tap<Dims, Kernel, Stride>(
         window, place, [&](Index z, Index row, Index cell, bool seen) {
-            const T weight = w[kernel + tap * w_layout.cell[2]];
-            ++tap;
-            if (seen) {
-                const T value = x[plane + layout.at(z, row, cell)];
-                sum = multiply_add(widen(value), widen(weight), sum);
+            const Index each = tap++;
+            if (!seen) return;
+            const Index at = layout.template at<Dense>(z, row, cell);
+#pragma unroll
+            for (int p = 0; p < Planes; ++p) {
+                sum[p] = multiply_add(widen(from[p][at]), widen(weights[p][each]), sum[p]);
             }
         });
-    y[item] = Narrow<T>::from(sum);
+    const Index to = (first - place.plane) * positions + item;
+#pragma unroll
+    for (int p = 0; p < Planes; ++p) {
+        if (first + p < planes) y[to + p * positions] = Narrow<T>::from(sum[p]);
+    }
 }
 
-// x (N, C, *sizes) of y and w: the gradient to x. A thread takes one cell and gathers from all taps
-// and positions that see it, in each of its channel's outputs. Launch: a thread a cell.
-template <typename T, typename Index, int Dims, int Kernel, int Stride>
+// x (N, C, *sizes) of y and w: the gradient to x. A thread takes one cell of Planes planes and
+// gathers from all taps and positions that see it, in each of its channel's outputs. Launch: a
+// thread for each cell of Planes planes.
+template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense>
 __global__ void depthwise_transpose(
     const T* __restrict__ y, const Layout<Index> layout, const T* __restrict__ w,
-    const Layout<Index> w_layout, const Window<Index> window, const Groups<Index> groups,
-    T* __restrict__ x, const Index count) {
+    const Window<Index> window, const Groups<Index> groups, T* __restrict__ x, const Index taps,
+    const Index cells, const Index planes, const Index count) {
     const Index item = thread_number<Index>();
     if (item >= count) return;
     const Place<Index> place = cell_of<Dims>(item, window);
-    const Index image = layout.by_channels.quotient(place.plane);
-    const Index first = (place.plane - image * layout.channels) * groups.multiplier;
-    typename Sum<T>::Type sum = {};
-    for (Index output = first; output < first + groups.multiplier; ++output) {
-        const Index plane = image * layout.image + output * layout.channel;
-        const Index kernel = output * w_layout.image;
+    const Index first = place.plane * Planes;
+    Index from[Planes], kernel[Planes];
+#pragma unroll
+    for (int p = 0; p < Planes; ++p) {
+        const Index plane = first + p < planes ? first + p : planes - 1;
+        const Index image = layout.by_channels.quotient(plane);
+        const Index output = (plane - image * layout.channels) * groups.multiplier;
+        from[p] = image * layout.image + output * layout.channel;
+        kernel[p] = output * taps;
+    }
+    typename Sum<T>::Type sum[Planes] = {};
+    for (Index output = 0; output < groups.multiplier; ++output) {
         for_each_sight<Dims, Kernel, Stride>(
             window, place, [&](Index tap, Index z, Index row, Index position) {
-                const T value = y[plane + layout.at(z, row, position)];
-                const T weight = w[kernel + tap * w_layout.cell[2]];
-                sum = multiply_add(widen(value), widen(weight), sum);
+                const Index at =
+                    output * layout.channel + layout.template at<Dense>(z, row, position);
+                const Index weight = output * taps + tap;
+#pragma unroll
+                for (int p = 0; p < Planes; ++p) {
+                    const T value = y[from[p] + at];
+                    sum[p] = multiply_add(widen(value), widen(w[kernel[p] + weight]), sum[p]);
+                }
             });
     }
-    x[item] = Narrow<T>::from(sum);
+    const Index to = (first - place.plane) * cells + item;
+#pragma unroll
+    for (int p = 0; p < Planes; ++p) {
+        if (first + p < planes) x[to + p * cells] = Narrow<T>::from(sum[p]);
+    }
 }
 
 constexpr int THREADS = 256;
@@ -93,10 +116,12 @@ __global__ void depthwise_weight(
         const Index cell_row = place.at[1] * b.stride + height * b.dilation - b.before;
         const Index cell = place.at[2] * c.stride + width * c.dilation - c.before;
         if (inside(z, a.size) && inside(cell_row, b.size) && inside(cell, c.size)) {
-            const T value = x[place.plane * layout.image + channel + layout.at(z, cell_row, cell)];
-            const T given = y[place.plane * y_layout.image + y_channel +
-                              y_layout.at(place.at[0], place.at[1], place.at[2])];
-            sum = multiply_add(widen(value), widen(given), sum);
+            const Index seen = channel + layout.template at<false>(z, cell_row, cell);
+            const Index given =
+                y_channel + y_layout.template at<false>(place.at[0], place.at[1], place.at[2]);
+            const T value = x[place.plane * layout.image + seen];
+            const T factor = y[place.plane * y_layout.image + given];
+            sum = multiply_add(widen(value), widen(factor), sum);
         }
     }
     sums[threadIdx.x] = sum;

@@ -10,15 +10,14 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
-import numpy as np
-
-from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
+from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.cupy.geometry import (
     Strided,
     largest,
     packed_groups,
     packed_layout,
     packed_window,
+    special,
     strided,
 )
 from arrayconv.backends.cupy.launch import (
@@ -30,8 +29,9 @@ from arrayconv.backends.cupy.launch import (
     plan,
     run,
     summand,
+    wide,
 )
-from arrayconv.backends.cupy.windows import HALF, bits_for, instance, window_unfit
+from arrayconv.backends.cupy.windows import bits_for, sliding_plan, window_unfit
 
 FILE = "depthwise"
 ITEMS = 16
@@ -40,29 +40,58 @@ MOST_BLOCKS = 4096
 """Blocks that a weight's gradient is split into at the most: several for each multiprocessor."""
 
 
-def _weights(outputs: int, taps: int) -> Strided:
-    """Return the layout of contiguous weights (O, 1, taps)."""
-    return Strided((outputs, 1, taps), (taps, 0, 1))
-
-
 def _structs(
     array: Strided, window: Window, outputs: int, channels: int, bits: int
 ) -> tuple[Any, ...]:
-    weights = packed_layout(_weights(outputs, prod(kernel_sizes(window))), bits, 1)
-    groups = packed_groups(outputs, outputs // channels, bits)
-    layout = packed_layout(array, bits, channels)
-    return layout, weights, packed_window(window, bits), groups
+    groups = packed_groups(outputs, outputs // channels, 1, bits)
+    return packed_layout(array, bits, channels), packed_window(window, bits), groups
+
+
+ROWS = 4
+"""Positions below each other that a thread of depthwise_rows.cu computes."""
+MOST_REGISTERS = 100
+"""Registers of 32 bits that its weights may take."""
+_REGISTERS = {"double": 2, "Long": 2, "Complex<float>": 2, "Complex<double>": 4}
+
+
+def _in_rows(window: Window, kind: str) -> bool:
+    """Whether several rows of a plane share what they see: a known kernel in two dimensions."""
+    kernel, _ = special(window)
+    registers = kernel * kernel * _REGISTERS.get(kind, 1)
+    return len(window) == 2 and kernel > 1 and registers <= MOST_REGISTERS
+
+
+def _rows_plan(x: Strided, window: Window, outputs: int, kind: str, flipped: bool) -> Plan:
+    batch, channels = x.shape[:2]
+    rows, columns = output_sizes(window)
+    row_groups = -(-rows // ROWS)
+    count = batch * outputs * row_groups * columns
+    bits = bits_for(largest(window), x.furthest, count * ROWS)
+    structs = (
+        packed_layout(x, bits, channels),
+        packed_window(window, bits),
+        packed_groups(outputs, outputs // channels, row_groups, bits),
+    )
+    words = ("true" if each else "false" for each in (x.dense, flipped))
+    known = (*map(str, (len(window), *special(window), ROWS)), *words)
+    kernel = Kernel("depthwise_rows", "depthwise_rows", (kind, INDICES[bits], *known))
+    return plan(kernel, bits, (batch, outputs, rows, columns), structs, count)
 
 
 @lru_cache(maxsize=4096)
 def _forward_plan(x: Strided, window: Window, outputs: int, kind: str) -> Plan:
+    if _in_rows(window, kind):
+        return _rows_plan(x, window, outputs, kind, flipped=False)
     batch, channels = x.shape[:2]
     outs = output_sizes(window)
     count = batch * outputs * prod(outs)
     bits = bits_for(largest(window), x.furthest, count)
-    kernel = instance("depthwise", kind, bits, window, file=FILE)
     structs = _structs(x, window, outputs, channels, bits)
-    return plan(kernel, bits, (batch, outputs, *outs), structs, count)
+    shape = (batch, outputs, *outs)
+    numbers = prod(kernel_sizes(window)), prod(outs)
+    return sliding_plan(
+        "depthwise", kind, window, bits, shape, x.dense, structs, *numbers, file=FILE
+    )
 
 
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
@@ -78,11 +107,18 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
 def _transpose_plan(y: Strided, window: Window, groups: int, kind: str) -> Plan:
     batch, outputs = y.shape[:2]
     sizes = input_sizes(window)
+    if outputs == groups and all(axis.stride == 1 for axis in window) and _in_rows(window, kind):
+        adjoint = tuple(adjoint_axis(axis) for axis in window)
+        if _in_rows(adjoint, kind):
+            return _rows_plan(y, adjoint, groups, kind, flipped=True)
     count = batch * groups * prod(sizes)
     bits = bits_for(largest(window), y.furthest, count)
-    kernel = instance("depthwise_transpose", kind, bits, window, file=FILE)
     structs = _structs(y, window, outputs, groups, bits)
-    return plan(kernel, bits, (batch, groups, *sizes), structs, count)
+    shape = (batch, groups, *sizes)
+    numbers = prod(kernel_sizes(window)), prod(sizes)
+    return sliding_plan(
+        "depthwise_transpose", kind, window, bits, shape, y.dense, structs, *numbers, file=FILE
+    )
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
@@ -112,7 +148,7 @@ def _weight_plans(
         packed_layout(x, bits, groups),
         packed_layout(y, bits, outputs),
         packed_window(window, bits),
-        packed_groups(outputs, outputs // groups, bits),
+        packed_groups(outputs, outputs // groups, 1, bits),
     )
     summing = plan(
         Kernel(FILE, "depthwise_weight", arguments),
@@ -132,9 +168,8 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     """Return w (O, 1, *kernel)."""
     executor = executor_of(x)
     summing, adding = _weight_plans(strided(x), strided(y), window, groups, summand(x.dtype))
-    wide = np.float32 if x.dtype.name in HALF else x.dtype
     layout, y_layout, *structs = summing.structs
-    partial = executor.empty(x, summing.shape, wide)
+    partial = executor.empty(x, summing.shape, wide(x.dtype))
     run(summing, partial, x, layout, y, y_layout, *structs, partial)
     w = executor.empty(x, adding.shape, x.dtype)
     return run(adding, w, partial, w)
@@ -143,7 +178,7 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
 def _unfit(channels: int, groups: int, window: Window, *arrays: Any) -> str | None:
     if channels != groups:
         return f"the kernels convolve each channel alone, and a group has {channels // groups}"
-    if arrays[0].dtype.name == "bool":
+    if arrays[0].dtype.kind == "b":
         return "bools have no product"
     return window_unfit(window, *arrays)
 

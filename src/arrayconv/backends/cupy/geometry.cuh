@@ -5,6 +5,9 @@
 // where a number would not fit. Kernel and Stride are an axis's where the compiler may know them:
 // 0 stands for what the struct says, PARTS for the windows of adaptive pooling. Fields have the
 // names of Python's Axis; geometry.py fills these structs, field by field.
+//
+// A thread works on the same position, or cell, of Planes planes that follow each other: the index
+// arithmetic of a window costs more than what it moves, and is done once for all of them.
 
 constexpr int PARTS = -1;
 
@@ -54,15 +57,37 @@ struct Layout {
     Index channels, image, channel, cell[3];
     Divisor<Index> by_channels;
 
-    // The first cell of a plane, of which there are N * channels.
+    // The first cell of a plane, of which there are N * channels. Dense tells the compiler that
+    // planes are equally far apart, and that the cells of a row follow each other.
+    template <bool Dense>
     __device__ __forceinline__ Index plane(Index number) const {
+        if (Dense) return number * channel;
         const Index n = by_channels.quotient(number);
         return n * image + (number - n * channels) * channel;
     }
 
-    __device__ __forceinline__ Index at(Index z, Index y, Index x) const {
-        return z * cell[0] + y * cell[1] + x * cell[2];
+    // The first cells of Planes planes from number `first` on; beyond the last one, that one's.
+    template <bool Dense, int Planes>
+    __device__ __forceinline__ void several(
+        Index first, Index planes, Index (&cells)[Planes]) const {
+#pragma unroll
+        for (int p = 0; p < Planes; ++p) {
+            cells[p] = plane<Dense>(first + p < planes ? first + p : planes - 1);
+        }
     }
+
+    // Where a cell is in its plane; if Dense, the loads of a row of taps share one address.
+    template <bool Dense>
+    __device__ __forceinline__ Index at(Index z, Index y, Index x) const {
+        return z * cell[0] + y * cell[1] + (Dense ? x : x * cell[2]);
+    }
+};
+
+// The channels of a depthwise convolution: output o sees the input channel o / multiplier.
+template <typename Index>
+struct Groups {
+    Index outputs, multiplier, row_groups;
+    Divisor<Index> by_outputs, by_multiplier, by_row_groups;
 };
 
 template <typename Index>
@@ -177,6 +202,11 @@ __device__ __forceinline__ Sights<Index> sights_of(
 
 // --- the two loops under all kernels ----------------------------------------------------------
 
+// How many turns of a loop the compiler lays out: a row of known taps, and few such rows.
+__device__ constexpr int laid_out(int kernel, bool row) {
+    return kernel > 0 && (row || kernel <= 3) ? kernel : 1;
+}
+
 // Call body(z, y, x, seen) for every tap of a position, in the order of memory: the cell that the
 // tap sees, and whether it is one of the input or padding.
 template <int Dims, int Kernel, int Stride, typename Index, typename Body>
@@ -185,12 +215,15 @@ __device__ __forceinline__ void for_each_tap(
     const Taps<Index> depth = taps_of<Dims, Kernel, Stride>(0, window, place);
     const Taps<Index> height = taps_of<Dims, Kernel, Stride>(1, window, place);
     const Taps<Index> width = taps_of<Dims, Kernel, Stride>(2, window, place);
+#pragma unroll laid_out(Kernel, false)
     for (Index d = 0; d < depth.count; ++d) {
         const Index z = depth.start + d * depth.step;
+#pragma unroll laid_out(Kernel, false)
         for (Index h = 0; h < height.count; ++h) {
             const Index y = height.start + h * height.step;
             const bool in_row = (Dims < 3 || inside(z, window.axes[0].size)) &&
                                 (Dims < 2 || inside(y, window.axes[1].size));
+#pragma unroll laid_out(Kernel, true)
             for (Index w = 0; w < width.count; ++w) {
                 const Index x = width.start + w * width.step;
                 body(z, y, x, in_row && inside(x, window.axes[2].size));
@@ -207,10 +240,13 @@ __device__ __forceinline__ void for_each_sight(
     const Sights<Index> first_height = sights_of<Dims, Kernel, Stride>(1, window, place);
     const Sights<Index> first_width = sights_of<Dims, Kernel, Stride>(2, window, place);
     Sights<Index> depth = sights_of<Dims, Kernel, Stride>(0, window, place);
+#pragma unroll laid_out(Kernel, false)
     for (Index d = 0; d < depth.rounds; ++d, depth.next()) {
         Sights<Index> height = first_height;
+#pragma unroll laid_out(Kernel, false)
         for (Index h = 0; h < height.rounds; ++h, height.next()) {
             Sights<Index> width = first_width;
+#pragma unroll laid_out(Kernel, true)
             for (Index w = 0; w < width.rounds; ++w, width.next()) {
                 if (!(depth.counts() && height.counts() && width.counts())) continue;
                 const Index row = depth.tap * height.kernel + height.tap;

@@ -40,11 +40,12 @@ def structs(bits: int) -> dict[str, np.dtype[Any]]:
     axis = [(name, index) for name in plain.split()]
     axis += [(name, divisor) for name in divided.split()]
     layout = [("channels", index), ("image", index), ("channel", index), ("cell", index, (DIMS,))]
-    groups = [("outputs", index), ("multiplier", index)]
+    groups = [("outputs", index), ("multiplier", index), ("row_groups", index)]
+    groups += [(f"by_{name}", divisor) for name, _ in groups]
     return {
         "Window": np.dtype([("axes", axis, (DIMS,))]),
         "Layout": np.dtype([*layout, ("by_channels", divisor)]),
-        "Groups": np.dtype([*groups, ("by_outputs", divisor), ("by_multiplier", divisor)]),
+        "Groups": np.dtype(groups),
     }
 
 
@@ -123,6 +124,20 @@ class Strided(NamedTuple):
         reaches = (abs(step) * (n - 1) for n, step in zip(self.shape, self.strides, strict=True))
         return sum(reaches)
 
+    @property
+    def plane_step(self) -> int | None:
+        """How far apart planes are, where that is always the same."""
+        (batch, channels), (image, channel) = self.shape[:2], self.strides[:2]
+        if batch == 1 or channels == 1:
+            return channel if batch == 1 else image
+        return channel if image == channels * channel else None
+
+    @property
+    def dense(self) -> bool:
+        """Whether planes are equally far apart, and the cells of a row follow each other."""
+        in_row = self.strides[-1] == 1 or self.shape[-1] == 1
+        return in_row and self.plane_step is not None
+
 
 def strided(array: Any) -> Strided:
     """Return how an array lies in memory; an axis of one cell has no stride worth keeping."""
@@ -137,19 +152,25 @@ def packed_layout(array: Strided, bits: int, channels: int) -> Any:
     """Return the struct Layout of an array (N, C, *cells) of up to three dimensions of cells."""
     struct = np.zeros(1, structs(bits)["Layout"])
     image, channel, *cells = array.strides
-    struct["channels"], struct["image"], struct["channel"] = channels, image, channel
+    step = array.plane_step
+    struct["channels"], struct["image"] = channels, image
+    # Of one channel only, any distance to the next one is right: then that of the images.
+    struct["channel"] = channel if step is None else step
     struct["cell"] = [0] * (DIMS - len(cells)) + cells
     struct["by_channels"] = divided_by(channels, bits)
     return struct
 
 
 @lru_cache(maxsize=256)
-def packed_groups(outputs: int, multiplier: int, bits: int) -> Any:
+def packed_groups(outputs: int, multiplier: int, row_groups: int, bits: int) -> Any:
     """Return the struct Groups of a depthwise convolution."""
     struct = np.zeros(1, structs(bits)["Groups"])
-    struct["outputs"], struct["multiplier"] = outputs, multiplier
-    struct["by_outputs"] = divided_by(outputs, bits)
-    struct["by_multiplier"] = divided_by(multiplier, bits)
+    for name, number in (
+        ("outputs", outputs),
+        ("multiplier", multiplier),
+        ("row_groups", row_groups),
+    ):
+        struct[name], struct[f"by_{name}"] = number, divided_by(number, bits)
     return struct
 
 

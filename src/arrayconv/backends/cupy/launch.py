@@ -68,11 +68,20 @@ INDICES = {32: "int", 64: "long long"}
 _UNSIGNED = {"int8": "uint8", "int16": "uint16", "int32": "uint32", "int64": "uint64"}
 
 
+# A dtype's name costs a microsecond; a look-up a tenth of it.
+@lru_cache(maxsize=64)
+def known(dtype: Any) -> bool:
+    """Whether the kernels have a type for a dtype's elements."""
+    return dtype.name in TYPES
+
+
+@lru_cache(maxsize=64)
 def element(dtype: Any) -> str:
     """Return the C++ type of a dtype's elements."""
     return TYPES[dtype.name]
 
 
+@lru_cache(maxsize=64)
 def summand(dtype: Any) -> str:
     """Return the C++ type by which elements are added: integers without a sign, which wrap."""
     return summand_name(dtype.name)
@@ -81,6 +90,12 @@ def summand(dtype: Any) -> str:
 def summand_name(dtype: str) -> str:
     """Return `summand` of a dtype by its name."""
     return TYPES[_UNSIGNED.get(dtype, dtype)]
+
+
+@lru_cache(maxsize=64)
+def wide(dtype: Any) -> Any:
+    """Return the dtype of a sum: float32 of half types."""
+    return np.dtype(np.float32) if dtype.name in ("float16", "bfloat16") else dtype
 
 
 def word(dtype: Any) -> str:
@@ -140,7 +155,7 @@ class CupyExecutor:
 
     def launch(self, kernel: Kernel, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
         """Run a kernel on the current stream."""
-        _compiled(kernel, self.current_device())((blocks,), (threads,), arguments)
+        compiled(kernel)((blocks,), (threads,), arguments)
 
 
 _seconds: dict[str, float] = {}
@@ -152,8 +167,11 @@ def compiled_kernels() -> dict[str, float]:
 
 
 @lru_cache(maxsize=4096)
-def _compiled(kernel: Kernel, device: int) -> Any:
-    """Return the function of a kernel on a device, from CuPy's cache on disk where it is there."""
+def compiled(kernel: Kernel) -> Any:
+    """Return a kernel of CuPy's, compiled for the current device or taken from its cache on disk.
+
+    CuPy compiles it again where another device is current when it is launched.
+    """
     start = time.perf_counter()
     module = importlib.import_module("cupy").RawModule(
         code=source(kernel.file), options=OPTIONS, name_expressions=(kernel.expression,)

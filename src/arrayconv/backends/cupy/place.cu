@@ -20,13 +20,13 @@ __global__ void place(
     const Index length = cells - first < RUN ? cells - first : RUN;
     for (Index cell = threadIdx.x; cell < length; cell += blockDim.x) last[cell] = -1;
     __syncthreads();
-    const Index index_plane = index_layout.plane(plane);
+    const Index index_plane = index_layout.template plane<false>(plane);
     for (Index each = threadIdx.x; each < number; each += blockDim.x) {
         const long long cell = indices[index_plane + each * index_layout.cell[2]] - first;
         if (cell >= 0 && cell < length) atomicMax(&last[cell], static_cast<int>(each));
     }
     __syncthreads();
-    const Index value_plane = layout.plane(plane);
+    const Index value_plane = layout.template plane<false>(plane);
     for (Index cell = threadIdx.x; cell < length; cell += blockDim.x) {
         const Index each = last[cell];
         planes[plane * cells + first + cell] =

@@ -1,20 +1,31 @@
 // sum_pool: the sum of what each window sees, in the wide type.
 //
-// A thread takes one position and adds its window in the order of memory. Windows overlap in the
-// cache, so memory is read once. Launch: a thread a position.
+// A thread takes one position and adds its window in the order of memory, in each of its planes.
+// Windows overlap in the cache, so memory is read once. Launch: a thread for each position of
+// Planes planes.
 
-template <typename T, typename Index, int Dims, int Kernel, int Stride>
+template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense>
 __global__ void sum_pool(
     const T* __restrict__ x, const Layout<Index> layout, const Window<Index> window,
-    typename Sum<T>::Type* __restrict__ sums, const Index count) {
+    typename Sum<T>::Type* __restrict__ sums, const Index positions, const Index planes,
+    const Index count) {
     const Index item = thread_number<Index>();
     if (item >= count) return;
     const Place<Index> place = position_of<Dims>(item, window);
-    const Index plane = layout.plane(place.plane);
-    typename Sum<T>::Type sum = {};
+    const Index first = place.plane * Planes;
+    Index from[Planes];
+    layout.template several<Dense>(first, planes, from);
+    typename Sum<T>::Type sum[Planes] = {};
     for_each_tap<Dims, Kernel, Stride>(
         window, place, [&](Index z, Index y, Index cell, bool seen) {
-            if (seen) sum = plus(sum, widen(x[plane + layout.at(z, y, cell)]));
+            if (!seen) return;
+            const Index at = layout.template at<Dense>(z, y, cell);
+#pragma unroll
+            for (int p = 0; p < Planes; ++p) sum[p] = plus(sum[p], widen(x[from[p] + at]));
         });
-    sums[item] = sum;
+    const Index to = (first - place.plane) * positions + item;
+#pragma unroll
+    for (int p = 0; p < Planes; ++p) {
+        if (first + p < planes) sums[to + p * positions] = sum[p];
+    }
 }

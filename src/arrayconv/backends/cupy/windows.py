@@ -27,18 +27,18 @@ from arrayconv.backends.cupy.geometry import (
 )
 from arrayconv.backends.cupy.launch import (
     INDICES,
-    TYPES,
     Kernel,
     Plan,
     element,
     executor_of,
+    known,
     plan,
     run,
     summand,
+    wide,
     word,
 )
 
-HALF = ("float16", "bfloat16")
 RUN = 4096
 """Cells of a plane that a block of `place` writes: the constant of place.cu."""
 
@@ -52,7 +52,7 @@ def arrays_unfit(*arrays: Any) -> str | None:
     """Return why no kernel can read these arrays."""
     executor = executor_of(arrays[0])
     for array in arrays:
-        if array.dtype.name not in TYPES:
+        if not known(array.dtype):
             return f"the kernels have no type for {array.dtype}"
         size = array.dtype.itemsize
         if executor.address(array) % size or any(step % size for step in array.strides):
@@ -62,22 +62,49 @@ def arrays_unfit(*arrays: Any) -> str | None:
 
 def window_unfit(window: Windows, *arrays: Any) -> str | None:
     """Return why no kernel can slide this window over these arrays."""
+    return _no_window(window) or arrays_unfit(*arrays)
+
+
+@lru_cache(maxsize=4096)
+def _no_window(window: Windows) -> str | None:
     if len(window) > DIMS:
         return f"the kernels slide in 1, 2 and 3 spatial dimensions, not {len(window)}"
     if any(isinstance(axis, Table) for axis in window) and not in_parts(window):
         return "the kernels know no windows that follow no rule but adaptive pooling's"
     if largest(window) >= WIDE:
         return "the window's sizes are beyond 62 bits"
-    return arrays_unfit(*arrays)
+    return None
 
 
-def instance(
-    function: str, kind: str, bits: int, window: Windows, *more: str, file: str | None = None
-) -> Kernel:
-    """Return the instance of a template over type, index, dims, kernel and stride."""
-    known = map(str, special(window))
-    arguments = (kind, INDICES[bits], str(len(window)), *known, *more)
-    return Kernel(file or function, function, arguments)
+SEVERAL = 4
+"""Planes that a thread works on where there are many: the window's arithmetic is done once."""
+MANY = 2**20
+"""Results of a plane's size, from which on so many threads fewer still keep a GPU busy."""
+
+
+def sliding_plan(
+    function: str,
+    kind: str,
+    window: Windows,
+    bits: int,
+    shape: tuple[int, ...],
+    dense: bool,
+    structs: tuple[Any, ...],
+    *numbers: int,
+    more: tuple[str, ...] = (),
+    file: str | None = None,
+) -> Plan:
+    """Return the launch of a template that slides a window, for a result (N, C, *cells).
+
+    ``numbers`` are the product of the cells, after what else the kernel takes before it; ``dense``
+    is that of what is read.
+    """
+    planes, items = shape[0] * shape[1], numbers[-1]
+    several = SEVERAL if planes >= SEVERAL and planes * items >= MANY else 1
+    words = (*map(str, (len(window), *special(window), several)), "true" if dense else "false")
+    kernel = Kernel(file or function, function, (kind, INDICES[bits], *words, *more))
+    count = -(-planes // several) * items
+    return plan(kernel, bits, shape, structs, *numbers, planes, count)
 
 
 # --- unfold and fold ------------------------------------------------------------------------------
@@ -90,9 +117,9 @@ def _unfold_plan(x: Strided, window: Windows, kind: str) -> Plan:
     count = batch * channels * positions
     bits = bits_for(largest(window), x.furthest, count * rows)
     structs = (packed_layout(x, bits, channels), packed_window(window, bits))
-    shape = (batch, channels * rows, positions)
-    kernel = instance("unfold", kind, bits, window)
-    return plan(kernel, bits, shape, structs, rows, positions, count)
+    shape = (batch, channels, rows, positions)
+    made = sliding_plan("unfold", kind, window, bits, shape, x.dense, structs, rows, positions)
+    return made._replace(shape=(batch, channels * rows, positions))
 
 
 def unfold(x: Any, window: Windows) -> Any:
@@ -116,8 +143,8 @@ def _fold_plan(columns: Strided, window: Windows, kind: str) -> Plan:
     image, row, position = columns.strides
     by_rows = Strided((batch, channels, rows, columns.shape[2]), (image, rows * row, row, position))
     structs = (packed_layout(by_rows, bits, channels), packed_window(window, bits))
-    kernel = instance("fold", kind, bits, window)
-    return plan(kernel, bits, (batch, channels, *sizes), structs, count)
+    shape = (batch, channels, *sizes)
+    return sliding_plan("fold", kind, window, bits, shape, by_rows.dense, structs, prod(sizes))
 
 
 def fold(columns: Any, window: Windows) -> Any:
@@ -148,13 +175,15 @@ def _pool_plan(function: str, x: Strided, window: Windows, kind: str, more: str)
     count = batch * channels * prod(outs)
     bits = bits_for(largest(window), x.furthest, count, prod(input_sizes(window)))
     structs = (packed_layout(x, bits, channels), packed_window(window, bits))
-    kernel = instance(function, kind, bits, window, *more.split())
-    return plan(kernel, bits, (batch, channels, *outs), structs, count)
+    shape = (batch, channels, *outs)
+    return sliding_plan(
+        function, kind, window, bits, shape, x.dense, structs, prod(outs), more=tuple(more.split())
+    )
 
 
 def _ordered(dtype: Any) -> str:
     """Return the C++ type by which elements are compared: bools as the bytes 0 and 1."""
-    return "Byte" if dtype.name == "bool" else element(dtype)
+    return "Byte" if dtype.kind == "b" else element(dtype)
 
 
 def max_pool(x: Any, window: Windows) -> Any:
@@ -185,8 +214,7 @@ def max_pool_unfit(x: Any, window: Windows) -> str | None:
 def sum_pool(x: Any, window: Windows) -> Any:
     """Return the sum of what each window sees, in the wide dtype."""
     made = _pool_plan("sum_pool", strided(x), window, summand(x.dtype), "")
-    dtype = np.float32 if x.dtype.name in HALF else x.dtype
-    sums = executor_of(x).empty(x, made.shape, dtype)
+    sums = executor_of(x).empty(x, made.shape, wide(x.dtype))
     return run(made, sums, x, *made.structs, sums)
 
 
@@ -202,8 +230,8 @@ def _spread_plan(y: Strided, window: Windows, kind: str) -> Plan:
     count = batch * channels * prod(sizes)
     bits = bits_for(largest(window), y.furthest, count)
     structs = (packed_layout(y, bits, channels), packed_window(window, bits))
-    kernel = instance("spread", kind, bits, window)
-    return plan(kernel, bits, (batch, channels, *sizes), structs, count)
+    shape = (batch, channels, *sizes)
+    return sliding_plan("spread", kind, window, bits, shape, y.dense, structs, prod(sizes))
 
 
 def spread(y: Any, window: Windows) -> Any:
@@ -224,8 +252,9 @@ def _max_pool_grad_plan(cotangent: Strided, index: Strided, window: Windows, kin
         packed_layout(index, bits, channels),
         packed_window(window, bits),
     )
-    kernel = instance("max_pool_grad", kind, bits, window)
-    return plan(kernel, bits, (batch, channels, *sizes), structs, count)
+    shape = (batch, channels, *sizes)
+    dense = cotangent.dense and index.dense
+    return sliding_plan("max_pool_grad", kind, window, bits, shape, dense, structs, prod(sizes))
 
 
 def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
@@ -237,7 +266,7 @@ def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
 
 
 def _index_unfit(index: Any) -> str | None:
-    return None if index.dtype.name == "int64" else f"indices must be int64, got {index.dtype}"
+    return None if index.dtype == np.int64 else f"indices must be int64, got {index.dtype}"
 
 
 def max_pool_grad_unfit(cotangent: Any, index: Any, window: Windows) -> str | None:

@@ -2,17 +2,47 @@
 
 from arrayconv._registry import Implementation
 from arrayconv.backends.numpy import columns, convolution, pooling, separable
+from arrayconv.backends.numpy import compiled_columns as folding
+from arrayconv.backends.numpy import compiled_pooling as compiled
+from arrayconv.backends.numpy.blas import Hold, one_thread
+from arrayconv.backends.numpy.compiler import missing
 
 implementations = {
     "unfold": (Implementation("strided", columns.unfold),),
-    "fold": (Implementation("strided", columns.fold),),
+    "fold": (
+        Implementation("numba", folding.fold, folding.unfit, folding.slow),
+        Implementation("strided", columns.fold),
+    ),
     "conv": convolution.conv,
     "conv_transpose": convolution.conv_transpose,
     "conv_weight": convolution.conv_weight,
-    "max_pool": (Implementation("separable", separable.max_pool),),
-    "sum_pool": (Implementation("separable", separable.sum_pool),),
-    "max_pool_indices": (Implementation("numbered", pooling.max_pool_indices),),
-    "max_pool_grad": (Implementation("scatter", pooling.max_pool_grad),),
+    "max_pool": (
+        Implementation("numba", compiled.max_pool, compiled.unfit, compiled.slow),
+        Implementation("separable", separable.max_pool),
+    ),
+    "sum_pool": (
+        Implementation("numba", compiled.sum_pool, compiled.unfit, compiled.slow),
+        Implementation("separable", separable.sum_pool),
+    ),
+    "spread": (
+        Implementation("numba", compiled.spread, compiled.spread_unfit, compiled.spread_slow),
+    ),
+    "max_pool_indices": (
+        Implementation("numba", compiled.max_pool_indices, compiled.unfit),
+        Implementation("numbered", pooling.max_pool_indices),
+    ),
+    "max_pool_grad": (
+        Implementation("numba", compiled.max_pool_grad, compiled.grad_unfit),
+        Implementation("scatter", pooling.max_pool_grad),
+    ),
     "place": (Implementation("assign", pooling.place),),
     "scatter_add": (Implementation("add_at", pooling.scatter_add),),
 }
+
+
+def remarks() -> list[str]:
+    """Return what holds back the implementations on this machine."""
+    held = one_thread()
+    found = [] if isinstance(held, Hold) else [f"products run on one worker, since {held}"]
+    absent = missing()
+    return found if absent is None else [*found, absent]

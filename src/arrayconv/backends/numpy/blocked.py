@@ -96,6 +96,14 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     return y.reshape(batch, outputs, *positions)
 
 
+def flip(w: Any, groups: int) -> Any:
+    """Return the weight (C, O / groups, *kernel) by which the adjoint is a convolution."""
+    outputs, channels, *kernel = w.shape
+    by_group = w.reshape(groups, outputs // groups, channels, *kernel).swapaxes(1, 2)
+    flipped = by_group[(..., *(slice(None, None, -1) for _ in kernel))]
+    return flipped.reshape(groups * channels, outputs // groups, *kernel)
+
+
 def _slides(y: Any, w: Any, window: Window, channels: int) -> bool:
     """Whether to run the adjoint as a convolution with the kernel flipped: stride 1 only.
 
@@ -114,10 +122,7 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     batch, outputs = y.shape[:2]
     channels, kernel = groups * w.shape[1], kernel_sizes(window)
     if _slides(y, w, window, channels):
-        by_group = w.reshape(groups, outputs // groups, *w.shape[1:]).swapaxes(1, 2)
-        flipped = by_group[(..., *(slice(None, None, -1) for _ in kernel))]
-        weights = flipped.reshape(channels, outputs // groups, *kernel)
-        return conv(y, weights, tuple(adjoint_axis(axis) for axis in window), groups)
+        return conv(y, flip(w, groups), tuple(adjoint_axis(axis) for axis in window), groups)
     workspace = current().workspace_bytes
     plan = _plan(window, batch, channels, outputs, groups, y.dtype, workspace)
     blocks, dtype, rows, per_group, positions = plan

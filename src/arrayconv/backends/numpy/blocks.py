@@ -44,6 +44,10 @@ class Block(NamedTuple):
     """Shape (channels, *kernel, images, *positions) of the columns."""
     strides: tuple[int, ...]
     """How the columns overlap in the slab, in elements."""
+    offset: int
+    """The first element that the block sees of a contiguous input, where it is not padded."""
+    direct: tuple[int, ...]
+    """How the columns overlap in a contiguous input, in elements."""
 
 
 def budget(bytes_in_and_out: int, workspace_bytes: int) -> int:
@@ -87,11 +91,11 @@ def _block(
         sources.append(slice(low, high))
         targets.append(slice(low - first, high - first) if low < high else slice(0, 0))
     slab = (channels, count, *cells)
-    steps = [prod(slab[dim + 1 :]) for dim in range(len(slab))]
     lengths = tuple(stop - start for start, stop in where)
     # Only the first dimension that is cut has a start, so the flattened start is their sum.
     places = [prod(output_sizes(window)[dim + 1 :]) for dim in range(len(window))]
     flat = sum(start * place for (start, _), place in zip(where, places, strict=True))
+    whole = _steps((0, channels, *(axis.size for axis in window)))
     return Block(
         slice(*images),
         tuple(slice(*each) for each in where),
@@ -101,20 +105,35 @@ def _block(
         (slice(None), slice(None), *targets),
         any(target.stop - target.start < n for target, n in zip(targets, cells, strict=True)),
         (channels, *kernel_sizes(window), count, *lengths),
-        (
-            steps[0],
-            *(axis.dilation * step for axis, step in zip(window, steps[2:], strict=True)),
-            steps[1],
-            *(axis.stride * step for axis, step in zip(window, steps[2:], strict=True)),
-        ),
+        _overlap(window, _steps((channels, count, *cells))),
+        sum(at.start * step for at, step in zip(sources, whole[2:], strict=True))
+        + images[0] * whole[0],
+        _overlap(window, (whole[1], whole[0], *whole[2:])),
     )
 
 
+def _steps(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the elements from one index to the next of each dimension of a contiguous array."""
+    return tuple(prod(shape[dim + 1 :]) for dim in range(len(shape)))
+
+
+def _overlap(window: Window, steps: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the steps of columns in an array whose steps (channel, image, *cells) are given."""
+    channel, image, *cells = steps
+    taps = (axis.dilation * step for axis, step in zip(window, cells, strict=True))
+    positions = (axis.stride * step for axis, step in zip(window, cells, strict=True))
+    return (channel, *taps, image, *positions)
+
+
 def seen(x: Any, block: Block, dtype: np.dtype[Any]) -> Any:
-    """Return what the block's windows see, as an overlapping view of a padded copy."""
+    """Return what the block's windows see, as an overlapping view: of a copy, if it is padded."""
+    itemsize = dtype.itemsize
+    if not block.padded and x.dtype == dtype and x.flags.c_contiguous:
+        # Nothing to add: what the windows see is there already.
+        steps = tuple(step * itemsize for step in block.direct)
+        return np.ndarray(block.columns, dtype, x, block.offset * itemsize, steps)
     slab = (np.zeros if block.padded else np.empty)(block.slab, dtype)
     slab[block.target] = x[block.source].swapaxes(0, 1)
-    itemsize = dtype.itemsize
     return np.ndarray(
         block.columns, dtype, slab, 0, tuple(step * itemsize for step in block.strides)
     )

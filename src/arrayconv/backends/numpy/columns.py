@@ -107,7 +107,7 @@ def _batches(array: Any, batch: int, channels: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=1024)
-def _is_apart(window: Window) -> bool:
+def is_apart(window: Window) -> bool:
     """Whether no two windows see the same cell."""
     return all(axis.stride >= span(axis) or axis.out == 1 for axis in window)
 
@@ -164,7 +164,7 @@ def unfold(x: Any, window: Window) -> Any:
     images, count = _batches(x, batch, channels)
     planes = x.reshape(images, count, *sizes)
     laid = columns.reshape(images, count, *kernel, *positions)
-    if len(window) == 1 or _is_apart(window):
+    if len(window) == 1 or is_apart(window):
         if _is_inside(window):
             view = _view(planes, window)
 
@@ -176,7 +176,7 @@ def unfold(x: Any, window: Window) -> Any:
             def copy(block: tuple[int, slice]) -> None:
                 np.copyto(laid[block], _view(_framed(planes[block], window), framed_window))
 
-        run_blocks(copy, _blocks(images, count, prod(sizes) * x.itemsize))
+        run_blocks(copy, _blocks(images, count, prod(sizes) * x.itemsize), least=2)
         return columns
     pieces = _pieces(window, count, x.itemsize, min(SLAB, current().workspace_bytes))
 
@@ -190,7 +190,7 @@ def unfold(x: Any, window: Window) -> Any:
             target[part] = slab[run]
 
     tasks = [(image, piece) for image in range(images) for piece in pieces]
-    run_blocks(lay_out, tasks, workspace=lambda: _Slab(x.dtype))
+    run_blocks(lay_out, tasks, workspace=lambda: _Slab(x.dtype), least=2)
     return columns
 
 
@@ -242,9 +242,8 @@ def _add_groups(
             else:
                 target[block] += source[block]
 
-    run_blocks(
-        add, _blocks(planes.shape[0], planes.shape[1], prod(planes.shape[2:]) * planes.itemsize)
-    )
+    blocks = _blocks(planes.shape[0], planes.shape[1], prod(planes.shape[2:]) * planes.itemsize)
+    run_blocks(add, blocks, least=2)
 
 
 def fold(columns: Any, window: Window) -> Any:
@@ -286,5 +285,5 @@ def fold(columns: Any, window: Window) -> Any:
             target[...] = sums
 
     tasks = [(image, parts) for image in range(images) for parts in by_planes]
-    run_blocks(add, tasks, workspace=lambda: _Slab(dtype))
+    run_blocks(add, tasks, workspace=lambda: _Slab(dtype), least=2)
     return x

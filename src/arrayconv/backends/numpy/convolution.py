@@ -2,35 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from arrayconv._registry import Implementation, never
-from arrayconv.backends.numpy import blocked, costs, pointwise, winograd
-from arrayconv.backends.numpy.costs import Algorithm, Rule
+from arrayconv._window import Window, adjoint_axis
+from arrayconv.backends.numpy import blocked, costs, fourier, mec, pointwise, shifts, winograd
+from arrayconv.backends.numpy import compiled_convolution as compiled
+from arrayconv.backends.numpy.costs import Algorithm, Rule, Shape
 
-RULE = Rule(
-    Algorithm("im2col", blocked.conv, never, costs.im2col),
-    Algorithm("pointwise", pointwise.conv, pointwise.unfit, costs.pointwise),
-    *(
-        Algorithm(
-            f"winograd_{tile}x{tile}",
-            partial(winograd.conv, tile=tile),
-            winograd.unfit,
-            partial(costs.winograd, tile=tile),
-        )
-        for tile in (4, 2)
+FORWARD = Rule(
+    costs.forward,
+    (
+        Algorithm("im2col", blocked.conv, never, costs.im2col),
+        Algorithm("pointwise", pointwise.conv, pointwise.unfit, costs.pointwise),
+        Algorithm("mec", mec.conv, mec.unfit, costs.mec),
+        Algorithm("numba", compiled.conv, compiled.unfit, costs.numba),
+        Algorithm("shifts", shifts.conv, shifts.unfit, costs.shifts),
+        Algorithm("fft", fourier.conv, fourier.unfit, costs.fft),
+        *(
+            Algorithm(
+                f"winograd_{tile}x{tile}",
+                partial(winograd.conv, tile=tile),
+                winograd.unfit,
+                partial(costs.winograd, tile=tile),
+                partial(winograd.prepare, tile=tile),
+            )
+            for tile in (4, 2)
+        ),
     ),
 )
 
-conv = tuple(
-    Implementation(each.name, each.run, each.unfit, RULE.slow(each.name))
-    for each in RULE.algorithms
+
+def _sliding(conv: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``conv_transpose`` with a stride of 1, as a convolution with the kernel flipped."""
+
+    def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
+        return conv(
+            y, blocked.flip(w, groups), tuple(adjoint_axis(axis) for axis in window), groups
+        )
+
+    return conv_transpose
+
+
+def _im2col_adjoint(shape: Shape) -> float:
+    """Return the nanoseconds of columns added to cells, or of columns of the other array."""
+    columns = shape.positions * shape.taps * shape.outputs
+    added = shape.multiply_adds * costs.MULTIPLY_ADD + columns * 1.5 * costs.COLUMN
+    return min(added, costs.im2col(shape))
+
+
+_ADJOINTS = {
+    f"winograd_{tile}x{tile}": partial(winograd.conv_transpose, tile=tile) for tile in (4, 2)
+}
+BACKWARD = Rule(
+    costs.flipped,
+    (
+        Algorithm("im2col", blocked.conv_transpose, never, _im2col_adjoint),
+        *(
+            each._replace(run=_ADJOINTS.get(each.name, _sliding(each.run)), prepare=None)
+            for each in FORWARD.algorithms
+            if each.name not in ("im2col", "pointwise")
+        ),
+    ),
 )
+
+
+def _is_no_product(a: Any, b: Any, window: Window, groups: int) -> str | None:
+    """Return why an adjoint is no bare product."""
+    return pointwise.unfit(Shape(window, a.shape[0], groups, groups, groups, a.dtype))
+
+
+TO_WEIGHT = Rule(
+    costs.of_weight,
+    (
+        Algorithm("im2col", blocked.conv_weight, never, costs.im2col_weight),
+        *(
+            Algorithm(
+                f"winograd_{tile}x{tile}",
+                partial(winograd.conv_weight, tile=tile),
+                winograd.weight_unfit,
+                partial(costs.winograd_weight, tile=tile),
+            )
+            for tile in (4, 2)
+        ),
+    ),
+)
+
+conv = FORWARD.implementations()
 conv_transpose = (
-    Implementation("pointwise", pointwise.conv_transpose, pointwise.unfit),
-    Implementation("im2col", blocked.conv_transpose),
+    Implementation("pointwise", pointwise.conv_transpose, _is_no_product),
+    *BACKWARD.implementations(),
 )
 conv_weight = (
-    Implementation("pointwise", pointwise.conv_weight, pointwise.unfit),
-    Implementation("im2col", blocked.conv_weight),
+    Implementation("pointwise", pointwise.conv_weight, _is_no_product),
+    *TO_WEIGHT.implementations(),
 )

@@ -8,14 +8,27 @@ products and copies are faster or slower together; the benchmark checks its choi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import prod
+from collections.abc import Callable, Sequence
+from math import inf, prod
 from typing import Any, NamedTuple
 
-from arrayconv._window import Window, kernel_sizes, output_sizes
+import numpy as np
+
+from arrayconv._arrays import library_of
+from arrayconv._registry import Implementation, never
+from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, span
 
 MULTIPLY_ADD = 0.020
 """Nanoseconds a multiply-add of a large product takes."""
+TRANSFORM = 5.5
+"""Nanoseconds a number takes to be transformed to frequencies, or back."""
+FREQUENCY = (0.06, 0.5)
+"""Nanoseconds a product of a channel's and a weight's frequencies takes, for each cell: with tiles
+enough for matrices, and divided by their number where there are few."""
+PRODUCT = 800.0
+"""Nanoseconds that a product takes at least."""
+TRANSPOSED = 0.006
+"""Nanoseconds more that a multiply-add takes where the second factor is transposed."""
 COLUMN = 0.33
 """Nanoseconds to lay out a number of im2col's columns."""
 WEIGHT_POINT = 0.6
@@ -26,14 +39,28 @@ CALLS = 60_000.0
 """Nanoseconds of Python and of small copies in an algorithm of many steps."""
 
 
+SHIFT = 0.15
+"""Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
+COMPILED_SHIFT = 0.04
+"""The same in compiled loops."""
+RUN = 25.0
+"""Nanoseconds that vectors take to begin and end a run of cells, twice."""
+
+
 class Shape(NamedTuple):
-    """What an estimate depends on."""
+    """What decides whether an algorithm is fit for a convolution, and how long it takes."""
 
     window: Window
     batch: int
     channels: int
     outputs: int
     groups: int
+    dtype: Any
+
+    @property
+    def half(self) -> bool:
+        """Whether sums are kept in a wider dtype."""
+        return library_of("input", np.empty(0)).dtype(self.dtype).half
 
     @property
     def positions(self) -> int:
@@ -51,9 +78,17 @@ class Shape(NamedTuple):
         return self.positions * self.taps * self.outputs * self.channels // self.groups
 
 
-def shape_of(x: Any, w: Any, window: Window, groups: int) -> Shape:
+def forward(x: Any, w: Any, window: Window, groups: int) -> Shape:
     """Return the shape of a call of ``conv``."""
-    return Shape(window, x.shape[0], x.shape[1], w.shape[0], groups)
+    return Shape(window, x.shape[0], x.shape[1], w.shape[0], groups, x.dtype)
+
+
+def flipped(y: Any, w: Any, window: Window, groups: int) -> Shape | None:
+    """Return the shape of the convolution that a ``conv_transpose`` is; None with a stride."""
+    if any(axis.stride != 1 for axis in window):
+        return None
+    adjoint = tuple(adjoint_axis(axis) for axis in window)
+    return Shape(adjoint, y.shape[0], y.shape[1], w.shape[1] * groups, groups, y.dtype)
 
 
 def pointwise(shape: Shape) -> float:
@@ -64,10 +99,25 @@ def pointwise(shape: Shape) -> float:
 def im2col(shape: Shape) -> float:
     """Return the nanoseconds of laying out columns and of their product."""
     columns = shape.positions * shape.taps * shape.channels
-    return shape.multiply_adds * MULTIPLY_ADD + columns * COLUMN
+    products = shape.batch * shape.groups
+    return shape.multiply_adds * MULTIPLY_ADD + columns * COLUMN + products * PRODUCT
 
 
-def winograd(shape: Shape, tile: int) -> float:
+def mec(shape: Shape) -> float:
+    """Return the nanoseconds of laying out rows, and of a product for each row of the output."""
+    height, width = shape.window
+    laid = shape.batch * shape.channels * height.size * width.kernel * width.out
+    products = shape.batch * shape.groups * height.out
+    return (
+        CALLS / 4
+        # Products of few columns are slow: by half where they are 30.
+        + shape.multiply_adds * MULTIPLY_ADD * (1 + (22 / width.out) ** 2)
+        + laid * COLUMN
+        + products * PRODUCT
+    )
+
+
+def winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
     """Return the nanoseconds of squares of ``tile`` by ``tile`` outputs."""
     *leading, height, width = shape.window
     points = (tile + 2) ** 2
@@ -78,11 +128,65 @@ def winograd(shape: Shape, tile: int) -> float:
     pairs = shape.outputs * shape.channels // shape.groups * depth
     to_points, from_points = WINOGRAD_TILE[tile]
     return (
-        points * pairs * (made * MULTIPLY_ADD + WEIGHT_POINT)
+        points * pairs * (made * MULTIPLY_ADD + (0 if prepared else WEIGHT_POINT))
         + seen * shape.channels * to_points
         + made * shape.outputs * from_points
         + CALLS
     )
+
+
+def _copied(shape: Shape) -> float:
+    """Return the nanoseconds of laying planes out with their padding, and of cropping sums."""
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
+    return (cells + shape.positions * shape.outputs) * COLUMN
+
+
+def shifts(shape: Shape) -> float:
+    """Return the nanoseconds of adding runs of cells, one for each tap of each plane."""
+    runs = shape.batch * shape.outputs * shape.taps
+    return CALLS / 6 + runs * RUN + shape.multiply_adds * SHIFT + _copied(shape)
+
+
+def numba(shape: Shape) -> float:
+    """Return the nanoseconds of the same in compiled loops, over the channels of a group too."""
+    return CALLS / 6 + shape.multiply_adds * COMPILED_SHIFT + _copied(shape)
+
+
+def fft(shape: Shape) -> float:
+    """Return the nanoseconds of transforms of tiles; endless but for float32."""
+    if shape.dtype != np.float32:
+        return inf
+    # The cells of the tiles, which overlap by the kernel's span less one.
+    lengths = [(axis.out, span(axis) - 1) for axis in shape.window]
+    tiles = prod(-(-out // max(1, max(128, 4 * more + 4) - more)) for out, more in lengths)
+    tile = prod(min(out + more, max(128, 4 * more + 4)) for out, more in lengths)
+    planes = shape.batch * tiles * (shape.channels + shape.outputs)
+    pairs = shape.outputs * shape.channels // shape.groups
+    many, few = FREQUENCY
+    products = pairs * tile * (shape.batch * tiles * many + few)
+    return CALLS + (planes + pairs) * tile * TRANSFORM + products
+
+
+def of_weight(x: Any, y: Any, window: Window, groups: int) -> Shape:
+    """Return the shape of the convolution that a ``conv_weight`` is a gradient of."""
+    return Shape(window, x.shape[0], x.shape[1], y.shape[1], groups, x.dtype)
+
+
+def im2col_weight(shape: Shape) -> float:
+    """Return the nanoseconds of columns, and of their product with the output."""
+    return im2col(shape) + shape.multiply_adds * TRANSPOSED
+
+
+def winograd_weight(shape: Shape, tile: int) -> float:
+    """Return the nanoseconds of the gradient by squares."""
+    height, width = shape.window
+    tiles = shape.batch * -(-height.out // tile) * -(-width.out // tile)
+    pairs = (tile + 2) ** 2 * shape.outputs * shape.channels // shape.groups
+    product = tiles * pairs * (MULTIPLY_ADD + TRANSPOSED)
+    to_points, _ = WINOGRAD_TILE[tile]
+    # The output's cells are 16 of 36, or 4 of 16, and cheaper by as much.
+    transforms = tiles * to_points * (shape.channels + shape.outputs / 2)
+    return product + transforms + pairs * WEIGHT_POINT + CALLS
 
 
 class Algorithm(NamedTuple):
@@ -90,42 +194,86 @@ class Algorithm(NamedTuple):
 
     name: str
     run: Callable[..., Any]
-    unfit: Callable[..., str | None]
-    nanoseconds: Callable[[Shape], float]
+    unfit: Callable[[Shape], str | None]
+    nanoseconds: Callable[..., float]
+    """Of a shape; with ``prepared=True`` without what `prepare` does, if there is such."""
+    prepare: Callable[..., Callable[..., Any]] | None = None
+
+
+class Judged(NamedTuple):
+    """What is known of the algorithms of a primitive for one call."""
+
+    unfit: dict[str, str]
+    """Why some cannot serve it."""
+    nanoseconds: dict[str, float]
+    """The estimate of each of the others."""
+    best: str
 
 
 class Rule:
-    """Compares the algorithms of a primitive for a call, and remembers."""
+    """Compares the algorithms of a primitive for a call, and remembers.
 
-    def __init__(self, *algorithms: Algorithm) -> None:
-        self.algorithms = algorithms
-        self._known: dict[Any, dict[str, float]] = {}
+    ``shape`` makes the primitive's arguments into the shape of a convolution, or None where only
+    the first algorithm serves.
+    """
 
-    def estimates(self, x: Any, w: Any, window: Window, groups: int) -> dict[str, float]:
-        """Return the nanoseconds of each algorithm that is fit for a call."""
-        key = (window, x.shape, w.shape, groups, x.dtype)
+    def __init__(self, shape: Callable[..., Shape | None], algorithms: Sequence[Algorithm]) -> None:
+        self.algorithms = tuple(algorithms)
+        self._shape = shape
+        self._known: dict[Any, Judged] = {}
+
+    def _judged(self, a: Any, b: Any, window: Window, groups: int, prepared: bool) -> Judged:
+        """Return what is known of each algorithm for a call."""
+        key = (window, a.shape, b.shape, groups, a.dtype, prepared)
         found = self._known.get(key)
         if found is None:
-            shape = shape_of(x, w, window, groups)
-            found = {
-                each.name: each.nanoseconds(shape)
-                for each in self.algorithms
-                if each.unfit(x, w, window, groups) is None
-            }
+            shape = self._shape(a, b, window, groups)
+            reasons: dict[str, str] = {}
+            times: dict[str, float] = {}
+            for each in self.algorithms:
+                if shape is None:
+                    reason = None if each is self.algorithms[0] else "it needs a stride of 1"
+                else:
+                    reason = each.unfit(shape)
+                if reason is not None:
+                    reasons[each.name] = reason
+                    continue
+                ready = {"prepared": True} if prepared and each.prepare else {}
+                times[each.name] = 0.0 if shape is None else each.nanoseconds(shape, **ready)
+            found = Judged(reasons, times, min(times, key=times.__getitem__))
             if len(self._known) >= 1024:
                 self._known.clear()
             self._known[key] = found
         return found
 
-    def slow(self, name: str) -> Callable[..., str | None]:
-        """Return the function that says why "auto" passes an algorithm by."""
+    def implementations(self) -> tuple[Implementation, ...]:
+        """Return the entries of the registry."""
+        return tuple(
+            Implementation(
+                each.name,
+                each.run,
+                never if each.unfit is never else self._unfit(each.name),
+                self._slow(each.name, prepared=False),
+                prepare=each.prepare,
+                slow_prepared=self._slow(each.name, prepared=True),
+            )
+            for each in self.algorithms
+        )
 
-        def reason(x: Any, w: Any, window: Window, groups: int) -> str | None:
-            estimates = self.estimates(x, w, window, groups)
-            best = min(estimates, key=estimates.__getitem__)
+    def _unfit(self, name: str) -> Callable[..., str | None]:
+        def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
+            return self._judged(a, b, window, groups, False).unfit.get(name)
+
+        return reason
+
+    def _slow(self, name: str, prepared: bool) -> Callable[..., str | None]:
+        def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
+            _, times, best = self._judged(a, b, window, groups, prepared)
             if best == name:
                 return None
-            share = estimates[name] / max(1.0, estimates[best])
+            if times[name] == inf:
+                return "its rounding, and how inf and NaN spread, are accepted for float32 only"
+            share = times[name] / max(1.0, times[best])
             return f"estimated at {share:.3g} times the time of {best}"
 
         return reason

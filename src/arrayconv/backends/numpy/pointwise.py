@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from arrayconv._arrays import library_of
 from arrayconv._window import Window, input_sizes, output_sizes
+from arrayconv.backends.numpy.costs import Shape
 
 
-def unfit(x: Any, w: Any, window: Window, groups: int) -> str | None:
+def unfit(shape: Shape) -> str | None:
     """Return why a convolution, or one of its adjoints, is no bare product."""
+    window = shape.window
     if any(axis.kernel != 1 for axis in window):
         return f"the kernel has {prod(axis.kernel for axis in window)} taps, not 1"
     if any(axis.before != 0 or axis.stride * (axis.out - 1) >= axis.size for axis in window):
         return "some positions see padding only"
-    if library_of("input", x).dtype(x.dtype).half:
-        return f"{x.dtype} is summed in float32, which takes a copy"
+    if shape.half:
+        return f"{shape.dtype} is summed in float32, which takes a copy"
     return None
 
 

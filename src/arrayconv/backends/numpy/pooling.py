@@ -10,7 +10,9 @@ import numpy as np
 
 from arrayconv._arrays import library_of
 from arrayconv._window import Axis, Table, Windows, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.numpy.columns import is_apart
 from arrayconv.backends.numpy.separable import CHUNK
+from arrayconv.backends.numpy.threads import run_blocks
 from arrayconv.primitives.pooling import lowest
 from arrayconv.primitives.pooling import max_pool_indices as generic_indices
 from arrayconv.primitives.taps import taps
@@ -74,8 +76,8 @@ def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     index = np.empty(values.shape, np.int64)
     start, step = _addresses(window)
     some = max(1, CHUNK // max(1, prod(sizes) * x.itemsize))
-    for first in range(0, batch * channels, some):
-        part = slice(first, first + some)
+
+    def pool(part: slice) -> None:
         best, code = _numbered(planes[:, part], window, fill)
         if (best == fill).any() or (best != best).any():
             best, index[:, part] = generic_indices.generic.run(planes[:, part], window)
@@ -83,24 +85,23 @@ def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
             np.take(step, code, out=index[:, part], mode="clip")
             index[:, part] += start
         values[:, part] = best
+
+    run_blocks(
+        pool, [slice(first, first + some) for first in range(0, batch * channels, some)], least=2
+    )
     shape = (batch, channels, *outs)
     return values.reshape(shape), index.reshape(shape)
 
 
-def _places(index: Any, planes: int, cells: int) -> tuple[Any, Any]:
-    """Return the indices as places among all planes, flat, and which of them lie in their plane."""
-    starts = np.arange(planes).reshape(-1, 1) * cells
-    inside = (index >= 0) & (index < cells)
-    return (index.reshape(planes, index.shape[2]) + starts).reshape(-1), inside.reshape(-1)
-
-
 def _into(values: Any, index: Any, cells: int, accumulate: bool) -> Any:
+    """Return planes (N, C, cells) with values added, or assigned, where an index in them is."""
     shape = (*values.shape[:2], cells)
-    places, inside = _places(index, values.shape[0] * values.shape[1], cells)
-    flat = values.reshape(-1)
-    if not inside.all():
+    starts = np.arange(shape[0] * shape[1]).reshape(*shape[:2], 1) * cells
+    places, flat = (index + starts).reshape(-1), values.reshape(-1)
+    if index.size and (index.min() < 0 or index.max() >= cells):
+        inside = ((index >= 0) & (index < cells)).reshape(-1)
         places, flat = places[inside], flat[inside]
-    planes = np.zeros(shape[0] * shape[1] * cells, values.dtype)
+    planes = np.zeros(prod(shape), values.dtype)
     if accumulate:
         np.add.at(planes, places, flat)
     else:
@@ -123,8 +124,10 @@ def scatter_add(values: Any, index: Any, cells: int) -> Any:
 
 def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
     """Return the gradient: what each maximum is given, added in the order of the windows."""
-    sizes = tuple(axis.size for axis in window)
-    flat = (*cotangent.shape[:2], int(np.prod(cotangent.shape[2:])))
-    cells = int(np.prod(sizes))
-    added = scatter_add(cotangent.reshape(flat), index.reshape(flat), cells)
-    return added.reshape(*cotangent.shape[:2], *sizes)
+    flat = (*cotangent.shape[:2], prod(cotangent.shape[2:]))
+    sizes = input_sizes(window)
+    apart = all(isinstance(axis, Axis) for axis in window) and is_apart(window)
+    # Where windows lie apart no cell is the maximum of two.
+    into = place if apart else scatter_add
+    gradient = into(cotangent.reshape(flat), index.reshape(flat), prod(sizes))
+    return gradient.reshape(*cotangent.shape[:2], *sizes)

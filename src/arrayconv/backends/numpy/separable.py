@@ -140,7 +140,7 @@ def _reduced(ufunc: np.ufunc, x: Any, window: Windows, dtype: Any, nothing: Any)
         for image in range(images)
         for start in range(0, count, some)
     ]
-    run_blocks(pool, blocks, products=box is not None)
+    run_blocks(pool, blocks, products=box is not None, least=2)
     return y
 
 

@@ -90,6 +90,7 @@ def run_blocks(
     *,
     products: bool = False,
     workspace: Callable[[], Any] | None = None,
+    least: int = 1,
 ) -> None:
     """Call ``function(block)`` for each block, on as many threads as the options allow.
 
@@ -99,7 +100,8 @@ def run_blocks(
 
     ``products`` says that blocks multiply matrices: the BLAS is then held to one thread, and where
     it cannot be, one worker runs all blocks, and the BLAS may use its threads. ``workspace`` makes
-    what each thread needs once, for example a buffer: ``function(block, workspace)``.
+    what each thread needs once, for example a buffer: ``function(block, workspace)``. ``least`` is
+    the number of blocks that make a thread worth its start, of about 30 microseconds.
 
     An exception ends the work and is raised here: that of the first block, in their order, which
     raised one.
@@ -113,7 +115,8 @@ def run_blocks(
         else:
             threads = 1
     team = _team
-    if threads == 1 or len(blocks) <= 1 or team.is_here:
+    wanted = min(threads, len(blocks) // least) - 1
+    if wanted < 1 or team.is_here:
         with hold:
             own = () if workspace is None else (workspace(),)
             for block in blocks:
@@ -137,7 +140,7 @@ def run_blocks(
                 failures.append((number, problem))
 
     with hold:
-        helpers = team.join(len(blocks) - 1, threads)
+        helpers = team.join(wanted, threads)
         try:
             started = team.start(work, helpers) if helpers else []
             work()

@@ -13,6 +13,7 @@ Neural Networks", 2018 (arXiv:1803.10986).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -21,8 +22,10 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from arrayconv._options import current
-from arrayconv._window import Axis, Window, output_sizes
+from arrayconv._window import Axis, Window, adjoint_axis, output_sizes
+from arrayconv.backends.numpy.blocked import flip
 from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
+from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.threads import run_blocks
 
 KERNEL = 3
@@ -127,6 +130,18 @@ def plan(
 
 def transform_weight(w: Any, groups: int, tile: int) -> Any:
     """Return the weight (points, groups, 1, O / groups, depth * C / groups) for `convolve`."""
+    return _transformed(w, groups, tile, transforms(tile, w.dtype).weight)
+
+
+def transform_flipped(w: Any, groups: int, tile: int) -> Any:
+    """Return the same of the weight by which the adjoint is a convolution, without a copy of it."""
+    if w.ndim == 5:
+        return transform_weight(flip(w, groups), groups, tile)
+    flipped = np.ascontiguousarray(transforms(tile, w.dtype).weight[:, ::-1])
+    return _transformed(w, groups, tile, flipped).swapaxes(3, 4)
+
+
+def _transformed(w: Any, groups: int, tile: int, to_points: Any) -> Any:
     outputs, per_group, *kernel = w.shape
     depth = prod(kernel[:-2])
     flat = w.reshape(outputs, per_group, depth, KERNEL * KERNEL)
@@ -134,7 +149,7 @@ def transform_weight(w: Any, groups: int, tile: int) -> Any:
         flat = flat.swapaxes(1, 2)
     flat = flat.reshape(-1, KERNEL * KERNEL)
     points = rows_of((tile + 2) ** 2, len(flat), w.dtype)
-    np.matmul(transforms(tile, w.dtype).weight, flat.T, out=points)
+    np.matmul(to_points, flat.T, out=points)
     return points.reshape(-1, groups, 1, outputs // groups, depth * per_group)
 
 
@@ -223,10 +238,11 @@ def _scatter(tiles: Any, y: Any, first: int) -> None:
             target[..., whole * tile :] = rest
 
 
-def unfit(x: Any, w: Any, window: Window, groups: int) -> str | None:
+def unfit(shape: Shape) -> str | None:
     """Return why the kernel or the dtype is none that squares of 3 x 3 serve."""
-    if x.dtype != np.float32:
-        return f"it is for float32, whose precision it was measured to keep; got {x.dtype}"
+    window = shape.window
+    if shape.dtype != np.float32:
+        return f"it is for float32, whose precision it was measured to keep; got {shape.dtype}"
     if len(window) not in (2, 3):
         return f"it has two or three spatial dimensions, got {len(window)}"
     if any((a.kernel, a.stride, a.dilation) != (KERNEL, 1, 1) for a in window[-2:]):
@@ -234,11 +250,6 @@ def unfit(x: Any, w: Any, window: Window, groups: int) -> str | None:
     if len(window) == 3 and window[0].dilation != 1:
         return "the first of three dimensions needs a dilation of 1"
     return None
-
-
-def weight_bytes(w: Any, tile: int) -> int:
-    """Return the bytes of the transformed weight."""
-    return int(w.nbytes) * (tile + 2) ** 2 // KERNEL**2
 
 
 def room(bytes_in_and_out: int, bytes_of_weight: int) -> int:
@@ -251,11 +262,74 @@ def room(bytes_in_and_out: int, bytes_of_weight: int) -> int:
     return max(min(limit, current().workspace_bytes), bytes_of_weight // 4) // 4
 
 
+def run(x: Any, weight: Any, window: Window, groups: int, tile: int) -> Any:
+    """Return y (N, O, *positions) by a transformed weight."""
+    (batch, channels), outputs = x.shape[:2], groups * weight.shape[3]
+    y = np.empty((batch, outputs, *output_sizes(window)), x.dtype)
+    limit = room(x.nbytes + y.nbytes, weight.nbytes)
+    convolve(x, weight, y, plan(window, batch, channels, outputs, groups, tile, limit))
+    return y
+
+
 def conv(x: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
     """Return y (N, O, *positions)."""
-    batch, channels = x.shape[:2]
-    y = np.empty((batch, w.shape[0], *output_sizes(window)), x.dtype)
-    limit = room(x.nbytes + y.nbytes, weight_bytes(w, tile))
-    planned = plan(window, batch, channels, w.shape[0], groups, tile, limit)
-    convolve(x, transform_weight(w, groups, tile), y, planned)
-    return y
+    return run(x, transform_weight(w, groups, tile), window, groups, tile)
+
+
+def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window], Any]:
+    """Return the convolution of an input by a window, with the weight transformed beforehand."""
+    weight = transform_weight(w, groups, tile)
+    return lambda x, window: run(x, weight, window, groups, tile)
+
+
+def conv_transpose(y: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
+    """Return x (N, C, *sizes), with a stride of 1."""
+    adjoint = tuple(adjoint_axis(axis) for axis in window)
+    return run(y, transform_flipped(w, groups, tile), adjoint, groups, tile)
+
+
+def weight_unfit(shape: Shape) -> str | None:
+    """Return why the gradient to a weight is none that squares serve."""
+    if len(shape.window) != 2:
+        return f"it has two spatial dimensions, got {len(shape.window)}"
+    return unfit(shape)
+
+
+def _tiles(y: Any, plan: Plan, block: Block) -> Any:
+    """Return a block's tiles of the output, (G, O / G, N, rows, columns, m * m)."""
+    tile, height, width = plan.tile, plan.height.out, plan.width.out
+    y = y.reshape(-1, plan.groups, y.shape[1] // plan.groups, height, width)
+    source = y[block.images, ..., block.first : block.first + block.rows * tile, :]
+    source = source.transpose(1, 2, 0, 3, 4)
+    slab: Any = np.zeros((*source.shape[:3], block.rows * tile, plan.columns * tile), y.dtype)
+    slab[..., : source.shape[3], :width] = source
+    tiles: Any = np.empty((*source.shape[:3], block.rows, plan.columns, tile, tile), y.dtype)
+    lane = _LANES[tile][0][1]
+    for row in range(tile):
+        tiles.view(lane)[..., row, 0] = slab[..., row::tile, :].view(lane)
+    return tiles.reshape(*tiles.shape[:-2], tile * tile)
+
+
+def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
+    """Return w (O, C / groups, *kernel): sums of products of points over tiles, mapped back."""
+    (batch, channels), outputs = x.shape[:2], y.shape[1]
+    maps, points = transforms(tile, x.dtype), (tile + 2) ** 2
+    sums: Any = np.zeros((points, groups, outputs // groups, channels // groups), x.dtype)
+    limit = room(x.nbytes + y.nbytes, sums.nbytes)
+    planned = plan(window, batch, channels, outputs, groups, tile, limit)
+
+    def part(block: Block) -> Any:
+        cells = _cells(x, planned, block)
+        seen = rows_of(points, cells.size // points, x.dtype)
+        np.matmul(maps.cells, cells.reshape(-1, points).T, out=seen)
+        del cells
+        tiles = _tiles(y, planned, block)
+        made = rows_of(points, tiles.size // tile**2, x.dtype)
+        np.matmul(maps.outputs.T, tiles.reshape(-1, tile * tile).T, out=made)
+        by_channel = seen.reshape(points, groups, channels // groups, -1).swapaxes(2, 3)
+        return np.matmul(made.reshape(points, groups, outputs // groups, -1), by_channel)
+
+    for block in planned.blocks:
+        sums += part(block)
+    taps = np.matmul(maps.weight.T, sums.reshape(points, -1))
+    return np.ascontiguousarray(taps.T).reshape(outputs, channels // groups, KERNEL, KERNEL)

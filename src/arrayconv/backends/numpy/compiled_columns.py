@@ -1,0 +1,64 @@
+"""fold by compiled loops, where numba is installed: a plane stays in the cache for all its taps."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes, tap_range
+from arrayconv.backends.numpy.columns import is_apart
+from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.separable import CHUNK
+from arrayconv.backends.numpy.threads import run_blocks
+
+
+def unfit(columns: Any, window: Window) -> str | None:
+    """Return why a fold cannot be served."""
+    if columns.dtype not in (np.float32, np.float64):
+        return f"it is compiled for float32 and float64, not for {columns.dtype}"
+    if len(window) > 3:
+        return f"its loops are for 1, 2 and 3 spatial dimensions, not {len(window)}"
+    return missing()
+
+
+def slow(columns: Any, window: Window) -> str | None:
+    """Return why NumPy's own loops are better."""
+    if is_apart(window) and window[-1].stride > 1:
+        return "windows that lie apart are one transposing copy"
+    return None
+
+
+@lru_cache(maxsize=256)
+def _geometry(window: Window) -> tuple[Any, Any, Any]:
+    """Return the window as the loops take it, with three axes."""
+    ones = (1,) * (3 - len(window))
+    every = (kernel_sizes(window), output_sizes(window), input_sizes(window))
+    shape = [n for sizes in every for n in (*ones, *sizes)]
+    ranges = np.zeros((3, max(kernel_sizes(window)), 3), np.int64)
+    ranges[:, 0] = (0, 1, 0)
+    for row, axis in zip(ranges[len(ones) :], window, strict=True):
+        row[: axis.kernel] = [tap_range(axis, tap)[:3] for tap in range(axis.kernel)]
+    strides = (*ones, *(axis.stride for axis in window))
+    return np.asarray(shape, np.int64), ranges, np.asarray(strides, np.int64)
+
+
+def fold(columns: Any, window: Window) -> Any:
+    """Return the sum (N, C, *sizes) of the columns."""
+    kernel, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
+    batch, channels = columns.shape[0], columns.shape[1] // kernel
+    x = np.empty((batch, channels, *input_sizes(window)), columns.dtype)
+    flat, out = np.ascontiguousarray(columns).reshape(-1), x.reshape(-1)
+    planes = batch * channels
+    geometry = _geometry(window)
+    add = loops("fold_loops").fold
+
+    def some_planes(part: slice) -> None:
+        add(flat, out, part.start, min(part.stop, planes), *geometry)
+
+    some = max(1, CHUNK // max(1, kernel * positions * columns.itemsize))
+    blocks = [slice(start, start + some) for start in range(0, planes, some)]
+    run_blocks(some_planes, blocks, least=2)
+    return x

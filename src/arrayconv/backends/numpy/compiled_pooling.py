@@ -1,0 +1,229 @@
+"""Pools by compiled loops, where numba is installed: the geometry is laid out, planes are shared.
+
+For float32 and float64 only: every dtype is compiled anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import inf, prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arrayconv._integers import Ints
+from arrayconv._window import Axis, Table, Windows, adjoint_axis, input_sizes, output_sizes
+from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.ranges import Ranges, cell_ranges, position_ranges, whole_positions
+from arrayconv.backends.numpy.separable import CHUNK, NARROW
+from arrayconv.backends.numpy.threads import run_blocks
+
+FEW_CELLS = 4096
+"""Cells of a plane up to which many, side by side, stay in the cache."""
+
+LARGEST = 2**31
+"""Cells of a plane from which on the loops' 32-bit places do not reach."""
+
+
+class Geometry(NamedTuple):
+    """Windows as the loops take them: three axes, and what `pool_loops` says of both arrays."""
+
+    sizes: Ints
+    outs: Ints
+    shape: Any
+    ranges: Any
+    numbers: Any
+
+
+def _geometry(sizes: Ints, outs: Ints, ranges: list[Ranges], last: Ints, steps: Ints) -> Geometry:
+    missing_axes = 3 - len(sizes)
+    ones = (1,) * missing_axes
+    every = [((0, 1),)] * missing_axes + ranges
+    laid = np.zeros((3, max(map(len, every)), 2), np.int64)
+    for row, pairs in zip(laid, every, strict=True):
+        row[: len(pairs)] = pairs
+    shape = (*ones, *sizes, *ones, *outs)
+    numbers = ones + steps + last
+    return Geometry(
+        ones + sizes,
+        ones + outs,
+        np.asarray(shape, np.int64),
+        laid,
+        np.asarray(numbers, np.int64),
+    )
+
+
+def _last(axis: Axis | Table) -> Ints:
+    """Return first, last, stride, kernel and first cell of the regular run of the last axis."""
+    if isinstance(axis, Table):
+        return (0, 0, 1, 1, 0)
+    run = whole_positions(axis)
+    start = run.start * axis.stride - axis.before
+    return (run.start, run.stop, axis.stride, axis.kernel, start)
+
+
+@lru_cache(maxsize=256)
+def _windows(window: Windows) -> Geometry:
+    """Return the geometry of pools: ranges of cells."""
+    steps = tuple(axis.dilation if isinstance(axis, Axis) else 1 for axis in window)
+    ranges = [cell_ranges(axis) for axis in window]
+    return _geometry(input_sizes(window), output_sizes(window), ranges, _last(window[-1]), steps)
+
+
+@lru_cache(maxsize=256)
+def _sights(window: Windows) -> Geometry:
+    """Return the geometry of the adjoint of a sum: ranges of positions."""
+    end = window[-1]
+    slides = isinstance(end, Axis) and end.stride == 1
+    last = _last(adjoint_axis(end)) if isinstance(end, Axis) and slides else (0, 0, 1, 1, 0)
+    ranges = [position_ranges(axis) for axis in window]
+    steps = (1,) * len(window)
+    return _geometry(output_sizes(window), input_sizes(window), ranges, last, steps)
+
+
+def _is_narrow(geometry: Geometry) -> bool:
+    """Whether planes are better taken side by side than a row at a time."""
+    both = (geometry.sizes, geometry.outs)
+    return all(sizes[-1] < NARROW and prod(sizes) <= FEW_CELLS for sizes in both)
+
+
+def _unfit(x: Any, window: Windows) -> str | None:
+    if x.dtype not in (np.float32, np.float64):
+        return f"it is compiled for float32 and float64, not for {x.dtype}"
+    if len(window) > 3:
+        return f"its loops are for 1, 2 and 3 spatial dimensions, not {len(window)}"
+    if prod(input_sizes(window)) >= LARGEST:
+        return "its places in a plane have 32 bits"
+    return missing()
+
+
+def unfit(x: Any, window: Windows) -> str | None:
+    """Return why a pool cannot be served."""
+    return _unfit(x, window)
+
+
+def slow(x: Any, window: Windows) -> str | None:
+    """Return why NumPy's own loops are better."""
+    if all(axis.out == 1 for axis in window):
+        return "one window of all cells is one run of NumPy's own"
+    return None
+
+
+def spread_unfit(y: Any, window: Windows) -> str | None:
+    """Return why the adjoint of a sum cannot be served."""
+    if any(isinstance(axis, Axis) and axis.dilation > 1 for axis in window):
+        return "the positions that see a cell are no neighbours where windows are dilated"
+    return _unfit(y, window)
+
+
+def spread_slow(y: Any, window: Windows) -> str | None:
+    """Return why the slices of the generic body are better."""
+    if all(axis.out == 1 for axis in window):
+        return "one window of all cells is one number a plane"
+    end = window[-1]
+    if isinstance(end, Axis) and end.stride > 1 and not _is_narrow(_sights(window)):
+        return "from wide strided positions, slices are better than a range for each cell"
+    return None
+
+
+def grad_unfit(cotangent: Any, index: Any, window: Windows) -> str | None:
+    """Return why the gradient of a maximum cannot be served."""
+    return _unfit(cotangent, window)
+
+
+def _by_blocks(run: Callable[..., Any], planes: int, bytes_per_plane: int) -> None:
+    """Run the loops on some planes at a time, which threads share."""
+    some = max(1, CHUNK // max(1, bytes_per_plane))
+    some = some // 16 * 16 or some
+    run_blocks(run, [slice(start, start + some) for start in range(0, planes, some)], least=2)
+
+
+def _loop(module: str, name: str, geometry: Geometry) -> Callable[..., Any]:
+    """Return the loop for narrow planes, side by side, or for wide ones, by rows."""
+    kind = "lanes" if _is_narrow(geometry) else "rows"
+    found: Callable[..., Any] = getattr(loops(module), f"{name}_{kind}")
+    return found
+
+
+def _pooled(x: Any, geometry: Geometry, sizes: Ints, maximum: bool) -> Any:
+    batch, channels = x.shape[:2]
+    planes = batch * channels
+    y = np.empty((batch, channels, *sizes), x.dtype)
+    cells, out = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
+    nothing = x.dtype.type(-inf if maximum else 0)
+    pool = _loop("pool_loops", "pool", geometry)
+
+    def some(part: slice) -> None:
+        pool(
+            cells,
+            out,
+            part.start,
+            min(part.stop, planes),
+            geometry.shape,
+            geometry.ranges,
+            geometry.numbers,
+            maximum,
+            nothing,
+        )
+
+    _by_blocks(some, planes, max(prod(geometry.sizes), prod(sizes)) * x.itemsize)
+    return y
+
+
+def max_pool(x: Any, window: Windows) -> Any:
+    """Return the maximum of what each window sees."""
+    return _pooled(x, _windows(window), output_sizes(window), maximum=True)
+
+
+def sum_pool(x: Any, window: Windows) -> Any:
+    """Return the sum of what each window sees."""
+    return _pooled(x, _windows(window), output_sizes(window), maximum=False)
+
+
+def spread(y: Any, window: Windows) -> Any:
+    """Return the sum of the windows that see each cell: a sum over a range of positions."""
+    return _pooled(y, _sights(window), input_sizes(window), maximum=False)
+
+
+def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
+    """Return the maxima and their places."""
+    batch, channels = x.shape[:2]
+    geometry, planes = _windows(window), batch * channels
+    y = np.empty((batch, channels, *output_sizes(window)), x.dtype)
+    index = np.empty(y.shape, np.int64)
+    cells, out, indices = np.ascontiguousarray(x).reshape(-1), y.reshape(-1), index.reshape(-1)
+    locate = _loop("index_loops", "locate", geometry)
+
+    def some(part: slice) -> None:
+        locate(
+            cells,
+            out,
+            indices,
+            part.start,
+            min(part.stop, planes),
+            geometry.shape,
+            geometry.ranges,
+            geometry.numbers,
+            x.dtype.type(-inf),
+        )
+
+    _by_blocks(some, planes, prod(geometry.sizes) * x.itemsize)
+    return y, index
+
+
+def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
+    """Return the gradient: what each maximum is given, added in the order of the windows."""
+    batch, channels = cotangent.shape[:2]
+    gradient = np.empty((batch, channels, *input_sizes(window)), cotangent.dtype)
+    planes = gradient.reshape(batch * channels, prod(input_sizes(window)))
+    flat = (batch * channels, prod(output_sizes(window)))
+    values = np.ascontiguousarray(cotangent).reshape(flat)
+    indices = np.ascontiguousarray(index).reshape(flat)
+    scatter = loops("pool_loops").scatter
+
+    def some(part: slice) -> None:
+        scatter(values[part], indices[part], planes[part])
+
+    _by_blocks(some, len(planes), planes.shape[1] * cotangent.itemsize)
+    return gradient

@@ -1,0 +1,57 @@
+"""fold in loops that numba compiles: import this by `compiler.loops` only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+
+
+@compiled
+def _add_row(out: Any, to: Any, columns: Any, source: Any, count: Any, stride: Any) -> None:
+    """Add a row of positions to the cells that one tap sees."""
+    # A stride that is a constant of the code lets the compiler use vectors.
+    if stride == 1:
+        for o in range(count):
+            out[to + o] += columns[source + o]
+    else:
+        for o in range(count):
+            out[to + stride * o] += columns[source + o]
+
+
+@compiled
+def fold(
+    columns: Any, out: Any, begin: int, end: int, shape: Any, ranges: Any, strides: Any
+) -> None:
+    """Add the columns of each plane, tap by tap and row by row.
+
+    ``shape`` holds the kernel, the positions and the sizes of three axes; ``ranges[axis, tap]`` the
+    first position that sees the input by a tap, one behind the last, and the cell of the first.
+    """
+    deep, tall, wide = shape[0], shape[1], shape[2]
+    outs_z, outs_y, outs_x = shape[3], shape[4], shape[5]
+    depth, height, width = shape[6], shape[7], shape[8]
+    places = outs_z * outs_y * outs_x
+    stride = np.uintp(strides[2])
+    for n in range(begin, end):
+        plane = n * depth * height * width
+        out[plane : plane + depth * height * width] = 0
+        for tap_z in range(deep):
+            first_z, last_z, start_z = ranges[0, tap_z]
+            for tap_y in range(tall):
+                first_y, last_y, start_y = ranges[1, tap_y]
+                for tap_x in range(wide):
+                    first, last, start = ranges[2, tap_x]
+                    count = np.uintp(last - first)
+                    tap = (n * deep + tap_z) * tall * wide + tap_y * wide + tap_x
+                    for o_z in range(first_z, last_z):
+                        z = start_z + (o_z - first_z) * strides[0]
+                        for o_y in range(first_y, last_y):
+                            y = start_y + (o_y - first_y) * strides[1]
+                            to = np.uintp(plane + (z * height + y) * width + start)
+                            row = (o_z * outs_y + o_y) * outs_x + first
+                            source = np.uintp(tap * places + row)
+                            _add_row(out, to, columns, source, count, stride)

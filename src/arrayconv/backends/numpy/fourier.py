@@ -1,0 +1,149 @@
+"""Convolution by real Fourier transforms of tiles, for large kernels: overlap and save.
+
+A tile of the padded input is transformed, multiplied by the kernel's transform (summed over the
+channels of a group, frequency by frequency) and transformed back; the outputs that the circular
+convolution wraps around are dropped, so tiles overlap by the kernel's span less one.
+
+A. Oppenheim, R. Schafer, "Discrete-Time Signal Processing", 1989, section 8.7.3.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arrayconv._integers import Ints
+from arrayconv._options import current
+from arrayconv._window import Axis, Window, output_sizes, span
+from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.threads import run_blocks
+
+SMALLEST_TILE = 128
+"""Cells of a tile in each dimension, where the output has so many and the kernel is small."""
+
+
+class Plan(NamedTuple):
+    """The tiles of a window, worked out once."""
+
+    tile: Ints
+    """Cells of a tile in each dimension."""
+    steps: Ints
+    """Outputs of a tile in each dimension."""
+    starts: tuple[Ints, ...]
+    """The first output of each tile."""
+
+
+def _fast(length: int) -> int:
+    """Return the least product of 2, 3 and 5, even, that is no less than a length."""
+    while True:
+        rest = length
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1 and length % 2 == 0:
+            return length
+        length += 1
+
+
+@lru_cache(maxsize=512)
+def plan(window: Window) -> Plan:
+    """Return the plan of a window: tiles of four kernels' span, or of the whole plane."""
+    tile = tuple(
+        _fast(min(axis.out + span(axis) - 1, max(SMALLEST_TILE, 4 * span(axis)))) for axis in window
+    )
+    steps = tuple(min(a.out, n - span(a) + 1) for a, n in zip(window, tile, strict=True))
+    starts = product(*(range(0, a.out, step) for a, step in zip(window, steps, strict=True)))
+    return Plan(tile, steps, tuple(starts))
+
+
+def unfit(shape: Shape) -> str | None:
+    """Return why a convolution cannot be served."""
+    if shape.dtype not in (np.float32, np.float64):
+        return f"it is for float32 and float64, got {shape.dtype}"
+    if any(axis.stride != 1 for axis in shape.window):
+        return "it needs a stride of 1: it computes every output"
+    return None
+
+
+def _transform_weight(w: Any, window: Window) -> Any:
+    """Return the conjugate transform (G, O / G, C / G, frequencies) of dilated kernels."""
+    tile = plan(window).tile
+    laid: Any = np.zeros((*w.shape[:3], *tile), w.dtype)
+    laid[(..., *(slice(0, span(axis), axis.dilation) for axis in window))] = w
+    points = np.conj(_forward(laid, len(tile)))
+    return points.reshape(*points.shape[:3], -1)
+
+
+def _forward(x: Any, dims: int) -> Any:
+    return np.fft.rfftn(x, axes=tuple(range(-dims, 0)))
+
+
+def _overlap(axis: Axis, first: int, length: int) -> tuple[slice, slice]:
+    """Return where a tile holds the input, and which of it."""
+    offset = first - axis.before
+    start, stop = max(0, offset), max(0, min(axis.size, offset + length))
+    if start >= stop:
+        return slice(0, 0), slice(0, 0)
+    return slice(start - offset, stop - offset), slice(start, stop)
+
+
+def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
+    """Return y (N, O, *positions); each block is a range of groups."""
+    batch, sizes = x.shape[0], x.shape[2:]
+    channels, per_group = w.shape[1], w.shape[0] // groups
+    planned, dims = plan(window), len(window)
+    every = [(image, starts) for image in range(batch) for starts in planned.starts]
+    # Bytes of a number laid out, and of its half of a complex one, before and after a product.
+    cell = prod(planned.tile) * x.itemsize * 4
+    workspace = current().workspace_bytes
+    range_of = max(1, workspace // (cell * (channels * per_group + channels + per_group)))
+    x = x.reshape(batch, groups, channels, *sizes)
+    w = w.reshape(groups, per_group, *w.shape[1:])
+    y = np.empty((batch, groups, per_group, *output_sizes(window)), x.dtype)
+
+    def work(first: int) -> None:
+        part = slice(first, min(groups, first + range_of))
+        count = part.stop - part.start
+        # With tiles as columns there is a product of matrices for each frequency.
+        weight = _transform_weight(w[part], window).transpose(3, 0, 1, 2)
+        weight = np.ascontiguousarray(weight) if channels > 1 else weight
+        tiles = max(1, workspace // (cell * count * (channels + per_group)))
+        for start in range(0, len(every), tiles):
+            some = every[start : start + tiles]
+            laid: Any = np.zeros((len(some), count, channels, *planned.tile), x.dtype)
+            for target, (image, starts) in zip(laid, some, strict=True):
+                to, of = _places(window, starts, planned.tile)
+                target[(..., *to)] = x[(image, part, slice(None), *of)]
+            points = _forward(laid, dims)
+            shape = points.shape[3:]
+            del laid
+            columns = points.reshape(len(some), count, channels, -1).transpose(3, 1, 2, 0)
+            if channels > 1:
+                made = np.matmul(weight, np.ascontiguousarray(columns))
+            else:
+                made = weight * columns
+            made = made.transpose(3, 1, 2, 0).reshape(len(some), count, per_group, *shape)
+            back = np.fft.irfftn(made, s=planned.tile, axes=tuple(range(-dims, 0)))
+            for source, (image, starts) in zip(back, some, strict=True):
+                where, kept = _outputs(window, starts, planned.steps)
+                y[(image, part, slice(None), *where)] = source[(..., *kept)]
+
+    run_blocks(work, range(0, groups, range_of), products=True)
+    return y.reshape(batch, groups * per_group, *output_sizes(window))
+
+
+def _places(window: Window, starts: Ints, tile: Ints) -> tuple[Any, Any]:
+    """Return where a tile holds the input, and which of it."""
+    to, of = zip(*map(_overlap, window, starts, tile), strict=True)
+    return to, of
+
+
+def _outputs(window: Window, starts: Ints, steps: Ints) -> tuple[Any, Any]:
+    """Return the outputs of a tile that starts there, and where the tile holds them."""
+    counts = [min(a.out - start, n) for a, start, n in zip(window, starts, steps, strict=True)]
+    where = tuple(slice(start, start + n) for start, n in zip(starts, counts, strict=True))
+    return where, tuple(slice(0, n) for n in counts)

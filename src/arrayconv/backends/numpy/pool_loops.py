@@ -1,0 +1,239 @@
+"""The loops of pools, compiled by numba: import this by `compiler.loops` only.
+
+Arrays are flat, of planes with three spatial axes, the missing ones of size 1. The geometry is as
+`compiled_pooling` lays it out: ``shape`` holds the three sizes of the input and of the output;
+``ranges[axis, position]`` the first cell that a window has in the input, and one behind its last;
+``numbers`` the steps between the cells of a window along each axis, and of the last axis the run of
+positions that see the input by every tap: first, last, stride, kernel, and the first cell.
+
+Wide planes are taken a row at a time, narrow ones `LANES` at once, side by side: either way the
+innermost loops are long runs, which the compiler turns into vectors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+LANES = 16
+ALL_LANES = np.uintp(LANES)
+"""The same number, unsigned, as the places are: their sums cannot be below 0."""
+
+compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+inlined = numba.njit(inline="always", error_model="numpy")
+
+
+@inlined
+def _larger(value: Any, best: Any) -> Any:
+    """Return the maximum; a NaN is larger than any number."""
+    return value if (value > best) | (value != value) else best
+
+
+@compiled
+def combine(line: Any, cells: Any, start: Any, length: Any, first: bool, maximum: bool) -> None:
+    """Take a run of cells into a line; the first one is copied."""
+    if first:
+        for x in range(length):
+            line[x] = cells[start + x]
+    elif maximum:
+        for x in range(length):
+            line[x] = _larger(cells[start + x], line[x])
+    else:
+        for x in range(length):
+            line[x] += cells[start + x]
+
+
+@compiled
+def split(line: Any, even: Any, odd: Any, pairs: int) -> None:
+    """Write every other cell of a line to one of two: then a stride of 2 is one of 1."""
+    for x in range(pairs):
+        even[x] = line[2 * x]
+        odd[x] = line[2 * x + 1]
+
+
+@compiled
+def _take(out: Any, to: Any, line: Any, start: Any, count: Any, first: bool, maximum: bool) -> None:
+    """Take what one tap sees of a line into the results of its positions."""
+    if first:
+        for o in range(count):
+            out[to + o] = line[start + o]
+    elif maximum:
+        for o in range(count):
+            out[to + o] = _larger(line[start + o], out[to + o])
+    else:
+        for o in range(count):
+            out[to + o] += line[start + o]
+
+
+@compiled
+def _take_strided(
+    out: Any, to: Any, line: Any, start: Any, count: Any, stride: Any, first: bool, maximum: bool
+) -> None:
+    for o in range(count):
+        value = line[start + stride * o]
+        if first:
+            out[to + o] = value
+        elif maximum:
+            out[to + o] = _larger(value, out[to + o])
+        else:
+            out[to + o] += value
+
+
+@compiled
+def _along(
+    line: Any,
+    even: Any,
+    odd: Any,
+    out: Any,
+    begin: Any,
+    outs: Any,
+    ranges: Any,
+    numbers: Any,
+    maximum: bool,
+    nothing: Any,
+) -> None:
+    """Reduce the windows of one line of cells."""
+    first, last, stride, kernel, start = numbers[3:8]
+    count = np.uintp(max(0, last - first))
+    if count > 0:
+        to = begin + np.uintp(first)
+        if stride == 2:
+            split(line, even, odd, len(even))
+        for tap in range(kernel):
+            seen = start + tap * numbers[2]
+            if stride == 1:
+                _take(out, to, line, np.uintp(seen), count, tap == 0, maximum)
+            elif stride == 2:
+                half = odd if seen % 2 else even
+                _take(out, to, half, np.uintp(seen // 2), count, tap == 0, maximum)
+            else:
+                step = np.uintp(stride)
+                _take_strided(out, to, line, np.uintp(seen), count, step, tap == 0, maximum)
+    for end in range(2):
+        for o in range(0 if end == 0 else last, first if end == 0 else outs):
+            low, high, total = ranges[2, o, 0], ranges[2, o, 1], nothing
+            if low < high:
+                total = line[low]
+                for cell in range(low + numbers[2], high, numbers[2]):
+                    total = _larger(line[cell], total) if maximum else total + line[cell]
+            out[begin + np.uintp(o)] = total
+
+
+@compiled
+def pool_rows(
+    cells: Any,
+    out: Any,
+    begin: int,
+    end: int,
+    shape: Any,
+    ranges: Any,
+    numbers: Any,
+    maximum: bool,
+    nothing: Any,
+) -> None:
+    """Write the maximum or the sum of each window: rows of cells first, then along the row."""
+    depth, height, width = shape[0], shape[1], np.uintp(shape[2])
+    deep, high, outs = shape[3], shape[4], shape[5]
+    pairs = (shape[2] + 1) // 2
+    line = np.empty(2 * pairs, cells.dtype)
+    even, odd = np.empty(pairs, cells.dtype), np.empty(pairs, cells.dtype)
+    to = np.uintp(begin * deep * high * outs)
+    for n in range(begin, end):
+        for d in range(deep):
+            for h in range(high):
+                again = h > 0 and (
+                    ranges[1, h, 0] == ranges[1, h - 1, 0]
+                    and ranges[1, h, 1] == ranges[1, h - 1, 1]
+                )
+                if again:
+                    # The adjoint of a sum: cells that the same windows see.
+                    for o in range(np.uintp(outs)):
+                        out[to + o] = out[to - np.uintp(outs) + o]
+                    to += np.uintp(outs)
+                    continue
+                first = True
+                for z in range(ranges[0, d, 0], ranges[0, d, 1], numbers[0]):
+                    for y in range(ranges[1, h, 0], ranges[1, h, 1], numbers[1]):
+                        start = np.uintp((n * depth + z) * height + y) * width
+                        combine(line, cells, start, width, first, maximum)
+                        first = False
+                if first:
+                    out[to : to + np.uintp(outs)] = nothing
+                else:
+                    _along(line, even, odd, out, to, outs, ranges, numbers, maximum, nothing)
+                to += np.uintp(outs)
+
+
+@compiled
+def side_by_side(cells: Any, begin: int, end: int, count: Any, lanes: Any) -> None:
+    """Lay planes of ``count`` cells side by side; where they are too few the last one is again."""
+    for lane in range(ALL_LANES):
+        start = min(np.uintp(begin) + lane, np.uintp(end - 1)) * count
+        for cell in range(count):
+            lanes[cell * ALL_LANES + lane] = cells[start + cell]
+
+
+@compiled
+def one_by_one(lanes: Any, out: Any, begin: int, end: int, count: Any) -> None:
+    """Write planes that lie side by side one after the other."""
+    for lane in range(min(ALL_LANES, np.uintp(end - begin))):
+        start = (np.uintp(begin) + lane) * count
+        for cell in range(count):
+            out[start + cell] = lanes[cell * ALL_LANES + lane]
+
+
+@compiled
+def pool_lanes(
+    cells: Any,
+    out: Any,
+    begin: int,
+    end: int,
+    shape: Any,
+    ranges: Any,
+    numbers: Any,
+    maximum: bool,
+    nothing: Any,
+) -> None:
+    """Write the maximum or the sum of each window of planes side by side."""
+    depth, height, width = shape[0], shape[1], shape[2]
+    deep, high, outs = shape[3], shape[4], shape[5]
+    count, places = np.uintp(depth * height * width), np.uintp(deep * high * outs)
+    lanes = np.empty(count * ALL_LANES, cells.dtype)
+    results = np.empty(places * ALL_LANES, cells.dtype)
+    line = np.empty(np.uintp(width) * ALL_LANES, cells.dtype)
+    for n in range(begin, end, LANES):
+        side_by_side(cells, n, end, count, lanes)
+        results[:] = nothing
+        to = np.uintp(0)
+        for d in range(deep):
+            for h in range(high):
+                first = True
+                for z in range(ranges[0, d, 0], ranges[0, d, 1], numbers[0]):
+                    for y in range(ranges[1, h, 0], ranges[1, h, 1], numbers[1]):
+                        start = np.uintp((z * height + y) * width) * ALL_LANES
+                        length = np.uintp(width) * ALL_LANES
+                        combine(line, lanes, start, length, first, maximum)
+                        first = False
+                for o in range(outs):
+                    low, stop = ranges[2, o, 0], ranges[2, o, 1]
+                    if not first:
+                        for cell in range(low, stop, numbers[2]):
+                            seen = np.uintp(cell) * ALL_LANES
+                            _take(results, to, line, seen, ALL_LANES, cell == low, maximum)
+                    to += ALL_LANES
+        one_by_one(results, out, n, end, places)
+
+
+@compiled
+def scatter(values: Any, indices: Any, planes: Any) -> None:
+    """Add values to the cells of their planes, in their order; what lies outside is dropped."""
+    cells = planes.shape[1]
+    for n in range(len(planes)):
+        plane, value, index = planes[n], values[n], indices[n]
+        plane[:] = 0
+        for o in range(len(value)):
+            at = index[o]
+            if 0 <= at < cells:
+                plane[at] += value[o]

@@ -1,0 +1,154 @@
+"""Every CUDA kernel, type and index width compiles for each architecture, and nothing is spilled.
+
+NVRTC needs no GPU. Where it is missing, that is among what a run leaves out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import arrayconv as ac
+from arrayconv.__main__ import main
+from arrayconv._capabilities import DTYPES
+from arrayconv.backends.cupy import compilation, launch
+from arrayconv.backends.cupy.compilation import ARCHITECTURES, TEMPLATES, Compiled, Template
+from arrayconv.backends.cupy.launch import Kernel
+
+
+@pytest.fixture
+def nvrtc(left_out) -> None:
+    """Skip where the kernels cannot be compiled here."""
+    missing = compilation.why_no_compiler()
+    if missing is not None:
+        left_out(f"the CUDA kernels compiled for each architecture: {missing}")
+        pytest.skip(missing)
+
+
+def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
+    """Yield every type and width once; for one architecture and type, all that may be known."""
+    for kernel in compilation.instances(template):
+        kind, _, *rest = kernel.arguments
+        whole = architecture == "sm_90" and kind in ("float", "Int")
+        simplest = ["1", "0", "0"] if 1 in template.dims else ["2", "3", "1"]
+        general = not template.by_dims or rest[:3] in (simplest, ["1"])
+        if whole or (general and rest[3:4] != ["1"]):
+            yield kernel
+
+
+def faults(results: list[Compiled]) -> list[str]:
+    return [
+        f"{each.kernel.expression} for {each.architecture}: {each.stack_bytes} bytes of stack, "
+        f"{each.spill_bytes} spilled"
+        for each in results
+        if each.stack_bytes or each.spill_bytes
+    ]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_kernel_compiles_without_spills(nvrtc, architecture, request):
+    full = request.config.getoption("--full")
+    kernels = [
+        kernel
+        for template in TEMPLATES
+        for kernel in (compilation.instances(template) if full else chosen(template, architecture))
+    ]
+    results = compilation.compile_offline(kernels, architecture)
+    assert {each.kernel for each in results} == set(kernels)
+    assert faults(results) == []
+    # A block of 256 threads finds room in the 65,536 registers of a multiprocessor.
+    assert all(0 < each.registers <= 255 for each in results)
+
+
+SPILLING = """
+extern "C" __global__ void spilling(float* x, int n) {
+    float held[64];
+    for (int i = 0; i < 64; ++i) held[i] = x[i];
+    for (int i = 0; i < n; ++i) held[i] += held[(i * 7) % 64];
+    for (int i = 0; i < 64; ++i) x[i] = held[i];
+}
+template <typename T> __global__ void copy(T* x) { x[0] = x[1]; }
+"""
+
+
+def test_local_memory_is_found(nvrtc, monkeypatch):
+    """An array that is indexed by what only the run knows lies in local memory."""
+    text = SPILLING.replace('extern "C" ', "template <typename T> ").replace("float*", "T*")
+    monkeypatch.setattr(compilation, "source", lambda file: text)
+    kernels = [Kernel("x", name, ("float",)) for name in ("spilling", "copy")]
+    spilling, copy = compilation.compile_offline(kernels, "sm_90")
+    assert spilling.stack_bytes > 0
+    assert faults([spilling, copy]) == faults([spilling]) != []
+
+
+def test_every_type_is_in_the_table():
+    """What a call of any dtype asks for is among the instances that are compiled here."""
+    assert set(launch.TYPES) == set(DTYPES)
+    for template in TEMPLATES:
+        kinds = {kernel.arguments[0] for kernel in compilation.instances(template)}
+        assert kinds == set(template.types)
+        widths = {kernel.arguments[1] for kernel in compilation.instances(template)}
+        assert widths == {"int", "long long"}
+
+
+def test_cupy_compiles_them(nvrtc):
+    """With CuPy's own options, as far as its compiler goes without a device."""
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("cupy is not installed")
+    compiler = importlib.import_module("cupy.cuda.compiler")
+    for template in TEMPLATES:
+        kernel = next(compilation.instances(template))
+        code, names = compiler.compile_using_nvrtc(
+            launch.source(kernel.file),
+            (*launch.OPTIONS, "-ftz=true", "-dlto"),
+            arch="90",
+            name_expressions=[kernel.expression],
+            cache_in_memory=True,
+            method="lto",
+        )
+        assert code
+        assert kernel.expression in names
+
+
+def test_the_command(nvrtc, capsys):
+    asked = ["compile", "--kernel", "fold", "place", "--dtype", "float32", "int8"]
+    assert main([*asked, "--architecture", "sm_90"]) == 0
+    said = capsys.readouterr().out
+    assert "fold<float, int, 2, 3, 1, 4, true>" in said
+    assert "fold<Byte, int, 1, 0, 0, 1, false>" in said
+    assert "place<Byte, int> " in said
+    assert "long long" not in said
+    assert said.split()[:5] == ["kernel", "for", "ms", "registers", "shared"]
+    assert "0 of them with local memory" in said.splitlines()[-1]
+    assert main([*asked, "--architecture", "sm_75", "--wide"]) == 0
+    assert "fold<float, long long, 2, 3, 1, 4, true>" in capsys.readouterr().out
+
+
+def test_the_command_without_a_compiler(monkeypatch, capsys):
+    monkeypatch.setattr(compilation, "cuda_devices", lambda: "CUDA needs a GPU")
+    monkeypatch.setattr(compilation, "why_no_compiler", lambda: "NVRTC is missing")
+    assert main(["compile"]) == 1
+    assert "compile: CUDA needs a GPU; NVRTC is missing" in capsys.readouterr().err
+
+
+def test_a_missing_compiler_is_named(monkeypatch):
+    def refuse(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    said = compilation.why_no_compiler()
+    assert said is not None
+    assert "arrayconv[cuda-compile]" in said
+
+
+def test_compile_times_are_shown(monkeypatch, capsys):
+    monkeypatch.setitem(launch._seconds, "fold<float, int, 2, 3, 1>", 0.25)
+    shown = ac.show_config("dicts")
+    assert shown is not None
+    assert shown["kernels"] == {"fold<float, int, 2, 3, 1>": 0.25}
+    ac.show_config()
+    assert "0.250  fold<float, int, 2, 3, 1>" in capsys.readouterr().out

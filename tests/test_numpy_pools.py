@@ -1,0 +1,234 @@
+"""Every implementation that NumPy arrays have of a pool, forced, against the loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayconv as ac
+from arrayconv import primitives, reference
+from arrayconv._registry import Primitive, offered
+from arrayconv._window import adaptive_window, kernel_sizes, output_sizes, sliding_window
+from arrayconv.functional.operations import operation_of
+from tests.cases import assert_close, draw
+from tests.test_pooling import DILATED, PARTS, WINDOWS, special
+from tests.test_threads import in_a_process
+
+# Beyond those that all libraries run: rows that are wide, strides that have loops of their own,
+# more planes than a chunk or a vector holds.
+MORE: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
+    ((2, 3, 41, 37), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ((1, 2, 35, 50), {"kernel_size": 3, "padding": 1, "stride": 1}),
+    ((1, 2, 9, 40), {"kernel_size": (2, 4), "stride": (1, 3), "ceil_mode": True}),
+    ((1, 2, 8, 65), {"kernel_size": 2}),
+    ((1, 2, 8, 40), {"kernel_size": 3, "dilation": 2, "padding": ((2, 2), (3, 1))}),
+    ((1, 2, 5, 40), {"kernel_size": 3, "dilation": (1, 5), "stride": 2}),
+    ((1, 1, 3, 40), {"kernel_size": (3, 9), "stride": 1, "padding": ((0, 0), (12, 12))}),
+    ((2, 700, 9, 7), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ((1, 19, 6, 6), {"kernel_size": 2}),
+    ((1, 9, 90, 90), {"kernel_size": 3, "stride": 2}),
+    ((2, 3, 120), {"kernel_size": 5, "stride": 2, "padding": 2}),
+    ((1, 2, 4, 6, 34), {"kernel_size": 2, "padding": 1, "stride": (1, 2, 2)}),
+)
+MORE_PARTS = (((1, 20, 13, 13), 6), ((1, 3, 40, 70), (7, 9)), ((2, 3, 33, 33), 1))
+
+
+def window_of(shape: tuple[int, ...], how: dict[str, Any]) -> Any:
+    """Return the window, as the public function builds it."""
+    call = operation_of(getattr(ac, f"avg_pool{len(shape) - 2}d"), "tests").call
+    assert call is not None
+    return call(np.empty(shape), **how).arguments[1]
+
+
+CASES = [
+    *((shape, window_of(shape, how)) for shape, how in (*WINDOWS, *DILATED, *MORE)),
+    *(
+        (
+            shape,
+            adaptive_window(
+                shape[2:],
+                tuple(
+                    n if out is None else out
+                    for n, out in zip(
+                        shape[2:],
+                        parts if isinstance(parts, tuple) else (parts,) * (len(shape) - 2),
+                        strict=True,
+                    )
+                ),
+            ),
+        )
+        for shape, parts in (*PARTS, *MORE_PARTS)
+    ),
+]
+
+
+def forced(primitive: Primitive, *arguments: Any) -> list[tuple[str, Any]]:
+    """Return what each implementation of NumPy arrays gives; what is unfit says so."""
+    found = []
+    for implementation in offered("numpy").get(primitive.name, ()):
+        if implementation.unfit(*arguments) is None:
+            result = primitive(*arguments, algorithm=implementation.name)
+            found.append((implementation.name, result))
+    assert found or primitive.name in ("spread", "sum_pool", "max_pool_grad")
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "float16"])
+@pytest.mark.parametrize(("shape", "window"), CASES, ids=lambda each: str(each)[:40])
+def test_each_implementation_is_the_generic_body(shape, window, dtype):
+    """The generic bodies are held against the loops on all of these, or their like."""
+    x = draw(np.random.default_rng(0), shape, dtype)
+    x.flags.writeable = False
+    y = primitives.max_pool(x, window, algorithm="generic")
+    for name, got in forced(primitives.max_pool, x, window):
+        np.testing.assert_array_equal(got, y, name, strict=True)
+    values, index = primitives.max_pool_indices(x, window, algorithm="generic")
+    for name, (best, at) in forced(primitives.max_pool_indices, x, window):
+        np.testing.assert_array_equal(best, values, name, strict=True)
+        np.testing.assert_array_equal(at, index, name, strict=True)
+    total = primitives.sum_pool(x, window, algorithm="generic")
+    for name, got in forced(primitives.sum_pool, x, window):
+        assert got.dtype == total.dtype, name
+        assert_close(got, total, dtype)
+    cotangent = draw(np.random.default_rng(1), values.shape, dtype)
+    wanted = primitives.spread(cotangent, window, algorithm="generic")
+    for _, got in forced(primitives.spread, cotangent, window):
+        assert_close(got, wanted, dtype)
+    wanted = primitives.max_pool_grad(cotangent, index, window, algorithm="generic")
+    for _, got in forced(primitives.max_pool_grad, cotangent, index, window):
+        assert_close(got, wanted, dtype)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "stride", "padding"),
+    [((2, 3, 8, 9), 3, 2, 1), ((1, 2, 40, 41), 3, 2, 1), ((1, 2, 36, 36), 2, 1, 0)],
+)
+def test_what_is_not_finite(shape, kernel, stride, padding):
+    """NaN, ties, infinities and planes of -inf: the first maximum, the last NaN."""
+    x = special(shape)
+    values, index = reference.max_pool(x, kernel, stride, padding)
+    window = window_of(shape, {"kernel_size": kernel, "stride": stride, "padding": padding})
+    for name, got in forced(primitives.max_pool, x, window):
+        np.testing.assert_array_equal(got, values, name)
+    for name, (best, at) in forced(primitives.max_pool_indices, x, window):
+        np.testing.assert_array_equal(best, values, name)
+        np.testing.assert_array_equal(at, index, name)
+
+
+def transposed_view(shape: tuple[int, ...]) -> Any:
+    """Return an array whose channels are its last axis in memory."""
+    memory = draw(np.random.default_rng(0), (shape[0], *shape[2:], shape[1]), "float32")
+    return np.moveaxis(memory, -1, 1)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 40, 40), (2, 5, 8, 8)])
+def test_channels_last(shape):
+    x, window = transposed_view(shape), window_of(shape, {"kernel_size": 3, "stride": 2})
+    straight = np.ascontiguousarray(x)
+    for primitive in (primitives.max_pool, primitives.sum_pool):
+        wanted = primitive(straight, window, algorithm="generic")
+        for _, got in forced(primitive, x, window):
+            assert_close(got, wanted, "float32")
+    columns = sliding_window(shape[2:], (3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
+    wanted = primitives.unfold(straight, columns, algorithm="generic")
+    np.testing.assert_array_equal(primitives.unfold(x, columns), wanted)
+
+
+COLUMNS = [
+    ((2, 90, 40, 41), 3, 1, 1, 1),
+    ((1, 7, 150, 130), 3, 2, 1, 2),
+    ((2, 3, 224, 224), 16, 16, 0, 1),
+    ((1, 3, 96, 96), 16, 8, 0, 1),
+    ((3, 40, 2000), 9, 1, 4, 1),
+    ((1, 2, 8000), 40, 16, 0, 1),
+    ((1, 6, 12, 20, 22), 3, 1, 1, 1),
+    ((1, 1, 900, 700), 3, 1, 1, 1),
+    ((2, 90, 7, 6), 3, 1, 1, 1),
+    ((1, 37, 14, 13), 3, 2, 1, 2),
+    ((1, 21, 4, 5, 6), 2, 2, 1, 1),
+]
+
+
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding", "dilation"), COLUMNS)
+def test_columns_of_many_blocks(shape, kernel, stride, padding, dilation):
+    """Large enough to be cut, along planes and positions, in all ways that columns have."""
+    dims = len(shape) - 2
+    x = draw(np.random.default_rng(0), shape, "float32")
+    pairs = ((padding, padding),) * dims
+    window = sliding_window(
+        shape[2:], (kernel,) * dims, (stride,) * dims, pairs, (dilation,) * dims
+    )
+    columns = primitives.unfold(x, window)
+    np.testing.assert_array_equal(columns, primitives.unfold(x, window, algorithm="generic"))
+    with ac.options(workspace_bytes=30_000):
+        np.testing.assert_array_equal(primitives.unfold(x, window), columns)
+    wanted = primitives.fold(columns, window, algorithm="generic")
+    for workspace in (1 << 20, 30_000):
+        with ac.options(workspace_bytes=workspace):
+            for name, got in forced(primitives.fold, columns, window):
+                np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding", "dilation"), COLUMNS)
+def test_the_same_bits_on_any_number_of_threads(shape, kernel, stride, padding, dilation):
+    dims = len(shape) - 2
+    x = draw(np.random.default_rng(0), shape, "float32")
+    pairs = ((padding, padding),) * dims
+    window = sliding_window(
+        shape[2:], (kernel,) * dims, (stride,) * dims, pairs, (dilation,) * dims
+    )
+    columns = draw(
+        np.random.default_rng(1),
+        (
+            shape[0],
+            shape[1] * int(np.prod(kernel_sizes(window))),
+            int(np.prod(output_sizes(window))),
+        ),
+        "float32",
+    )
+
+    def everything() -> list[Any]:
+        values, index = primitives.max_pool_indices(x, window)
+        gradients = forced(primitives.max_pool_grad, values, index, window)
+        return [
+            primitives.unfold(x, window),
+            *(got for _, got in forced(primitives.fold, columns, window)),
+            *(got for _, got in forced(primitives.max_pool, x, window)),
+            *(got for _, (got, _) in forced(primitives.max_pool_indices, x, window)),
+            *(got for _, got in forced(primitives.sum_pool, x, window)),
+            *(got for _, got in forced(primitives.spread, values, window)),
+            *(got for _, got in gradients),
+        ]
+
+    with ac.options(threads=1):
+        alone = everything()
+    for threads in (2, 5):
+        with ac.options(threads=threads):
+            for wanted, got in zip(alone, everything(), strict=True):
+                np.testing.assert_array_equal(got, wanted)
+
+
+def test_numba_is_loaded_by_its_first_call_and_missed_with_a_reason(monkeypatch):
+    from arrayconv.backends.numpy import compiled_pooling
+
+    x = np.ones((1, 1, 4, 4), np.float32)
+    window = window_of(x.shape, {"kernel_size": 2})
+    monkeypatch.setattr(compiled_pooling, "missing", lambda: "numba is not installed")
+    with pytest.raises(ValueError, match="numba is not installed"):
+        primitives.max_pool(x, window, algorithm="numba")
+    assert primitives.max_pool.choose("auto", x, window).name == "separable"
+    with pytest.raises(ValueError, match="float32 and float64"):
+        primitives.max_pool(x.astype(np.int8), window, algorithm="numba")
+
+
+def test_numba_waits_for_a_call_that_it_serves():
+    program = """
+import sys
+import numpy as np, arrayconv as ac
+x = np.ones((1, 1, 4, 4), np.int64)
+ac.max_pool2d(x, 2), ac.avg_pool2d(x, 2), ac.unfold(x, 2)
+print("numba" in sys.modules)
+"""
+    assert in_a_process(program) == "False"
