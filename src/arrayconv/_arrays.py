@@ -25,6 +25,8 @@ class DType(NamedTuple):
     """The standard's name: "float32"."""
     kind: str
     """"bool", "integer", "real" or "complex"."""
+    itemsize: int
+    """Bytes of one element."""
     held: int
     """Bytes that one element of a result takes at once: its size; 0 where arrays are lazy."""
     wide: Any
@@ -92,7 +94,7 @@ def _describe(library: Library, dtype: Any, argument: str) -> DType:
     # A byte-swapped NumPy dtype is summed in the native order.
     native = dtype.newbyteorder("=") if hasattr(dtype, "newbyteorder") else dtype
     held = 0 if library.lazy else int(itemsize)
-    return DType(name, kind, held, xp.float32 if half else native, half)
+    return DType(name, kind, int(itemsize), held, xp.float32 if half else native, half)
 
 
 def largest(library: Library, dtype: Any) -> float:

@@ -10,7 +10,7 @@ from arrayconv import primitives
 from arrayconv._arrays import Array, library_of
 from arrayconv._window import kernel_sizes
 from arrayconv.functional.arguments import IntOrInts, Padding, as_batch, like_input
-from arrayconv.functional.averages import Averaging
+from arrayconv.functional.averaging import Averaging
 from arrayconv.functional.operations import Call, Pullback, define
 from arrayconv.functional.windows import StrideOrNone, pool_window
 
