@@ -14,7 +14,21 @@ _CONVOLUTIONS: tuple[Callable[..., Array], ...] = (conv1d, conv2d, conv3d)
 
 
 class Prepared:
-    """A convolution by one weight; call it with an input. Made by `arrayconv.prepare`."""
+    """A convolution by one weight; call it with an input. Made by `arrayconv.prepare`.
+
+    Attributes
+    ----------
+    function : callable
+        The convolution.
+    weight, bias : array
+        Copies of those that it was made of; the bias may be None.
+
+    Examples
+    --------
+    >>> import numpy as np, arrayconv as ac
+    >>> ac.prepare(ac.conv2d, np.ones((4, 3, 3, 3)), padding=1)
+    <conv2d by a weight (4, 3, 3, 3), padding=1>
+    """
 
     def __init__(
         self, function: Callable[..., Array], params: dict[str, Any], weight: Array, bias: Array
