@@ -135,8 +135,8 @@ def show_config(mode: str = "print") -> dict[str, Any] | None:
     Examples
     --------
     >>> import arrayconv as ac
-    >>> ac.show_config("dicts")["implementations"]["numpy"]["fold"]
-    ['strided', 'generic']
+    >>> ac.show_config("dicts")["implementations"]["numpy"]["fold"][-1]
+    'generic'
     """
     one_of("mode", mode, ("print", "dicts"))
     found = configuration()
