@@ -319,6 +319,8 @@ def _open(name: str, device: str) -> Library:
     module = importlib.import_module(PEERS[name].module)
     if name == "dask":
         xp = importlib.import_module("array_api_compat.dask.array")
+        # Else the first call would load it, and seem to allocate memory.
+        importlib.import_module("arrayconv.backends.dask")
         return Library(name, "dask", xp, device)
     if name == "jax":
         # Without it JAX has no 64-bit dtypes, and makes float32 of what asks for float64.
