@@ -91,10 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     took, tasks[name] = measured(each)
                     seconds[name].append(took)
             base = median(seconds["arrayconv"])
-            for name, took in seconds.items():
-                ratio = median(took) / base
+            for name, rounds in seconds.items():
+                middle = median(rounds)
                 print(
-                    f"| {size} x {size} | {name} | {median(took):.2f} s | {ratio:.2f} x | "
+                    f"| {size} x {size} | {name} | {middle:.2f} s | {middle / base:.2f} x | "
                     f"{tasks[name]} |"
                 )
 

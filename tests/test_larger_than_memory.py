@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -58,3 +60,36 @@ def test_bad_usage(capsys):
         larger_than_memory.main(["--speed"])
     assert larger_than_memory.main(["--size", "3"]) == 1
     assert "--size must be even" in capsys.readouterr().err
+
+
+class Sink:
+    """A store that keeps nothing."""
+
+    def __init__(self, lazy: Any) -> None:
+        self.shape, self.dtype = lazy.shape, lazy.dtype
+
+    def __setitem__(self, where: Any, block: Any) -> None:
+        assert block.dtype == self.dtype
+
+
+@pytest.mark.parametrize("chunk", [(250, 1000), (125, 4000), (500, 500)])
+def test_the_formula_of_the_memory_that_arrays_take(chunk):
+    """That of docs/larger-than-memory.md, for the network of the example on one thread."""
+    import dask
+    import dask.array as da
+
+    size = 4000
+    lazy = larger_than_memory.network(larger_than_memory.picture(size, chunk))
+    (stored,) = dask.optimize(da.store([lazy], [Sink(lazy)], lock=False, compute=False))
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        stored.compute(scheduler="synchronous")
+        held = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    bytes_of_chunk, columns = 4 * chunk[0] * chunk[1], -(-size // chunk[1])
+    rows = 3 * (2 * columns + 3) * bytes_of_chunk
+    formula = rows + 26 * bytes_of_chunk + (5 << 10) * len(stored.__dask_graph__())
+    assert held <= formula
+    assert held >= formula / 4, "the formula says something"
