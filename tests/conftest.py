@@ -54,8 +54,8 @@ PEERS = {
     "dask": Peer("dask", ("cpu",), "Dask arrays of several chunks: lazy, and block by block"),
     "cupy": Peer("cupy", ("cuda",), "CuPy arrays"),
 }
-SAMPLED = {"jax": ("JAX", 4), "dask": ("Dask", 8)}
-"""Of whose cases a plain run takes one in four, or eight: JAX compiles each, Dask plans each."""
+SAMPLED = {"jax": ("JAX", 4), "dask": ("Dask", 20)}
+"""Of whose cases a plain run takes one in four, or twenty: JAX compiles each, Dask plans each."""
 CHOSEN = pytest.StashKey[list[str]]()
 LEFT_OUT = pytest.StashKey[list[str]]()
 

@@ -182,6 +182,16 @@ def test_pads(data, mode):
     gradients(data.draw, ac.pad, whole_numbers(sizes), pad=pairs, mode=mode)
 
 
+def test_pads_that_leave_nothing():
+    x = whole_numbers((3, 4))
+    for pad, mode in (((-4, 0), "constant"), ((-2, -2), "reflect"), ((0, 0, -3, 0), "replicate")):
+        lazy = da.from_array(x, chunks=(2, 3))
+        same(ac.pad(lazy, pad, mode), ac.pad(x, pad, mode))
+        _, pullback = ac.vjp(ac.pad, lazy.astype(float), pad=pad, mode=mode)
+        output, right = ac.vjp(ac.pad, x.astype(float), pad=pad, mode=mode)
+        same(pullback(da.zeros(output.shape))[0], right(np.zeros(output.shape))[0])
+
+
 @FEWER
 @given(st.data())
 def test_unpooling(data):

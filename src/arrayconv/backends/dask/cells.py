@@ -20,6 +20,8 @@ def _grown(size: int, chunks: Ints, before: int, after: int) -> Ints:
     What is added beyond a chunk's own length is chunks of its own.
     """
     total = size + before + after
+    if total == 0:
+        return (0,)
     most = max(chunks, default=1) or 1
     inner = [max(0, min(total, stop + before)) for stop in list(accumulate(chunks))[:-1]]
     bounds = sorted({0, *inner, total})
