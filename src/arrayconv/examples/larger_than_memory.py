@@ -123,7 +123,7 @@ def on_workers(lazy: Any, store: Path, count: int, limit: int, lose: bool) -> st
             n_workers=count,
             threads_per_worker=1,
             memory_limit=limit // count,
-            dashboard_address=None,
+            dashboard_address=":0",
         ) as cluster,
         Client(cluster) as client,
     ):
