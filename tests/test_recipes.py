@@ -38,6 +38,7 @@ def installed(package, left_out):
             warnings.simplefilter("ignore")
             return importlib.import_module(package)
     except ImportError:
+        package = package.partition(".")[0]
         left_out(f"{package} is not installed: a recipe was not compared with it")
         pytest.skip(f"{package} is not installed")
 

@@ -49,6 +49,7 @@ PICTURES: dict[str, Callable[[], Made]] = {
     "counts.svg": grids.counts,
     "counts-stride.svg": grids.counts_stride,
     "pooling.svg": grids.pooling,
+    "patches.webp": photographs.patches,
     "pooled.webp": photographs.pooled,
     "adaptive.svg": grids.adaptive,
     "signal.svg": plots.signal,

@@ -113,3 +113,22 @@ def volume() -> Figure:
     shown = [ball[24], edges[24], ball[12], edges[12]]
     titles = ["slice through the middle", "its edges", "slice at a quarter", "its edges"]
     return _photographs(shown, titles)
+
+
+def patches() -> Figure:
+    """A noisy photograph, repaired in patches side by side and in patches that overlap."""
+    from sklearn.datasets import load_sample_image
+
+    clean = ac.from_image(load_sample_image("china.jpg"))[:, :, 120:330, 180:440]
+    noisy = clean + np.random.default_rng(0).normal(0, 0.1, clean.shape).astype(np.float32)
+    shown = [noisy]
+    for stride in (64, 16):
+        cut = ac.extract_patches(noisy, 64, stride, "same_upper")
+        spectrum = np.fft.rfft2(cut)
+        weak = np.abs(spectrum) < 3 * 0.1 * 64
+        weak[..., 0, 0] = False
+        spectrum[weak] = 0
+        made = np.fft.irfft2(spectrum, (64, 64)).astype(np.float32)
+        shown.append(ac.merge_patches(made, clean.shape[2:], stride, "same_upper"))
+    pictures = [np.moveaxis(each[0], 0, -1).clip(0, 1) for each in shown]
+    return _photographs(pictures, ["with noise", "patches side by side", "patches that overlap"])
