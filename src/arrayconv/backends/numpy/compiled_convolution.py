@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._parts import adjoint_part, sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
@@ -41,10 +42,11 @@ class Step(NamedTuple):
 
     table: Any
     """Where each term finds its cell and its weight (terms, 2)."""
-    length: int
-    row: int
-    """The length, in whole tiles."""
-    crop: Copies
+    stores: Any
+    """Which lanes of a vector of sums go where (place, low, high)."""
+    ends: Any
+    """How many of these there are before each vector, and in all."""
+    stride: int
 
 
 class Work(NamedTuple):
@@ -52,8 +54,7 @@ class Work(NamedTuple):
 
     size: int
     """Cells of a channel."""
-    full: bool
-    """Whether the source fills all of them."""
+    gaps: tuple[Any, Any]
     fill: tuple[Copies, ...]
     steps: tuple[Step, ...]
 
@@ -67,8 +68,6 @@ class Block(NamedTuple):
     target: int
     groups: slice
     outputs: slice
-    at_once: int
-    """Outputs that are summed at a time."""
 
 
 class Plan(NamedTuple):
@@ -77,10 +76,12 @@ class Plan(NamedTuple):
     blocks: tuple[Block, ...]
     cells: int
     """The most numbers that a block lays out."""
-    sums: int
-    """The most that it sums up at a time."""
+    slack: int
+    """Of these, what vectors may see past the last cell."""
     step: int
     """Weights from one output to the next."""
+    holes: bool
+    """Whether some outputs, of an adjoint, see nothing."""
 
 
 def _cut(length: int, parts: int) -> list[tuple[int, int]]:
@@ -120,16 +121,14 @@ def plan(
         steps = tuple(
             Step(
                 _table(each, seen, layout.size, made * taps if is_adjoint else taps),
-                each.length,
-                -(-each.length // wide) * wide,
-                each.crop,
+                *_stores(each.crop, compiled.VECTOR_BYTES // itemsize),
+                each.crop.step,
             )
             for each in layout.passes
         )
-        return Work(layout.size, layout.full, layout.fill, steps)
+        return Work(layout.size, layout.gaps, layout.fill, steps)
 
     whole = laid(1, 0, to_sizes[0])
-    row = max(step.row for step in whole.steps)
     of_group = whole.size * seen * itemsize
     cuts = {
         "images": -(-batch // max(1, CHUNK // (of_group * groups))),
@@ -143,7 +142,6 @@ def plan(
     for name, most in (("images", batch), ("groups", groups), ("outputs", made // tile.outputs)):
         lacking = -(-wanted // prod(cuts.values()))
         cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
-    at_once = max(1, CHUNK // 4 // (row * itemsize) * cuts["parts"] // tile.outputs) * tile.outputs
     blocks = [
         Block(
             laid(images[1] - images[0], *part),
@@ -151,7 +149,6 @@ def plan(
             images[0] * target[0] + part[0] * target[1],
             slice(*some_groups),
             slice(*some_outputs),
-            at_once,
         )
         for images in _cut(batch, cuts["images"])
         for part in _cut(to_sizes[0], cuts["parts"])
@@ -162,10 +159,10 @@ def plan(
     held = [(b, b.groups.stop - b.groups.start) for b in blocks]
     return Plan(
         tuple(blocks),
-        # Vectors see past the last cell.
         max(n * seen * b.work.size for b, n in held) + wide,
-        max(n * min(at_once, made) * step.row for b, n in held for step in b.work.steps),
+        wide,
         taps if is_adjoint else seen * taps,
+        any(len(step.table) == 0 for step in whole.steps),
     )
 
 
@@ -176,72 +173,79 @@ def _table(each: Pass, channels: int, size: int, weights: int) -> Any:
     return np.ascontiguousarray((of_channels[:, None] + of_taps).reshape(-1, 2))
 
 
+def _stores(crop: Copies, lanes: int) -> tuple[Any, Any]:
+    """Return where the lanes of each vector go that begins ``lanes`` cells after the last one."""
+    first, last = crop.source // lanes, (crop.source + crop.length - 1) // lanes
+    counts = last - first + 1
+    run = np.repeat(np.arange(len(counts)), counts)
+    vector = np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts) + first[run]
+    low = crop.source[run] - vector * lanes
+    stores = np.stack(
+        [
+            crop.target[run] - low * crop.step,
+            np.maximum(low, 0),
+            np.minimum(low + crop.length, lanes),
+        ],
+        axis=1,
+    )
+    # Runs follow one another, and so do their vectors.
+    return stores, np.searchsorted(vector, np.arange(last.max() + 2))
+
+
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     """Return y (N, O, *positions)."""
-    y = np.empty((len(x), len(w), *output_sizes(window)), x.dtype)
-    _run(x, w, y, window, groups, is_adjoint=False)
-    return y
+    return _run(x, w, (len(x), len(w), *output_sizes(window)), window, groups, is_adjoint=False)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     """Return x (N, C, *sizes): for each phase of the stride a convolution with some of the taps."""
-    x = np.empty((len(y), groups * w.shape[1], *input_sizes(window)), y.dtype)
-    _run(y, w, x, window, groups, is_adjoint=True)
-    return x
+    shape = (len(y), groups * w.shape[1], *input_sizes(window))
+    return _run(y, w, shape, window, groups, is_adjoint=True)
 
 
-def _run(source: Any, w: Any, target: Any, window: Window, groups: int, is_adjoint: bool) -> None:
-    """Write the convolution of ``source``, or its adjoint, into ``target``."""
-    if target.size == 0:
-        return
+def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoint: bool) -> Any:
+    """Return the convolution of ``source``, or its adjoint."""
+    if prod(shape) == 0:
+        return np.empty(shape, source.dtype)
     batch, channels = source.shape[:2]
-    outputs, seen = target.shape[1] // groups, channels // groups
+    outputs, seen = shape[1] // groups, channels // groups
     threads = current().threads
     planned = plan(
         *(window, batch, channels, outputs * groups, groups, w.itemsize, is_adjoint, threads)
     )
     compiled = loops("conv_loops")
     cells_of = prod(source.shape[2:])
-    results_of = prod(target.shape[2:])
-    flat, weight, result = (np.ascontiguousarray(each).reshape(-1) for each in (source, w, target))
+    results_of = prod(shape[2:])
+    flat, weight = (np.ascontiguousarray(each).reshape(-1) for each in (source, w))
+    result = (np.zeros if planned.holes else np.empty)(prod(shape), source.dtype)
     of_group = w.size // groups
     lanes = compiled.VECTOR_BYTES // w.itemsize
-    shape = compiled.tile(outputs)
+    tile = compiled.tile(outputs)
 
-    def workspace() -> list[Any]:
-        empty = np.zeros(planned.cells, w.dtype), np.empty(planned.sums, w.dtype)
-        return [*empty, None]
+    def workspace() -> Any:
+        cells = np.empty(planned.cells, w.dtype)
+        # Nobody asks for what vectors see past the last cell, but to add it up could be slow.
+        cells[-planned.slack :] = 0
+        return cells
 
-    def run(block: Block, buffers: list[Any]) -> None:
-        cells, sums, last = buffers
-        work, (start, stop) = block.work, (block.groups.start, block.groups.stop)
-        if last is not work:
-            buffers[2] = work
-            if not (last is None or work.full):
-                cells[:] = 0
-        number, first = (stop - start) * seen, block.source + start * seen * cells_of
+    def run(block: Block, cells: Any) -> None:
+        work, first, groups = block.work, block.groups.start, block.groups.stop - block.groups.start
+        number = groups * seen
+        one, count = block.outputs.start, block.outputs.stop - block.outputs.start
+        compiled.clear(cells, work.size, number, *work.gaps)
         for each in work.fill:
-            compiled.copy_runs(flat, first, cells_of, cells, 0, work.size, number, *each)
-        for one in range(block.outputs.start, block.outputs.stop, block.at_once):
-            count = min(block.at_once, block.outputs.stop - one)
-            convolve = compiled.convolve(shape, count % shape.outputs, lanes)
-            for step in work.steps:
-                if len(step.table):
-                    convolve(
-                        *(cells, seen * work.size, step.table),
-                        *(weight, start * of_group + one * planned.step, of_group, planned.step),
-                        *(sums, step.row, stop - start, count, step.length),
-                    )
-                else:
-                    # No tap sees these outputs.
-                    sums[:] = 0
-                # All outputs of all groups are neighbours, and those of a part of each are not.
-                at_once = 1 if count < outputs else stop - start
-                for group in range(start, stop, at_once):
-                    compiled.copy_runs(
-                        *(sums, (group - start) * count * step.row, step.row),
-                        *(result, block.target + (group * outputs + one) * results_of, results_of),
-                        *(count * at_once, *step.crop),
-                    )
+            start = block.source + first * seen * cells_of
+            compiled.fill(flat, start, cells_of, cells, work.size, number, *each)
+        for step in work.steps:
+            if not len(step.table):
+                continue
+            convolve = compiled.convolve(tile, count % tile.outputs, lanes, step.stride)
+            convolve(
+                *(cells, seen * work.size, step.table),
+                *(weight, first * of_group + one * planned.step, of_group, planned.step),
+                *(groups, count, result, block.target + (first * outputs + one) * results_of),
+                *(outputs * results_of, results_of, step.stores, step.ends),
+            )
 
     run_blocks(run, planned.blocks, workspace=workspace)
+    return result.reshape(shape)

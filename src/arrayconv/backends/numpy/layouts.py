@@ -29,9 +29,7 @@ class Copies(NamedTuple):
     target: Any
     length: int
     step: int
-    """Cells of the source from one to the next."""
-    stride: int
-    """Cells of the target from one to the next."""
+    """From one to the next where they are apart: in the source of a fill, the target of a crop."""
 
 
 class Pass(NamedTuple):
@@ -52,8 +50,8 @@ class Layout(NamedTuple):
 
     size: int
     """Cells of a channel."""
-    full: bool
-    """Whether the source fills all of them."""
+    gaps: tuple[Any, Any]
+    """Where runs of padding start, and their lengths."""
     fill: tuple[Copies, ...]
     passes: tuple[Pass, ...]
 
@@ -73,9 +71,8 @@ def steps(sizes: Ints) -> Ints:
 
 def _copies(of: Slices, of_steps: Ints, to: Slices, to_steps: Ints) -> Copies:
     length = len(range(to[-1].start, to[-1].stop, to[-1].step or 1))
-    return Copies(
-        _starts(of, of_steps), _starts(to, to_steps), length, of[-1].step or 1, to[-1].step or 1
-    )
+    apart = max(of[-1].step or 1, to[-1].step or 1)
+    return Copies(_starts(of, of_steps), _starts(to, to_steps), length, apart)
 
 
 @lru_cache(maxsize=512)
@@ -91,8 +88,17 @@ def sliding(window: Window, source: Ints, target: Ints) -> Layout:
     crop = _copies(outs, along, outs, target)
     every = tuple(range(len(planned.offsets)))
     one = Pass(every, planned.offsets, planned.length, crop)
-    filled = sum(len(each.target) * each.length for each in fill)
-    return Layout(planned.size, filled == planned.size, fill, (one,))
+    return Layout(planned.size, _gaps(planned.size, fill), fill, (one,))
+
+
+def _gaps(size: int, fill: tuple[Copies, ...]) -> tuple[Any, Any]:
+    """Return where the runs of cells that nothing is copied to start, and their lengths."""
+    empty = np.ones(size + 2, bool)
+    empty[[0, -1]] = False
+    for each in fill:
+        empty[1 + each.target[:, None] + np.arange(each.length)] = False
+    ends = np.flatnonzero(empty[1:] != empty[:-1])
+    return ends[::2].copy(), ends[1::2] - ends[::2]
 
 
 def _moved(slices: Slices, cells: int) -> Slices:
@@ -160,5 +166,4 @@ def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
         held = tuple(slice(0, count) for count in counts)
         crop = _copies(held, along, tuple(phase.cells for phase in chosen), target)
         passes.append(Pass(tuple(taps), tuple(offsets), length, crop))
-    filled = sum(len(each.target) * each.length for each in fill)
-    return Layout(prod(rows), filled == prod(rows), fill, tuple(passes))
+    return Layout(prod(rows), _gaps(prod(rows), fill), fill, tuple(passes))
