@@ -8,7 +8,9 @@ on disk.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, lru_cache
+from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -21,11 +23,11 @@ from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_si
 from arrayconv.backends.numpy import layouts
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
-from arrayconv.backends.numpy.layouts import Copies, Pass
+from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
 from arrayconv.backends.numpy.threads import run_blocks
 
 CHUNK = 1 << 20
-"""Bytes that a block lays out and sums: the second cache should hold most of it."""
+"""Bytes that a block lays out: the second cache should hold most of it."""
 WORTH_A_THREAD = 1 << 20
 """Multiply-adds below which a block is not cut for another thread."""
 
@@ -37,37 +39,32 @@ def unfit(shape: Shape) -> str | None:
     return missing()
 
 
-class Step(NamedTuple):
-    """A pass of a layout, with all that its sums need."""
+class Sums(NamedTuple):
+    """What one pass of a block sums up: the arguments of compiled loops."""
 
+    convolve: Callable[..., None]
     table: Any
     """Where each term finds its cell and its weight (terms, 2)."""
+    weight: int
+    """The first weight."""
+    place: int
+    """The first result."""
     stores: Any
     """Which lanes of a vector of sums go where (place, low, high)."""
     ends: Any
     """How many of these there are before each vector, and in all."""
-    stride: int
-
-
-class Work(NamedTuple):
-    """A layout, and what is done with it."""
-
-    size: int
-    """Cells of a channel."""
-    gaps: tuple[Any, Any]
-    fill: tuple[Copies, ...]
-    steps: tuple[Step, ...]
 
 
 class Block(NamedTuple):
     """A range of images or of the first dimension, of groups, and of the outputs of each."""
 
-    work: Work
+    layout: Layout
     source: int
     """The first cell of the source that it sees, in the first channel."""
-    target: int
-    groups: slice
-    outputs: slice
+    channels: int
+    groups: int
+    outputs: int
+    sums: tuple[Sums, ...]
 
 
 class Plan(NamedTuple):
@@ -75,13 +72,15 @@ class Plan(NamedTuple):
 
     blocks: tuple[Block, ...]
     cells: int
-    """The most numbers that a block lays out."""
+    """The most numbers that a block lays out, and those that vectors may see past the last one."""
     slack: int
-    """Of these, what vectors may see past the last cell."""
     step: int
     """Weights from one output to the next."""
     holes: bool
     """Whether some outputs, of an adjoint, see nothing."""
+    clear: Callable[..., None]
+    fill: Callable[..., None]
+    interleave: Callable[..., None]
 
 
 def _cut(length: int, parts: int) -> list[tuple[int, int]]:
@@ -103,38 +102,64 @@ def plan(
 ) -> Plan:
     """Return the plan from ``channels`` to ``outputs``, by a convolution or by its adjoint."""
     compiled = loops("conv_loops")
+    lanes = compiled.VECTOR_BYTES // itemsize
     from_sizes, to_sizes = input_sizes(window), output_sizes(window)
+    lay_out, part_of = layouts.sliding, sliding_part
     if is_adjoint:
         from_sizes, to_sizes = to_sizes, from_sizes
+        lay_out, part_of = layouts.adjoint, adjoint_part
     seen, made, taps = channels // groups, outputs // groups, prod(kernel_sizes(window))
     tile = compiled.tile(made)
-    wide = tile.vectors * compiled.VECTOR_BYTES // itemsize
     source = (channels * prod(from_sizes), *layouts.steps(from_sizes))
     target = (outputs * prod(to_sizes), *layouts.steps(to_sizes))
+    # From an output, and from a channel, to the next one's weights.
+    step, weights = (taps, made * taps) if is_adjoint else (seen * taps, taps)
 
     @cache
-    def laid(images: int, start: int, stop: int) -> Work:
+    def laid(images: int, start: int, stop: int) -> Layout:
         image = Axis(images, 1, 1, 1, 0, 0, images)
-        part = (adjoint_part if is_adjoint else sliding_part)(window[0], start, stop)
-        lay_out = layouts.adjoint if is_adjoint else layouts.sliding
-        layout = lay_out((image, part.axis, *window[1:]), source, target)
-        steps = tuple(
-            Step(
-                _table(each, seen, layout.size, made * taps if is_adjoint else taps),
-                *_stores(each.crop, compiled.VECTOR_BYTES // itemsize),
-                each.crop.step,
-            )
+        axis = part_of(window[0], start, stop).axis
+        return lay_out((image, axis, *window[1:]), source, target)
+
+    @cache
+    def tables(images: int, start: int, stop: int) -> list[tuple[Any, ...]]:
+        layout = laid(images, start, stop)
+        return [
+            (each, _table(each, seen, layout.size, weights), *_stores(each.crop, lanes))
             for each in layout.passes
+            if each.taps
+        ]
+
+    def block(
+        images: tuple[int, int], part: tuple[int, int], some: tuple[int, int], of: tuple[int, int]
+    ) -> Block:
+        where = images[1] - images[0], *part
+        layout = laid(*where)
+        count, first = of[1] - of[0], some[0] * made + of[0]
+        place = images[0] * target[0] + first * prod(to_sizes) + part[0] * target[1]
+        sums = tuple(
+            Sums(
+                compiled.convolve(tile, count % tile.outputs, lanes),
+                table,
+                some[0] * made * seen * taps + of[0] * step,
+                place,
+                stores,
+                ends,
+            )
+            for each, table, stores, ends in tables(*where)
         )
-        return Work(layout.size, layout.gaps, layout.fill, steps)
+        low = part_of(window[0], *part).low
+        start = images[0] * source[0] + some[0] * seen * prod(from_sizes) + low * source[1]
+        many = some[1] - some[0]
+        return Block(layout, start, many * seen, many, count, sums)
 
     whole = laid(1, 0, to_sizes[0])
     of_group = whole.size * seen * itemsize
     cuts = {
         "images": -(-batch // max(1, CHUNK // (of_group * groups))),
-        "groups": -(-groups // max(1, CHUNK // of_group)),
         # A part of which its neighbours see most costs more than the cache gives.
         "parts": min(-(-of_group // CHUNK), max(1, 2 * to_sizes[0] // span(window[0]))),
+        "groups": -(-groups // max(1, CHUNK // of_group)),
         "outputs": 1,
     }
     multiply_adds = batch * prod(output_sizes(window)) * outputs * seen * taps
@@ -142,27 +167,18 @@ def plan(
     for name, most in (("images", batch), ("groups", groups), ("outputs", made // tile.outputs)):
         lacking = -(-wanted // prod(cuts.values()))
         cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
-    blocks = [
-        Block(
-            laid(images[1] - images[0], *part),
-            images[0] * source[0] + low * source[1],
-            images[0] * target[0] + part[0] * target[1],
-            slice(*some_groups),
-            slice(*some_outputs),
-        )
-        for images in _cut(batch, cuts["images"])
-        for part in _cut(to_sizes[0], cuts["parts"])
-        for low in [(adjoint_part if is_adjoint else sliding_part)(window[0], *part).low]
-        for some_groups in _cut(groups, cuts["groups"])
-        for some_outputs in _cut(made, cuts["outputs"])
-    ]
-    held = [(b, b.groups.stop - b.groups.start) for b in blocks]
+    lengths = (batch, to_sizes[0], groups, made)
+    ranges = (_cut(*each) for each in zip(lengths, cuts.values(), strict=True))
+    blocks = tuple(block(*each) for each in product(*ranges))
     return Plan(
-        tuple(blocks),
-        max(n * seen * b.work.size for b, n in held) + wide,
-        wide,
-        taps if is_adjoint else seen * taps,
-        any(len(step.table) == 0 for step in whole.steps),
+        blocks,
+        max(each.channels * each.layout.size for each in blocks) + tile.vectors * lanes,
+        tile.vectors * lanes,
+        step,
+        not all(each.taps for each in whole.passes),
+        compiled.clear,
+        compiled.fill,
+        compiled.interleave,
     )
 
 
@@ -180,14 +196,8 @@ def _stores(crop: Copies, lanes: int) -> tuple[Any, Any]:
     run = np.repeat(np.arange(len(counts)), counts)
     vector = np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts) + first[run]
     low = crop.source[run] - vector * lanes
-    stores = np.stack(
-        [
-            crop.target[run] - low * crop.step,
-            np.maximum(low, 0),
-            np.minimum(low + crop.length, lanes),
-        ],
-        axis=1,
-    )
+    high = np.minimum(low + crop.length, lanes)
+    stores = np.stack([crop.target[run] - low, np.maximum(low, 0), high], axis=1)
     # Runs follow one another, and so do their vectors.
     return stores, np.searchsorted(vector, np.arange(last.max() + 2))
 
@@ -205,47 +215,49 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
 
 def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoint: bool) -> Any:
     """Return the convolution of ``source``, or its adjoint."""
-    if prod(shape) == 0:
+    if 0 in shape:
         return np.empty(shape, source.dtype)
-    batch, channels = source.shape[:2]
-    outputs, seen = shape[1] // groups, channels // groups
-    threads = current().threads
+    batch, channels, *sizes = source.shape
     planned = plan(
-        *(window, batch, channels, outputs * groups, groups, w.itemsize, is_adjoint, threads)
+        window, batch, channels, shape[1], groups, w.itemsize, is_adjoint, current().threads
     )
-    compiled = loops("conv_loops")
-    cells_of = prod(source.shape[2:])
-    results_of = prod(shape[2:])
-    flat, weight = (np.ascontiguousarray(each).reshape(-1) for each in (source, w))
-    result = (np.zeros if planned.holes else np.empty)(prod(shape), source.dtype)
-    of_group = w.size // groups
-    lanes = compiled.VECTOR_BYTES // w.itemsize
-    tile = compiled.tile(outputs)
+    flat, weight = np.ascontiguousarray(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
+    target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
+    result, cells_of, results_of = target.reshape(-1), prod(sizes), prod(shape[2:])
+    seen, of_group, results_of_group = (
+        channels // groups,
+        len(weight) // groups,
+        shape[1] // groups * results_of,
+    )
 
     def workspace() -> Any:
         cells = np.empty(planned.cells, w.dtype)
-        # Nobody asks for what vectors see past the last cell, but to add it up could be slow.
+        # What vectors see past the last cell is dropped, but some numbers would be slow to add.
         cells[-planned.slack :] = 0
         return cells
 
-    def run(block: Block, cells: Any) -> None:
-        work, first, groups = block.work, block.groups.start, block.groups.stop - block.groups.start
-        number = groups * seen
-        one, count = block.outputs.start, block.outputs.stop - block.outputs.start
-        compiled.clear(cells, work.size, number, *work.gaps)
-        for each in work.fill:
-            start = block.source + first * seen * cells_of
-            compiled.fill(flat, start, cells_of, cells, work.size, number, *each)
-        for step in work.steps:
-            if not len(step.table):
-                continue
-            convolve = compiled.convolve(tile, count % tile.outputs, lanes, step.stride)
+    def work(block: Block, cells: Any) -> None:
+        size, channels = block.layout.size, block.channels
+        planned.clear(cells, size, channels, *block.layout.gaps)
+        for each in block.layout.fill:
+            planned.fill(flat, block.source, cells_of, cells, size, channels, *each)
+        for convolve, table, first, place, stores, ends in block.sums:
             convolve(
-                *(cells, seen * work.size, step.table),
-                *(weight, first * of_group + one * planned.step, of_group, planned.step),
-                *(groups, count, result, block.target + (first * outputs + one) * results_of),
-                *(outputs * results_of, results_of, step.stores, step.ends),
+                *(cells, seen * size, table, weight, first, of_group, planned.step),
+                *(block.groups, block.outputs),
+                *(result, place, results_of_group, results_of, stores, ends),
             )
 
-    run_blocks(run, planned.blocks, workspace=workspace)
-    return result.reshape(shape)
+    if len(planned.blocks) == 1:
+        work(planned.blocks[0], workspace())
+    else:
+        run_blocks(work, planned.blocks, workspace=workspace)
+    stride = window[-1].stride
+    if not is_adjoint or stride == 1:
+        return target
+    # The phases of each row are one after the other.
+    mixed = np.empty_like(target)
+    rows, made = (each.reshape(-1, shape[-1]) for each in (target, mixed))
+    parts = [slice(*each) for each in _cut(len(rows), -(-target.nbytes // CHUNK))]
+    run_blocks(lambda part: planned.interleave(rows[part], made[part], stride), parts)
+    return mixed

@@ -11,7 +11,7 @@ import numba
 from arrayconv.backends.numpy.vectors import VECTOR_BYTES, Tile, tile
 from arrayconv.backends.numpy.vectors import sum_products as add
 
-__all__ = ["VECTOR_BYTES", "clear", "convolve", "fill", "tile"]
+__all__ = ["VECTOR_BYTES", "clear", "convolve", "fill", "interleave", "tile"]
 
 TERMS = 512
 """Terms that are summed up by themselves: the first cache holds their cells for some outputs, and
@@ -69,16 +69,36 @@ def clear(cells: Any, every: Any, planes: Any, starts: Any, lengths: Any) -> Non
                 made[cell] = 0
 
 
+@numba.njit(cache=True, nogil=True)
+def interleave(source: Any, target: Any, stride: Any) -> None:
+    """Copy rows (R, size), one phase of a row after the other, so that phases take turns."""
+    size = source.shape[1]
+    for row in range(source.shape[0]):
+        seen, made = source[row], target[row]
+        if stride == 2:
+            odd = seen[_narrow(size - size // 2) :]
+            for cell in range(_narrow(size // 2)):
+                made[_narrow(2) * _narrow(cell)] = seen[cell]
+                made[_narrow(2) * _narrow(cell) + _narrow(1)] = odd[cell]
+            if size % 2:
+                made[size - 1] = seen[size // 2]
+        else:
+            place = 0
+            for phase in range(min(stride, size)):
+                for cell in range(phase, size, stride):
+                    made[cell] = seen[place]
+                    place += 1
+
+
 @cache
-def convolve(shape: Tile, rest: int, lanes: int, stride: int) -> Callable[..., None]:
+def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
     """Return sums of products for as many outputs as leave ``rest`` beside whole tiles.
 
     It takes flat cells, those of a group after ``each`` others; for each term of a sum the offsets
     of its cell and its weight (terms, 2); flat weights, their first, their steps from group to
     group and from output to output; numbers of groups and of outputs; a flat array for the results,
     the first, and their steps from group to group and from output to output; and where lanes of
-    vectors are stored: see `sum_products`. ``stride`` is 1 or says that they are apart, by its
-    argument.
+    vectors are stored: see `sum_products`.
     """
     outputs, vectors = shape
 
@@ -100,6 +120,7 @@ def convolve(shape: Tile, rest: int, lanes: int, stride: int) -> Callable[..., N
         stores: Any,
         ends: Any,
     ) -> None:
+        same = (cells, table, weight, step, result, size, stores, ends)
         terms, every_vector = table.shape[0], ends.shape[0] - 1
         at_once = max(1, min(MOST, WEIGHTS // max(1, terms)) // outputs) * outputs
         parts = -(-count // at_once)
@@ -116,167 +137,23 @@ def convolve(shape: Tile, rest: int, lanes: int, stride: int) -> Callable[..., N
                     for output in range(0, whole, outputs):
                         w, to = factors + output * step, goal + output * size
                         if left >= vectors:
-                            add(
-                                cells,
-                                cell,
-                                table,
-                                begin,
-                                end,
-                                weight,
-                                w,
-                                step,
-                                result,
-                                to,
-                                size,
-                                stores,
-                                ends,
-                                v,
-                                stride,
-                                outputs,
-                                vectors,
-                            )
+                            add(outputs, vectors, cell, begin, end, w, to, v, same)
                         elif vectors > 3 and left == 3:
-                            add(
-                                cells,
-                                cell,
-                                table,
-                                begin,
-                                end,
-                                weight,
-                                w,
-                                step,
-                                result,
-                                to,
-                                size,
-                                stores,
-                                ends,
-                                v,
-                                stride,
-                                outputs,
-                                3,
-                            )
+                            add(outputs, 3, cell, begin, end, w, to, v, same)
                         elif left == 2:
-                            add(
-                                cells,
-                                cell,
-                                table,
-                                begin,
-                                end,
-                                weight,
-                                w,
-                                step,
-                                result,
-                                to,
-                                size,
-                                stores,
-                                ends,
-                                v,
-                                stride,
-                                outputs,
-                                2,
-                            )
+                            add(outputs, 2, cell, begin, end, w, to, v, same)
                         else:
-                            add(
-                                cells,
-                                cell,
-                                table,
-                                begin,
-                                end,
-                                weight,
-                                w,
-                                step,
-                                result,
-                                to,
-                                size,
-                                stores,
-                                ends,
-                                v,
-                                stride,
-                                outputs,
-                                1,
-                            )
+                            add(outputs, 1, cell, begin, end, w, to, v, same)
                     if rest > 0 and whole < many:
                         w, to = factors + whole * step, goal + whole * size
                         if left >= vectors:
-                            add(
-                                cells,
-                                cell,
-                                table,
-                                begin,
-                                end,
-                                weight,
-                                w,
-                                step,
-                                result,
-                                to,
-                                size,
-                                stores,
-                                ends,
-                                v,
-                                stride,
-                                rest,
-                                vectors,
-                            )
+                            add(rest, vectors, cell, begin, end, w, to, v, same)
                         elif vectors > 3 and left == 3:
-                            add(
-                                cells,
-                                cell,
-                                table,
-                                begin,
-                                end,
-                                weight,
-                                w,
-                                step,
-                                result,
-                                to,
-                                size,
-                                stores,
-                                ends,
-                                v,
-                                stride,
-                                rest,
-                                3,
-                            )
+                            add(rest, 3, cell, begin, end, w, to, v, same)
                         elif left == 2:
-                            add(
-                                cells,
-                                cell,
-                                table,
-                                begin,
-                                end,
-                                weight,
-                                w,
-                                step,
-                                result,
-                                to,
-                                size,
-                                stores,
-                                ends,
-                                v,
-                                stride,
-                                rest,
-                                2,
-                            )
+                            add(rest, 2, cell, begin, end, w, to, v, same)
                         else:
-                            add(
-                                cells,
-                                cell,
-                                table,
-                                begin,
-                                end,
-                                weight,
-                                w,
-                                step,
-                                result,
-                                to,
-                                size,
-                                stores,
-                                ends,
-                                v,
-                                stride,
-                                rest,
-                                1,
-                            )
+                            add(rest, 1, cell, begin, end, w, to, v, same)
 
     compiled: Callable[..., None] = run
     return compiled

@@ -38,67 +38,14 @@ def tile(outputs: int) -> Tile:
     return Tile(outputs, 4)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def sum_products(
-    context: Any,
-    cells: Any,
-    cell: Any,
-    table: Any,
-    begin: Any,
-    end: Any,
-    weight: Any,
-    first: Any,
-    step: Any,
-    result: Any,
-    place: Any,
-    size: Any,
-    stores: Any,
-    ends: Any,
-    number: Any,
-    stride: Any,
-    outputs: Any,
-    vectors: Any,
-) -> Any:
-    """Write sums of products for ``outputs`` outputs and the cells of ``vectors`` vectors.
+class _Vectors:
+    """What the code of vectors of one dtype is made of."""
 
-    Lane j of a vector v sums ``weight[first + step * i + factor] * cells[cell + v * lanes + offset
-    + j]`` over the rows (offset, factor) of ``table`` from ``begin``, one at least, to ``end``. The
-    rows (place, low, high) of ``stores`` from ``ends[number + v]`` on, up to the next of ``ends``,
-    say where it goes: for j from low to high, to ``result[place + size * i + stride * j]``, counted
-    from the argument ``place`` on. Where ``begin`` is not 0 it is added to what is there. All
-    arrays are contiguous; cells may be read up to the end of a vector.
-    """
-    arrays = (cells, table, weight, result, stores, ends)
-    if any(array.layout != "C" for array in arrays):
-        return None
-    signature = types.void(
-        *(cells, cell, table, begin, end, weight, first, step, result, place, size),
-        *(stores, ends, number, stride, outputs, vectors),
-    )
-    shape = Tile(outputs.literal_value, vectors.literal_value)
-    apart = not (isinstance(stride, types.IntegerLiteral) and stride.literal_value == 1)
-    return signature, lambda *given: _SumProducts(*given).write(shape, apart)
-
-
-class _SumProducts:
-    """The code of one tile."""
-
-    def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
+    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
         self.builder, self._context = builder, context
-
-        def data(place: int) -> Any:
-            return context.make_array(signature.args[place])(context, builder, given[place]).data
-
-        self.cells, self.table, self.weight, self.result, self.stores, self.ends = (
-            data(place) for place in (0, 2, 5, 8, 11, 12)
-        )
-        self.cell, self.begin, self.end, self.first, self.step, self.place, self.size = (
-            given[place] for place in (1, 3, 4, 6, 7, 9, 10)
-        )
-        self.number, self.stride = given[13], given[14]
-        bits = signature.args[0].dtype.bitwidth
+        element, bits = context.get_data_type(dtype), dtype.bitwidth
         self.lanes = VECTOR_BYTES * 8 // bits
-        self.vector = ir.VectorType(context.get_data_type(signature.args[0].dtype), self.lanes)
+        self.vector = ir.VectorType(element, self.lanes)
         self.mask = ir.VectorType(ir.IntType(1), self.lanes)
         self.suffix = f"v{self.lanes}f{bits}"
 
@@ -124,7 +71,65 @@ class _SumProducts:
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
         return self.builder.shuffle_vector(one, nothing, lanes)
 
-    def write(self, shape: Tile, apart: bool) -> Any:
+    def between(self, low: Any, high: Any) -> Any:
+        """Return which lanes are at least ``low`` and less than ``high``."""
+        numbers = ir.VectorType(_number, self.lanes)
+        lanes = ir.Constant(numbers, list(range(self.lanes)))
+        least = self.builder.icmp_signed(">=", lanes, self.spread(low, numbers))
+        return self.builder.and_(
+            least, self.builder.icmp_signed("<", lanes, self.spread(high, numbers))
+        )
+
+
+@intrinsic(prefer_literal=True)
+def sum_products(
+    context: Any,
+    outputs: Any,
+    vectors: Any,
+    cell: Any,
+    begin: Any,
+    end: Any,
+    first: Any,
+    place: Any,
+    number: Any,
+    same: Any,
+) -> Any:
+    """Write sums of products for ``outputs`` outputs and the cells of ``vectors`` vectors.
+
+    ``same`` is (cells, table, weight, step, result, size, stores, ends), the same for many tiles.
+    Lane j of a vector v sums ``weight[first + step * i + factor] * cells[cell + v * lanes + offset
+    + j]`` over the rows (offset, factor) of ``table`` from ``begin``, one at least, to ``end``. The
+    rows (place, low, high) of ``stores`` from ``ends[number + v]`` on, up to the next of ``ends``,
+    say where it goes: for j from low to high, to ``result[place + size * i + j]``, counted from the
+    argument ``place`` on. Where ``begin`` is not 0 it is added to what is there. All
+    arrays are contiguous; cells may be read up to the end of a vector.
+    """
+    if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
+        return None
+    signature = types.void(outputs, vectors, cell, begin, end, first, place, number, same)
+    shape = Tile(outputs.literal_value, vectors.literal_value)
+    return signature, lambda *given: _SumProducts(*given).write(shape)
+
+
+class _SumProducts(_Vectors):
+    """The code of one tile."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
+
+        self.cell, self.begin, self.end, self.first, self.place, self.number = given[2:8]
+        kinds = signature.args[8].types
+
+        def of_all(place: int) -> Any:
+            value = builder.extract_value(given[8], place)
+            if not isinstance(kinds[place], types.Array):
+                return value
+            return context.make_array(kinds[place])(context, builder, value).data
+
+        self.cells, self.table, self.weight, self.step = map(of_all, range(4))
+        self.result, self.size, self.stores, self.ends = map(of_all, range(4, 8))
+        super().__init__(context, builder, kinds[0].dtype)
+
+    def write(self, shape: Tile) -> Any:
         """Write the code: all products, and then all stores."""
         sums = self.sums(shape)
         every_row = [self.builder.mul(self.size, _number(n)) for n in range(shape.outputs)]
@@ -134,10 +139,10 @@ class _SumProducts:
             with cgutils.for_range_slice(self.builder, start, stop, _number(1)) as (store, _):
                 entry = self.builder.mul(store, _number(3))
                 place, low, high = (self.load(self.stores, entry, _number(n)) for n in range(3))
-                mask = None if apart else self.between(low, high)
+                mask = self.between(low, high)
                 for row, line in zip(every_row, sums, strict=True):
                     pointer = self.at(self.result, self.place, place, row)
-                    self.store(line[v], pointer, low, high, mask)
+                    self.store(line[v], pointer, mask)
         return self._context.get_dummy_value()
 
     def sums(self, shape: Tile) -> list[list[Any]]:
@@ -182,38 +187,64 @@ class _SumProducts:
         builder.position_at_end(after)
         return made
 
-    def between(self, low: Any, high: Any) -> Any:
-        """Return which lanes are at least ``low`` and less than ``high``."""
-        numbers = ir.VectorType(_number, self.lanes)
-        lanes = ir.Constant(numbers, list(range(self.lanes)))
-        least = self.builder.icmp_signed(">=", lanes, self.spread(low, numbers))
-        return self.builder.and_(
-            least, self.builder.icmp_signed("<", lanes, self.spread(high, numbers))
-        )
-
-    def store(self, value: Any, pointer: Any, low: Any, high: Any, mask: Any) -> None:
-        """Store the lanes from ``low`` to ``high``, added to what is there but for the first part.
-
-        Without a mask, ``stride`` cells from one to the next.
-        """
+    def store(self, value: Any, pointer: Any, mask: Any) -> None:
+        """Store some lanes, added to what is there if they are not the first part of their sums."""
         builder, vector, align = self.builder, self.vector, ir.IntType(32)(1)
         first = builder.icmp_signed("==", self.begin, _number(0))
-        if mask is None:
-            held = cgutils.alloca_once(builder, vector)
-            builder.store(value, held)
-            lanes = builder.bitcast(held, vector.element.as_pointer())
-            with cgutils.for_range_slice(builder, low, high, _number(1)) as (lane, _):
-                target = self.at(pointer, builder.mul(self.stride, lane))
-                each = self.load(lanes, lane)
-                more = builder.fadd(each, builder.load(target))
-                builder.store(builder.select(first, each, more), target)
-            return
         target = builder.bitcast(pointer, vector.as_pointer())
-        kinds = target.type, align.type, self.mask
-        load = self.function(f"masked.load.{self.suffix}.p0", vector, *kinds, vector)
-        kinds = vector, *kinds
-        store = self.function(f"masked.store.{self.suffix}.p0", ir.VoidType(), *kinds)
+        where = target.type, align.type, self.mask
+        load = self.function(f"masked.load.{self.suffix}.p0", vector, *where, vector)
+        store = self.function(f"masked.store.{self.suffix}.p0", ir.VoidType(), vector, *where)
         # Nothing is read for the first part.
         again = builder.select(first, ir.Constant(self.mask, None), mask)
         there = builder.call(load, [target, align, again, ir.Constant(vector, None)])
         builder.call(store, [builder.fadd(value, there), target, align, mask])
+
+
+def transform(matrix: Any) -> Any:
+    """Return a function for compiled code that multiplies vectors by a constant matrix.
+
+    ``call(source, places, first, target, place, step)``: vector ``i`` of the product goes to
+    ``target[place + step * i]``, and vector ``j`` of the factor is at ``source[first +
+    places[j]]``. Both are read and written up to the end of a vector.
+    """
+    rows = [[float(factor) for factor in row] for row in matrix]
+
+    @intrinsic
+    def call(
+        context: Any, source: Any, places: Any, first: Any, target: Any, place: Any, step: Any
+    ) -> Any:
+        if any(array.layout != "C" for array in (source, places, target)):
+            return None
+        signature = types.void(source, places, first, target, place, step)
+        return signature, lambda *given: _transform(*given, rows)
+
+    return call
+
+
+def _transform(context: Any, builder: Any, signature: Any, given: Any, rows: Any) -> Any:
+    code = _Vectors(context, builder, signature.args[0].dtype)
+    source, places, target = (
+        context.make_array(signature.args[place])(context, builder, given[place]).data
+        for place in (0, 1, 3)
+    )
+    _, _, first, _, place, step = given
+    where = code.vector.as_pointer()
+    seen = []
+    for j in range(len(rows[0])):
+        start = code.at(source, first, code.load(places, _number(j)))
+        seen.append(builder.load(builder.bitcast(start, where), align=1))
+    multiply_add = code.function(f"fmuladd.{code.suffix}", *[code.vector] * 4)
+    for i, row in enumerate(rows):
+        total = None
+        for factor, vector in zip(row, seen, strict=True):
+            if factor == 0:
+                continue
+            constant = ir.Constant(code.vector, [factor] * code.lanes)
+            if total is None:
+                total = vector if factor == 1 else builder.fmul(constant, vector)
+            else:
+                total = builder.call(multiply_add, [constant, vector, total])
+        line = code.at(target, place, builder.mul(step, _number(i)))
+        builder.store(total, builder.bitcast(line, where), align=1)
+    return context.get_dummy_value()
