@@ -34,8 +34,8 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
     for kernel in compilation.instances(template):
         kind, _, *rest = kernel.arguments
         whole = architecture == "sm_90" and kind in ("float", "Int")
-        simplest = ["1", "0", "0"] if 1 in template.dims else ["2", "3", "1"]
-        general = not template.by_dims or rest[:3] in (simplest, ["1"])
+        simplest = [*map(str, (template.dims[0], *sum(template.known[:1], ())))]
+        general = not template.by_dims or rest[: len(simplest)] == simplest
         if whole or (general and rest[3:4] != ["1"]):
             yield kernel
 

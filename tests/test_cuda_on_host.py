@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from arrayconv.backends.cupy import depthwise, windows
-from tests.cuda_checks import every_check
-from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, asked_for, verify
+from arrayconv.backends.cupy import depthwise, indexing, padding, windows
+from tests.cuda_checks import added_in_order, every_check
+from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, asked_for, on_host, verify
 
 FLAGS = {"": PLAIN, "sanitized": SANITIZED}[os.environ.get("CUDA_ON_HOST", "")]
 CHECKS = [each for each in every_check() if FLAGS is PLAIN or each.dtype == "float32"]
@@ -20,7 +21,7 @@ CHECKS = [each for each in every_check() if FLAGS is PLAIN or each.dtype == "flo
 
 def forget_plans() -> None:
     """Forget launches whose index width was chosen under another limit."""
-    for module in (windows, depthwise):
+    for module in (windows, indexing, padding, depthwise):
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()
@@ -60,3 +61,10 @@ def host(
 def test_as_numpy(host, check, order):
     host.descending = order == "descending"
     verify(host, check)
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+def test_added_in_order(host, order):
+    host.descending = order == "descending"
+    with on_host(host):
+        added_in_order(np)

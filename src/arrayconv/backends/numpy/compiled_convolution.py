@@ -8,23 +8,26 @@ on disk.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, lru_cache
+from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._parts import adjoint_part, sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
 from arrayconv.backends.numpy import layouts
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
-from arrayconv.backends.numpy.layouts import Copies, Pass
+from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
 from arrayconv.backends.numpy.threads import run_blocks
 
 CHUNK = 1 << 20
-"""Bytes that a block lays out and sums: the second cache should hold most of it."""
+"""Bytes that a block lays out: the second cache should hold most of it."""
 WORTH_A_THREAD = 1 << 20
 """Multiply-adds below which a block is not cut for another thread."""
 
@@ -36,39 +39,32 @@ def unfit(shape: Shape) -> str | None:
     return missing()
 
 
-class Step(NamedTuple):
-    """A pass of a layout, with all that its sums need."""
+class Sums(NamedTuple):
+    """What one pass of a block sums up: the arguments of compiled loops."""
 
+    convolve: Callable[..., None]
     table: Any
     """Where each term finds its cell and its weight (terms, 2)."""
-    length: int
-    row: int
-    """The length, in whole tiles."""
-    crop: Copies
-
-
-class Work(NamedTuple):
-    """A layout, and what is done with it."""
-
-    size: int
-    """Cells of a channel."""
-    full: bool
-    """Whether the source fills all of them."""
-    fill: tuple[Copies, ...]
-    steps: tuple[Step, ...]
+    weight: int
+    """The first weight."""
+    place: int
+    """The first result."""
+    stores: Any
+    """Which lanes of a vector of sums go where (place, low, high)."""
+    ends: Any
+    """How many of these there are before each vector, and in all."""
 
 
 class Block(NamedTuple):
     """A range of images or of the first dimension, of groups, and of the outputs of each."""
 
-    work: Work
+    layout: Layout
     source: int
     """The first cell of the source that it sees, in the first channel."""
-    target: int
-    groups: slice
-    outputs: slice
-    at_once: int
-    """Outputs that are summed at a time."""
+    channels: int
+    groups: int
+    outputs: int
+    sums: tuple[Sums, ...]
 
 
 class Plan(NamedTuple):
@@ -76,11 +72,15 @@ class Plan(NamedTuple):
 
     blocks: tuple[Block, ...]
     cells: int
-    """The most numbers that a block lays out."""
-    sums: int
-    """The most that it sums up at a time."""
+    """The most numbers that a block lays out, and those that vectors may see past the last one."""
+    slack: int
     step: int
     """Weights from one output to the next."""
+    holes: bool
+    """Whether some outputs, of an adjoint, see nothing."""
+    clear: Callable[..., None]
+    fill: Callable[..., None]
+    interleave: Callable[..., None]
 
 
 def _cut(length: int, parts: int) -> list[tuple[int, int]]:
@@ -102,40 +102,64 @@ def plan(
 ) -> Plan:
     """Return the plan from ``channels`` to ``outputs``, by a convolution or by its adjoint."""
     compiled = loops("conv_loops")
+    lanes = compiled.VECTOR_BYTES // itemsize
     from_sizes, to_sizes = input_sizes(window), output_sizes(window)
+    lay_out, part_of = layouts.sliding, sliding_part
     if is_adjoint:
         from_sizes, to_sizes = to_sizes, from_sizes
+        lay_out, part_of = layouts.adjoint, adjoint_part
     seen, made, taps = channels // groups, outputs // groups, prod(kernel_sizes(window))
     tile = compiled.tile(made)
-    wide = tile.vectors * compiled.VECTOR_BYTES // itemsize
     source = (channels * prod(from_sizes), *layouts.steps(from_sizes))
     target = (outputs * prod(to_sizes), *layouts.steps(to_sizes))
+    # From an output, and from a channel, to the next one's weights.
+    step, weights = (taps, made * taps) if is_adjoint else (seen * taps, taps)
 
     @cache
-    def laid(images: int, start: int, stop: int) -> Work:
+    def laid(images: int, start: int, stop: int) -> Layout:
         image = Axis(images, 1, 1, 1, 0, 0, images)
-        part = (adjoint_part if is_adjoint else sliding_part)(window[0], start, stop)
-        lay_out = layouts.adjoint if is_adjoint else layouts.sliding
-        layout = lay_out((image, part.axis, *window[1:]), source, target)
-        steps = tuple(
-            Step(
-                _table(each, seen, layout.size, made * taps if is_adjoint else taps),
-                each.length,
-                -(-each.length // wide) * wide,
-                each.crop,
-            )
+        axis = part_of(window[0], start, stop).axis
+        return lay_out((image, axis, *window[1:]), source, target)
+
+    @cache
+    def tables(images: int, start: int, stop: int) -> list[tuple[Any, ...]]:
+        layout = laid(images, start, stop)
+        return [
+            (each, _table(each, seen, layout.size, weights), *_stores(each.crop, lanes))
             for each in layout.passes
+            if each.taps
+        ]
+
+    def block(
+        images: tuple[int, int], part: tuple[int, int], some: tuple[int, int], of: tuple[int, int]
+    ) -> Block:
+        where = images[1] - images[0], *part
+        layout = laid(*where)
+        count, first = of[1] - of[0], some[0] * made + of[0]
+        place = images[0] * target[0] + first * prod(to_sizes) + part[0] * target[1]
+        sums = tuple(
+            Sums(
+                compiled.convolve(tile, count % tile.outputs, lanes),
+                table,
+                some[0] * made * seen * taps + of[0] * step,
+                place,
+                stores,
+                ends,
+            )
+            for each, table, stores, ends in tables(*where)
         )
-        return Work(layout.size, layout.full, layout.fill, steps)
+        low = part_of(window[0], *part).low
+        start = images[0] * source[0] + some[0] * seen * prod(from_sizes) + low * source[1]
+        many = some[1] - some[0]
+        return Block(layout, start, many * seen, many, count, sums)
 
     whole = laid(1, 0, to_sizes[0])
-    row = max(step.row for step in whole.steps)
     of_group = whole.size * seen * itemsize
     cuts = {
         "images": -(-batch // max(1, CHUNK // (of_group * groups))),
-        "groups": -(-groups // max(1, CHUNK // of_group)),
         # A part of which its neighbours see most costs more than the cache gives.
         "parts": min(-(-of_group // CHUNK), max(1, 2 * to_sizes[0] // span(window[0]))),
+        "groups": -(-groups // max(1, CHUNK // of_group)),
         "outputs": 1,
     }
     multiply_adds = batch * prod(output_sizes(window)) * outputs * seen * taps
@@ -143,29 +167,18 @@ def plan(
     for name, most in (("images", batch), ("groups", groups), ("outputs", made // tile.outputs)):
         lacking = -(-wanted // prod(cuts.values()))
         cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
-    at_once = max(1, CHUNK // 4 // (row * itemsize) * cuts["parts"] // tile.outputs) * tile.outputs
-    blocks = [
-        Block(
-            laid(images[1] - images[0], *part),
-            images[0] * source[0] + low * source[1],
-            images[0] * target[0] + part[0] * target[1],
-            slice(*some_groups),
-            slice(*some_outputs),
-            at_once,
-        )
-        for images in _cut(batch, cuts["images"])
-        for part in _cut(to_sizes[0], cuts["parts"])
-        for low in [(adjoint_part if is_adjoint else sliding_part)(window[0], *part).low]
-        for some_groups in _cut(groups, cuts["groups"])
-        for some_outputs in _cut(made, cuts["outputs"])
-    ]
-    held = [(b, b.groups.stop - b.groups.start) for b in blocks]
+    lengths = (batch, to_sizes[0], groups, made)
+    ranges = (_cut(*each) for each in zip(lengths, cuts.values(), strict=True))
+    blocks = tuple(block(*each) for each in product(*ranges))
     return Plan(
-        tuple(blocks),
-        # Vectors see past the last cell.
-        max(n * seen * b.work.size for b, n in held) + wide,
-        max(n * min(at_once, made) * step.row for b, n in held for step in b.work.steps),
-        taps if is_adjoint else seen * taps,
+        blocks,
+        max(each.channels * each.layout.size for each in blocks) + tile.vectors * lanes,
+        tile.vectors * lanes,
+        step,
+        not all(each.taps for each in whole.passes),
+        compiled.clear,
+        compiled.fill,
+        compiled.interleave,
     )
 
 
@@ -176,72 +189,75 @@ def _table(each: Pass, channels: int, size: int, weights: int) -> Any:
     return np.ascontiguousarray((of_channels[:, None] + of_taps).reshape(-1, 2))
 
 
+def _stores(crop: Copies, lanes: int) -> tuple[Any, Any]:
+    """Return where the lanes of each vector go that begins ``lanes`` cells after the last one."""
+    first, last = crop.source // lanes, (crop.source + crop.length - 1) // lanes
+    counts = last - first + 1
+    run = np.repeat(np.arange(len(counts)), counts)
+    vector = np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts) + first[run]
+    low = crop.source[run] - vector * lanes
+    high = np.minimum(low + crop.length, lanes)
+    stores = np.stack([crop.target[run] - low, np.maximum(low, 0), high], axis=1)
+    # Runs follow one another, and so do their vectors.
+    return stores, np.searchsorted(vector, np.arange(last.max() + 2))
+
+
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     """Return y (N, O, *positions)."""
-    y = np.empty((len(x), len(w), *output_sizes(window)), x.dtype)
-    _run(x, w, y, window, groups, is_adjoint=False)
-    return y
+    return _run(x, w, (len(x), len(w), *output_sizes(window)), window, groups, is_adjoint=False)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     """Return x (N, C, *sizes): for each phase of the stride a convolution with some of the taps."""
-    x = np.empty((len(y), groups * w.shape[1], *input_sizes(window)), y.dtype)
-    _run(y, w, x, window, groups, is_adjoint=True)
-    return x
+    shape = (len(y), groups * w.shape[1], *input_sizes(window))
+    return _run(y, w, shape, window, groups, is_adjoint=True)
 
 
-def _run(source: Any, w: Any, target: Any, window: Window, groups: int, is_adjoint: bool) -> None:
-    """Write the convolution of ``source``, or its adjoint, into ``target``."""
-    if target.size == 0:
-        return
-    batch, channels = source.shape[:2]
-    outputs, seen = target.shape[1] // groups, channels // groups
-    threads = current().threads
+def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoint: bool) -> Any:
+    """Return the convolution of ``source``, or its adjoint."""
+    if 0 in shape:
+        return np.empty(shape, source.dtype)
+    batch, channels, *sizes = source.shape
     planned = plan(
-        *(window, batch, channels, outputs * groups, groups, w.itemsize, is_adjoint, threads)
+        window, batch, channels, shape[1], groups, w.itemsize, is_adjoint, current().threads
     )
-    compiled = loops("conv_loops")
-    cells_of = prod(source.shape[2:])
-    results_of = prod(target.shape[2:])
-    flat, weight, result = (np.ascontiguousarray(each).reshape(-1) for each in (source, w, target))
-    of_group = w.size // groups
-    lanes = compiled.VECTOR_BYTES // w.itemsize
-    shape = compiled.tile(outputs)
+    flat, weight = np.ascontiguousarray(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
+    target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
+    result, cells_of, results_of = target.reshape(-1), prod(sizes), prod(shape[2:])
+    seen, of_group, results_of_group = (
+        channels // groups,
+        len(weight) // groups,
+        shape[1] // groups * results_of,
+    )
 
-    def workspace() -> list[Any]:
-        empty = np.zeros(planned.cells, w.dtype), np.empty(planned.sums, w.dtype)
-        return [*empty, None]
+    def workspace() -> Any:
+        cells = np.empty(planned.cells, w.dtype)
+        # What vectors see past the last cell is dropped, but some numbers would be slow to add.
+        cells[-planned.slack :] = 0
+        return cells
 
-    def run(block: Block, buffers: list[Any]) -> None:
-        cells, sums, last = buffers
-        work, (start, stop) = block.work, (block.groups.start, block.groups.stop)
-        if last is not work:
-            buffers[2] = work
-            if not (last is None or work.full):
-                cells[:] = 0
-        number, first = (stop - start) * seen, block.source + start * seen * cells_of
-        for each in work.fill:
-            compiled.copy_runs(flat, first, cells_of, cells, 0, work.size, number, *each)
-        for one in range(block.outputs.start, block.outputs.stop, block.at_once):
-            count = min(block.at_once, block.outputs.stop - one)
-            convolve = compiled.convolve(shape, count % shape.outputs, lanes)
-            for step in work.steps:
-                if len(step.table):
-                    convolve(
-                        *(cells, seen * work.size, step.table),
-                        *(weight, start * of_group + one * planned.step, of_group, planned.step),
-                        *(sums, step.row, stop - start, count, step.length),
-                    )
-                else:
-                    # No tap sees these outputs.
-                    sums[:] = 0
-                # All outputs of all groups are neighbours, and those of a part of each are not.
-                at_once = 1 if count < outputs else stop - start
-                for group in range(start, stop, at_once):
-                    compiled.copy_runs(
-                        *(sums, (group - start) * count * step.row, step.row),
-                        *(result, block.target + (group * outputs + one) * results_of, results_of),
-                        *(count * at_once, *step.crop),
-                    )
+    def work(block: Block, cells: Any) -> None:
+        size, channels = block.layout.size, block.channels
+        planned.clear(cells, size, channels, *block.layout.gaps)
+        for each in block.layout.fill:
+            planned.fill(flat, block.source, cells_of, cells, size, channels, *each)
+        for convolve, table, first, place, stores, ends in block.sums:
+            convolve(
+                *(cells, seen * size, table, weight, first, of_group, planned.step),
+                *(block.groups, block.outputs),
+                *(result, place, results_of_group, results_of, stores, ends),
+            )
 
-    run_blocks(run, planned.blocks, workspace=workspace)
+    if len(planned.blocks) == 1:
+        work(planned.blocks[0], workspace())
+    else:
+        run_blocks(work, planned.blocks, workspace=workspace)
+    stride = window[-1].stride
+    if not is_adjoint or stride == 1:
+        return target
+    # The phases of each row are one after the other.
+    mixed = np.empty_like(target)
+    rows, made = (each.reshape(-1, shape[-1]) for each in (target, mixed))
+    parts = [slice(*each) for each in _cut(len(rows), -(-target.nbytes // CHUNK))]
+    run_blocks(lambda part: planned.interleave(rows[part], made[part], stride), parts)
+    return mixed

@@ -9,7 +9,7 @@ phase of its stride are a convolution with the taps that meet this phase.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import product
+from itertools import accumulate, pairwise, product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -30,8 +30,6 @@ class Copies(NamedTuple):
     length: int
     step: int
     """Cells of the source from one to the next."""
-    stride: int
-    """Cells of the target from one to the next."""
 
 
 class Pass(NamedTuple):
@@ -52,8 +50,8 @@ class Layout(NamedTuple):
 
     size: int
     """Cells of a channel."""
-    full: bool
-    """Whether the source fills all of them."""
+    gaps: tuple[Any, Any]
+    """Where runs of padding start, and their lengths."""
     fill: tuple[Copies, ...]
     passes: tuple[Pass, ...]
 
@@ -73,9 +71,7 @@ def steps(sizes: Ints) -> Ints:
 
 def _copies(of: Slices, of_steps: Ints, to: Slices, to_steps: Ints) -> Copies:
     length = len(range(to[-1].start, to[-1].stop, to[-1].step or 1))
-    return Copies(
-        _starts(of, of_steps), _starts(to, to_steps), length, of[-1].step or 1, to[-1].step or 1
-    )
+    return Copies(_starts(of, of_steps), _starts(to, to_steps), length, of[-1].step or 1)
 
 
 @lru_cache(maxsize=512)
@@ -91,8 +87,17 @@ def sliding(window: Window, source: Ints, target: Ints) -> Layout:
     crop = _copies(outs, along, outs, target)
     every = tuple(range(len(planned.offsets)))
     one = Pass(every, planned.offsets, planned.length, crop)
-    filled = sum(len(each.target) * each.length for each in fill)
-    return Layout(planned.size, filled == planned.size, fill, (one,))
+    return Layout(planned.size, _gaps(planned.size, fill), fill, (one,))
+
+
+def _gaps(size: int, fill: tuple[Copies, ...]) -> tuple[Any, Any]:
+    """Return where the runs of cells that nothing is copied to start, and their lengths."""
+    empty = np.ones(size + 2, bool)
+    empty[[0, -1]] = False
+    for each in fill:
+        empty[1 + each.target[:, None] + np.arange(each.length)] = False
+    ends = np.flatnonzero(empty[1:] != empty[:-1])
+    return ends[::2].copy(), ends[1::2] - ends[::2]
 
 
 def _moved(slices: Slices, cells: int) -> Slices:
@@ -105,7 +110,7 @@ class Phase(NamedTuple):
     """The cells ``start, start + stride, ...`` of an axis, as the results of a convolution."""
 
     cells: slice
-    count: int
+    length: int
     taps: tuple[tuple[int, int], ...]
     """The taps that see them, and which position, counted from the cell's number in the phase."""
 
@@ -127,10 +132,13 @@ def phases(axis: Axis) -> tuple[Phase, ...]:
 
 @lru_cache(maxsize=512)
 def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
-    """Return the layout of a convolution's adjoint, from positions to cells."""
+    """Return the layout of a convolution's adjoint, from positions to cells.
+
+    In the last dimension each phase of the cells is a run: one follows the other.
+    """
     by_axis = [phases(axis) for axis in window]
     shifted = [
-        [(shift, shift + phase.count) for phase in each for _, shift in phase.taps]
+        [(shift, shift + phase.length) for phase in each for _, shift in phase.taps]
         for each in by_axis
     ]
     lows = [min((low for low, _ in each), default=0) for each in shifted]
@@ -147,6 +155,8 @@ def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
     to = tuple(slice(s - low, e - low) for (s, e), low in zip(seen, lows, strict=True))
     any_seen = all(start < stop for start, stop in seen)
     fill = (_copies(of, source, to, steps(rows)),) if any_seen else ()
+    ends = list(accumulate((phase.length for phase in by_axis[-1]), initial=0))
+    runs = [slice(*each) for each in pairwise(ends)]
     passes = []
     along, of_kernel = steps(rows), steps(tuple(axis.kernel for axis in window))
     for chosen in product(*by_axis):
@@ -155,10 +165,10 @@ def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
             taps.append(sum(tap * step for (tap, _), step in zip(each, of_kernel, strict=True)))
             places = [shift - low for (_, shift), low in zip(each, lows, strict=True)]
             offsets.append(sum(p * step for p, step in zip(places, along, strict=True)))
-        counts = tuple(phase.count for phase in chosen)
+        counts = tuple(phase.length for phase in chosen)
         length = 1 + sum((n - 1) * step for n, step in zip(counts, along, strict=True))
         held = tuple(slice(0, count) for count in counts)
-        crop = _copies(held, along, tuple(phase.cells for phase in chosen), target)
+        cells = (*(phase.cells for phase in chosen[:-1]), runs[chosen[-1].cells.start])
+        crop = _copies(held, along, cells, target)
         passes.append(Pass(tuple(taps), tuple(offsets), length, crop))
-    filled = sum(len(each.target) * each.length for each in fill)
-    return Layout(prod(rows), filled == prod(rows), fill, tuple(passes))
+    return Layout(prod(rows), _gaps(prod(rows), fill), fill, tuple(passes))

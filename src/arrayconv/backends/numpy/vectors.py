@@ -20,6 +20,7 @@ _features = binding.get_host_cpu_features()
 _WIDE = bool(_features.get("avx512f"))
 VECTOR_BYTES = 64 if _WIDE else 32 if _features.get("avx") else 16
 _REGISTERS = 32 if _WIDE or _features.get("neon") else 16
+_number = ir.IntType(64)
 
 
 class Tile(NamedTuple):
@@ -34,125 +35,216 @@ def tile(outputs: int) -> Tile:
     most = 8 if _REGISTERS == 32 else 4
     if outputs >= most - 1:
         return Tile(min(outputs, most), 3)
-    return Tile(outputs, 4 if outputs > 1 else most)
+    return Tile(outputs, 4)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def sum_products(
-    context: Any,
-    cells: Any,
-    cell: Any,
-    table: Any,
-    begin: Any,
-    end: Any,
-    weight: Any,
-    first: Any,
-    step: Any,
-    sums: Any,
-    place: Any,
-    row: Any,
-    outputs: Any,
-    vectors: Any,
-) -> Any:
-    """Write sums of products to ``outputs`` rows of ``vectors`` vectors.
+class _Vectors:
+    """What the code of vectors of one dtype is made of."""
 
-    ``sums[place + row * i + j]`` becomes the sum of ``weight[first + step * i + number] *
-    cells[cell + offset + j]`` over the rows (offset, number) of ``table`` from ``begin``, one at
-    least, to ``end``; where ``begin`` is not 0 it is added to what is there. All arrays are
-    contiguous; cells may be read, and sums written, up to the end of a vector.
-    """
-    if any(array.layout != "C" for array in (cells, table, weight, sums)):
-        return None
-    signature = types.void(
-        *(cells, cell, table, begin, end, weight, first, step, sums, place, row, outputs, vectors)
-    )
-    shape = Tile(outputs.literal_value, vectors.literal_value)
-    return signature, lambda *given: _sum_products(*given, shape)
+    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
+        self.builder, self._context = builder, context
+        element, bits = context.get_data_type(dtype), dtype.bitwidth
+        self.lanes = VECTOR_BYTES * 8 // bits
+        self.vector = ir.VectorType(element, self.lanes)
+        self.mask = ir.VectorType(ir.IntType(1), self.lanes)
+        self.suffix = f"v{self.lanes}f{bits}"
 
+    def function(self, name: str, result: Any, *arguments: Any) -> Any:
+        """Return one of LLVM's own functions."""
+        kind = ir.FunctionType(result, arguments)
+        return cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}")
 
-def _sum_products(context: Any, builder: Any, signature: Any, given: Any, shape: Tile) -> Any:
-    number = ir.IntType(64)
-    element = context.get_data_type(signature.args[0].dtype)
-    lanes = VECTOR_BYTES * 8 // signature.args[0].dtype.bitwidth
-    vector = ir.VectorType(element, lanes)
-    # Fused where the processor can.
-    multiply_add = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(vector, [vector] * 3),
-        f"llvm.fmuladd.v{lanes}f{signature.args[0].dtype.bitwidth}",
-    )
-
-    def data(place: int) -> Any:
-        return context.make_array(signature.args[place])(context, builder, given[place]).data
-
-    def at(pointer: Any, *terms: Any) -> Any:
+    def at(self, pointer: Any, *terms: Any) -> Any:
+        """Return the address of an element, whose index is a sum."""
         place = terms[0]
         for term in terms[1:]:
-            place = builder.add(place, term)
-        return builder.gep(pointer, [place])
+            place = self.builder.add(place, term)
+        return self.builder.gep(pointer, [place])
 
-    def several(pointer: Any) -> Any:
-        return builder.bitcast(pointer, vector.as_pointer())
+    def load(self, pointer: Any, *terms: Any) -> Any:
+        return self.builder.load(self.at(pointer, *terms))
 
-    cells, table, weight, sums = (data(place) for place in (0, 2, 5, 8))
-    cell, begin, end, first, step, target, row = (given[place] for place in (1, 3, 4, 6, 7, 9, 10))
-    each_output, each_vector = range(shape.outputs), range(shape.vectors)
-    before = builder.block
-    names = ("products", "summed", "more", "done")
-    loop, summed, more, done = (builder.append_basic_block(name) for name in names)
-    rows = [builder.mul(step, number(output)) for output in each_output]
-    builder.branch(loop)
+    def spread(self, value: Any, vector: Any) -> Any:
+        """Return a vector of one value."""
+        nothing = ir.Constant(vector, ir.Undefined)
+        one = self.builder.insert_element(nothing, value, ir.IntType(32)(0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+        return self.builder.shuffle_vector(one, nothing, lanes)
 
-    builder.position_at_end(loop)
-    term = builder.phi(number)
-    term.add_incoming(begin, before)
-    held = [[builder.phi(vector) for _ in each_vector] for _ in each_output]
-    entry = builder.mul(term, number(2))
-    offset = builder.load(at(table, entry))
-    factor = builder.load(at(table, entry, number(1)))
-    start = at(cells, cell, offset)
-    seen = [builder.load(several(at(start, number(v * lanes))), align=1) for v in each_vector]
-    made = []
-    for output in each_output:
-        value = builder.load(at(weight, first, factor, rows[output]))
-        spread = _spread(builder, value, vector)
-        made.append(
-            [builder.call(multiply_add, [spread, seen[v], held[output][v]]) for v in each_vector]
+    def between(self, low: Any, high: Any) -> Any:
+        """Return which lanes are at least ``low`` and less than ``high``."""
+        numbers = ir.VectorType(_number, self.lanes)
+        lanes = ir.Constant(numbers, list(range(self.lanes)))
+        least = self.builder.icmp_signed(">=", lanes, self.spread(low, numbers))
+        return self.builder.and_(
+            least, self.builder.icmp_signed("<", lanes, self.spread(high, numbers))
         )
-    following = builder.add(term, number(1))
-    term.add_incoming(following, loop)
-    for output in each_output:
-        for v in each_vector:
-            held[output][v].add_incoming(ir.Constant(vector, None), before)
-            held[output][v].add_incoming(made[output][v], loop)
-    builder.cbranch(builder.icmp_signed("<", following, end), loop, summed)
 
-    builder.position_at_end(summed)
-    places = [
-        several(at(sums, target, builder.mul(row, number(output)), number(v * lanes)))
-        for output in each_output
-        for v in each_vector
-    ]
-    totals = [value for line in made for value in line]
-    builder.cbranch(builder.icmp_signed("==", begin, number(0)), done, more)
-    builder.position_at_end(more)
-    added = [
-        builder.fadd(builder.load(place, align=1), value)
-        for place, value in zip(places, totals, strict=True)
-    ]
-    builder.branch(done)
-    builder.position_at_end(done)
-    stored = [builder.phi(vector) for _ in places]
-    for place, total, alone, together in zip(places, stored, totals, added, strict=True):
-        total.add_incoming(alone, summed)
-        total.add_incoming(together, more)
-        builder.store(total, place, align=1)
+
+@intrinsic(prefer_literal=True)
+def sum_products(
+    context: Any,
+    outputs: Any,
+    vectors: Any,
+    cell: Any,
+    begin: Any,
+    end: Any,
+    first: Any,
+    place: Any,
+    number: Any,
+    same: Any,
+) -> Any:
+    """Write sums of products for ``outputs`` outputs and the cells of ``vectors`` vectors.
+
+    ``same`` is (cells, table, weight, step, result, size, stores, ends), the same for many tiles.
+    Lane j of a vector v sums ``weight[first + step * i + factor] * cells[cell + v * lanes + offset
+    + j]`` over the rows (offset, factor) of ``table`` from ``begin``, one at least, to ``end``. The
+    rows (place, low, high) of ``stores`` from ``ends[number + v]`` on, up to the next of ``ends``,
+    say where it goes: for j from low to high, to ``result[place + size * i + j]``, counted from the
+    argument ``place`` on. Where ``begin`` is not 0 it is added to what is there. All
+    arrays are contiguous; cells may be read up to the end of a vector.
+    """
+    if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
+        return None
+    signature = types.void(outputs, vectors, cell, begin, end, first, place, number, same)
+    shape = Tile(outputs.literal_value, vectors.literal_value)
+    return signature, lambda *given: _SumProducts(*given).write(shape)
+
+
+class _SumProducts(_Vectors):
+    """The code of one tile."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
+
+        self.cell, self.begin, self.end, self.first, self.place, self.number = given[2:8]
+        kinds = signature.args[8].types
+
+        def of_all(place: int) -> Any:
+            value = builder.extract_value(given[8], place)
+            if not isinstance(kinds[place], types.Array):
+                return value
+            return context.make_array(kinds[place])(context, builder, value).data
+
+        self.cells, self.table, self.weight, self.step = map(of_all, range(4))
+        self.result, self.size, self.stores, self.ends = map(of_all, range(4, 8))
+        super().__init__(context, builder, kinds[0].dtype)
+
+    def write(self, shape: Tile) -> Any:
+        """Write the code: all products, and then all stores."""
+        sums = self.sums(shape)
+        every_row = [self.builder.mul(self.size, _number(n)) for n in range(shape.outputs)]
+        for v in range(shape.vectors):
+            each = self.builder.add(self.number, _number(v))
+            start, stop = self.load(self.ends, each), self.load(self.ends, each, _number(1))
+            with cgutils.for_range_slice(self.builder, start, stop, _number(1)) as (store, _):
+                entry = self.builder.mul(store, _number(3))
+                place, low, high = (self.load(self.stores, entry, _number(n)) for n in range(3))
+                mask = self.between(low, high)
+                for row, line in zip(every_row, sums, strict=True):
+                    pointer = self.at(self.result, self.place, place, row)
+                    self.store(line[v], pointer, mask)
+        return self._context.get_dummy_value()
+
+    def sums(self, shape: Tile) -> list[list[Any]]:
+        """Return the vectors of sums of products for each output."""
+        builder, lanes = self.builder, self.lanes
+        vector, each_output, each_vector = self.vector, range(shape.outputs), range(shape.vectors)
+        # Fused where the processor can.
+        multiply_add = self.function(f"fmuladd.{self.suffix}", vector, vector, vector, vector)
+        rows = [builder.mul(self.step, _number(n)) for n in each_output]
+        before = builder.block
+        loop, after = (builder.append_basic_block(name) for name in ("products", "summed"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        term = builder.phi(_number)
+        term.add_incoming(self.begin, before)
+        held = [[builder.phi(vector) for _ in each_vector] for _ in each_output]
+        entry = builder.mul(term, _number(2))
+        start = self.at(self.cells, self.cell, self.load(self.table, entry))
+        factor = self.load(self.table, entry, _number(1))
+        seen = [
+            builder.load(
+                builder.bitcast(self.at(start, _number(v * lanes)), vector.as_pointer()), align=1
+            )
+            for v in each_vector
+        ]
+        made = []
+        for row, sums in zip(rows, held, strict=True):
+            spread = self.spread(self.load(self.weight, self.first, factor, row), vector)
+            made.append(
+                [
+                    builder.call(multiply_add, [spread, value, total])
+                    for value, total in zip(seen, sums, strict=True)
+                ]
+            )
+        following = builder.add(term, _number(1))
+        term.add_incoming(following, loop)
+        for totals, sums in zip(made, held, strict=True):
+            for total, value in zip(totals, sums, strict=True):
+                value.add_incoming(ir.Constant(vector, None), before)
+                value.add_incoming(total, loop)
+        builder.cbranch(builder.icmp_signed("<", following, self.end), loop, after)
+        builder.position_at_end(after)
+        return made
+
+    def store(self, value: Any, pointer: Any, mask: Any) -> None:
+        """Store some lanes, added to what is there if they are not the first part of their sums."""
+        builder, vector, align = self.builder, self.vector, ir.IntType(32)(1)
+        first = builder.icmp_signed("==", self.begin, _number(0))
+        target = builder.bitcast(pointer, vector.as_pointer())
+        where = target.type, align.type, self.mask
+        load = self.function(f"masked.load.{self.suffix}.p0", vector, *where, vector)
+        store = self.function(f"masked.store.{self.suffix}.p0", ir.VoidType(), vector, *where)
+        # Nothing is read for the first part.
+        again = builder.select(first, ir.Constant(self.mask, None), mask)
+        there = builder.call(load, [target, align, again, ir.Constant(vector, None)])
+        builder.call(store, [builder.fadd(value, there), target, align, mask])
+
+
+def transform(matrix: Any) -> Any:
+    """Return a function for compiled code that multiplies vectors by a constant matrix.
+
+    ``call(source, places, first, target, place, step)``: vector ``i`` of the product goes to
+    ``target[place + step * i]``, and vector ``j`` of the factor is at ``source[first +
+    places[j]]``. Both are read and written up to the end of a vector.
+    """
+    rows = [[float(factor) for factor in row] for row in matrix]
+
+    @intrinsic
+    def call(
+        context: Any, source: Any, places: Any, first: Any, target: Any, place: Any, step: Any
+    ) -> Any:
+        if any(array.layout != "C" for array in (source, places, target)):
+            return None
+        signature = types.void(source, places, first, target, place, step)
+        return signature, lambda *given: _transform(*given, rows)
+
+    return call
+
+
+def _transform(context: Any, builder: Any, signature: Any, given: Any, rows: Any) -> Any:
+    code = _Vectors(context, builder, signature.args[0].dtype)
+    source, places, target = (
+        context.make_array(signature.args[place])(context, builder, given[place]).data
+        for place in (0, 1, 3)
+    )
+    _, _, first, _, place, step = given
+    where = code.vector.as_pointer()
+    seen = []
+    for j in range(len(rows[0])):
+        start = code.at(source, first, code.load(places, _number(j)))
+        seen.append(builder.load(builder.bitcast(start, where), align=1))
+    multiply_add = code.function(f"fmuladd.{code.suffix}", *[code.vector] * 4)
+    for i, row in enumerate(rows):
+        total = None
+        for factor, vector in zip(row, seen, strict=True):
+            if factor == 0:
+                continue
+            constant = ir.Constant(code.vector, [factor] * code.lanes)
+            if total is None:
+                total = vector if factor == 1 else builder.fmul(constant, vector)
+            else:
+                total = builder.call(multiply_add, [constant, vector, total])
+        line = code.at(target, place, builder.mul(step, _number(i)))
+        builder.store(total, builder.bitcast(line, where), align=1)
     return context.get_dummy_value()
-
-
-def _spread(builder: Any, value: Any, vector: Any) -> Any:
-    """Return a vector of one value."""
-    nothing = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(nothing, value, ir.IntType(32)(0))
-    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-    return builder.shuffle_vector(one, nothing, lanes)
