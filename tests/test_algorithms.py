@@ -14,6 +14,7 @@ import pytest
 import arrayconv as ac
 from arrayconv import primitives
 from arrayconv.backends.numpy import compiled_convolution, compiled_winograd
+from arrayconv.backends.numpy.compiler import missing
 from arrayconv.backends.numpy.convolution import FORWARD
 from arrayconv.functional.operations import operation_of
 from tests.cases import CONVOLUTIONS, TRANSPOSED, assert_close, draw
@@ -243,7 +244,7 @@ def test_auto_takes_what_is_estimated_to_be_fastest(monkeypatch):
         FORWARD.forget()
         return [chosen(*shapes, **params) for *shapes, params in layers]
 
-    if compiled_convolution.missing() is None:
+    if missing() is None:
         assert choices() == ["numba_winograd_4x4", *["numba"] * 4, "pointwise"]
     for module in (compiled_convolution, compiled_winograd):
         monkeypatch.setattr(module, "missing", lambda: "numba is not installed")
