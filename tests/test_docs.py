@@ -18,8 +18,11 @@ import arrayconv as ac
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
-WITHOUT_CODE = {DOCS / "support.md", DOCS / "explorer.md", *(DOCS / "reference").glob("*.md")}
-"""What docs/hooks.py fills, and the page whose code is JavaScript."""
+WITHOUT_CODE = {
+    *(DOCS / name for name in ("support.md", "explorer.md", "recipes/index.md")),
+    *(DOCS / "reference").glob("*.md"),
+}
+"""What docs/hooks.py fills, the page whose code is JavaScript, and the list of recipes."""
 PAGES = [REPOSITORY / "README.md", *sorted({*DOCS.glob("**/*.md")} - WITHOUT_CODE)]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
