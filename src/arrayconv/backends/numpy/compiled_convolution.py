@@ -21,6 +21,7 @@ from arrayconv._options import current
 from arrayconv._parts import adjoint_part, sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
 from arrayconv.backends.numpy import layouts
+from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
@@ -81,12 +82,6 @@ class Plan(NamedTuple):
     clear: Callable[..., None]
     fill: Callable[..., None]
     interleave: Callable[..., None]
-
-
-def _cut(length: int, parts: int) -> list[tuple[int, int]]:
-    """Return equal ranges of ``length``, so that none is a small rest."""
-    each = -(-length // max(1, min(length, parts)))
-    return [(start, min(length, start + each)) for start in range(0, length, each)]
 
 
 @lru_cache(maxsize=256)
@@ -168,8 +163,8 @@ def plan(
         lacking = -(-wanted // prod(cuts.values()))
         cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
     lengths = (batch, to_sizes[0], groups, made)
-    ranges = (_cut(*each) for each in zip(lengths, cuts.values(), strict=True))
-    blocks = tuple(block(*each) for each in product(*ranges))
+    cut = (equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True))
+    blocks = tuple(block(*each) for each in product(*cut))
     return Plan(
         blocks,
         max(each.channels * each.layout.size for each in blocks) + tile.vectors * lanes,
@@ -258,6 +253,6 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     # The phases of each row are one after the other.
     mixed = np.empty_like(target)
     rows, made = (each.reshape(-1, shape[-1]) for each in (target, mixed))
-    parts = [slice(*each) for each in _cut(len(rows), -(-target.nbytes // CHUNK))]
+    parts = [slice(*each) for each in equal_parts(len(rows), -(-target.nbytes // CHUNK))]
     run_blocks(lambda part: planned.interleave(rows[part], made[part], stride), parts)
     return mixed
