@@ -219,11 +219,9 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     flat, weight = np.ascontiguousarray(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result, cells_of, results_of = target.reshape(-1), prod(sizes), prod(shape[2:])
-    seen, of_group, results_of_group = (
-        channels // groups,
-        len(weight) // groups,
-        shape[1] // groups * results_of,
-    )
+    clear, fill, step = planned.clear, planned.fill, planned.step
+    seen, of_group, results = channels // groups, len(weight) // groups, len(result) // batch
+    results //= groups
 
     def workspace() -> Any:
         cells = np.empty(planned.cells, w.dtype)
@@ -232,15 +230,15 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
         return cells
 
     def work(block: Block, cells: Any) -> None:
-        size, channels = block.layout.size, block.channels
-        planned.clear(cells, size, channels, *block.layout.gaps)
-        for each in block.layout.fill:
-            planned.fill(flat, block.source, cells_of, cells, size, channels, *each)
-        for convolve, table, first, place, stores, ends in block.sums:
+        (size, gaps, fills, _), first, channels, groups, outputs, sums = block
+        clear(cells, size, channels, *gaps)
+        for each in fills:
+            fill(flat, first, cells_of, cells, size, channels, *each)
+        every = seen * size
+        for convolve, table, factor, place, stores, ends in sums:
             convolve(
-                *(cells, seen * size, table, weight, first, of_group, planned.step),
-                *(block.groups, block.outputs),
-                *(result, place, results_of_group, results_of, stores, ends),
+                *(cells, every, table, weight, factor, of_group, step, groups, outputs),
+                *(result, place, results, results_of, stores, ends),
             )
 
     if len(planned.blocks) == 1:

@@ -35,10 +35,11 @@ def _winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
 FORWARD = Rule(
     costs.forward,
     (
+        # The one that most calls end at is the first to be asked.
+        Algorithm("numba", compiled.conv, compiled.unfit, costs.numba),
         Algorithm("im2col", blocked.conv, never, costs.im2col),
         Algorithm("pointwise", pointwise.conv, pointwise.unfit, costs.pointwise),
         Algorithm("mec", mec.conv, mec.unfit, costs.mec),
-        Algorithm("numba", compiled.conv, compiled.unfit, costs.numba),
         Algorithm("shifts", shifts.conv, shifts.unfit, costs.shifts),
         Algorithm("fft", fourier.conv, fourier.unfit, costs.fft),
         *(
