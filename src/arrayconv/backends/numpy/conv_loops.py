@@ -13,9 +13,9 @@ from arrayconv.backends.numpy.vectors import sum_products as add
 
 __all__ = ["VECTOR_BYTES", "clear", "convolve", "fill", "interleave", "tile"]
 
-TERMS = 512
-"""Terms that are summed up by themselves: the first cache holds their cells for some outputs, and
-rounding grows with the number of such sums, not of terms."""
+TERMS = 640
+"""Terms that are summed up by themselves, at most: the first cache holds their cells for some
+outputs, and rounding grows with the number of such sums, not of terms."""
 WEIGHTS = 1 << 17
 """Weights that are used for one run of outputs after the other: the second cache should hold them,
 and the cells."""
@@ -127,6 +127,7 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
         terms, every_vector = table.shape[0], ends.shape[0] - 1
         at_once = max(1, min(MOST, WEIGHTS // max(1, terms)) // outputs) * outputs
         parts = -(-count // at_once)
+        at_a_time = -(-terms // max(1, -(-terms // TERMS)))
         for number in range(groups * parts):
             group, one = number // parts, number % parts * at_once
             many = min(at_once, count - one)
@@ -135,8 +136,8 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
             goal = target + group * block + one * size
             for v in range(0, every_vector, vectors):
                 left, cell = every_vector - v, group * each + v * lanes
-                for begin in range(0, terms, TERMS):
-                    end = min(terms, begin + TERMS)
+                for begin in range(0, terms, at_a_time):
+                    end = min(terms, begin + at_a_time)
                     for output in range(0, whole, outputs):
                         w, to = factors + output * step, goal + output * size
                         if left >= vectors:
