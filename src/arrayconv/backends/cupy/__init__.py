@@ -7,19 +7,32 @@ from collections.abc import Callable
 from typing import Any
 
 from arrayconv._registry import Implementation, never
-from arrayconv.backends.cupy import depthwise, windows
+from arrayconv.backends.cupy import depthwise, implicit, windows
 
-VERIFIED: frozenset[str] = frozenset()
-"""The primitives whose kernels a committed record shows to be right on a GPU."""
+VERIFIED: frozenset[tuple[str, str]] = frozenset()
+"""(primitive, implementation) whose kernels a committed record shows to be right on a GPU."""
 
 
-def _cuda(
+def _implementation(
+    name: str,
     primitive: str,
     run: Callable[..., Any],
     unfit: Callable[..., str | None],
     slow: Callable[..., str | None] = never,
-) -> tuple[Implementation, ...]:
-    return (Implementation("cuda", run, unfit, slow, primitive in VERIFIED),)
+) -> Implementation:
+    return Implementation(name, run, unfit, slow, (primitive, name) in VERIFIED)
+
+
+def _cuda(primitive: str, *functions: Callable[..., Any]) -> tuple[Implementation, ...]:
+    return (_implementation("cuda", primitive, *functions),)
+
+
+def _convolution(primitive: str, *depthwise: Callable[..., Any]) -> tuple[Implementation, ...]:
+    """Return the kernels for channels that are convolved alone, and those for all others."""
+    return (
+        *_cuda(primitive, *depthwise),
+        _implementation("cuda-implicit", primitive, getattr(implicit, primitive), implicit.unfit),
+    )
 
 
 implementations = {
@@ -33,7 +46,9 @@ implementations = {
     "sum_pool": _cuda("sum_pool", windows.sum_pool, windows.sum_pool_unfit, windows.pool_slow),
     "spread": _cuda("spread", windows.spread, windows.sum_pool_unfit),
     "place": _cuda("place", windows.place, windows.place_unfit),
-    "conv": _cuda("conv", depthwise.conv, depthwise.conv_unfit),
-    "conv_transpose": _cuda("conv_transpose", depthwise.conv_transpose, depthwise.conv_unfit),
-    "conv_weight": _cuda("conv_weight", depthwise.conv_weight, depthwise.conv_weight_unfit),
+    "conv": _convolution("conv", depthwise.conv, depthwise.conv_unfit),
+    "conv_transpose": _convolution(
+        "conv_transpose", depthwise.conv_transpose, depthwise.conv_unfit
+    ),
+    "conv_weight": _convolution("conv_weight", depthwise.conv_weight, depthwise.conv_weight_unfit),
 }

@@ -163,6 +163,8 @@ def compile_offline(kernels: Iterable[Kernel], architecture: str) -> list[Compil
     by_file: dict[str, list[Kernel]] = {}
     for kernel in kernels:
         by_file.setdefault(kernel.file, []).append(kernel)
+    # Two threads must not import it at once.
+    importlib.import_module("cuda.core")
     # The compiler lets go of Python's lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         batches = pool.map(lambda file: _compile_file(file, by_file[file], architecture), by_file)
