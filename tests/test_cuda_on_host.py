@@ -10,22 +10,15 @@ from typing import Any
 
 import pytest
 
-from arrayconv.backends.cupy import depthwise, windows
-from tests.cuda_checks import every_check
+from arrayconv.backends.cupy import depthwise, implicit, windows
+from tests.cuda_checks import every_check, forget_plans
 from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, asked_for, verify
 
 FLAGS = {"": PLAIN, "sanitized": SANITIZED}[os.environ.get("CUDA_ON_HOST", "")]
 CHECKS = [each for each in every_check() if FLAGS is PLAIN or each.dtype == "float32"]
 
 
-def forget_plans() -> None:
-    """Forget launches whose index width was chosen under another limit."""
-    for module in (windows, depthwise):
-        for value in vars(module).values():
-            if hasattr(value, "cache_clear"):
-                value.cache_clear()
-
-
+MODULES = (windows, depthwise, implicit)
 VARIANTS = {"narrow": (32, 1), "several": (32, 4), "wide": (64, 4)}
 """Bits of an index, and planes that a thread works on."""
 
@@ -39,9 +32,9 @@ def variant(name: str) -> Iterator[None]:
             patch.setattr(windows, "NARROW", 0)
         # Planes that are left over, one to three, are then met as well.
         patch.setattr(windows, "MANY", 0 if planes > 1 else 2**62)
-        forget_plans()
+        forget_plans(*MODULES)
         yield
-    forget_plans()
+    forget_plans(*MODULES)
 
 
 @pytest.fixture(scope="module", params=VARIANTS)

@@ -18,6 +18,7 @@ from itertools import product
 from typing import NamedTuple
 
 from arrayconv._device import cuda_devices
+from arrayconv.backends.cupy import implicit
 from arrayconv.backends.cupy.geometry import PARTS
 from arrayconv.backends.cupy.launch import (
     INDICES,
@@ -53,6 +54,19 @@ _PRODUCTS = tuple(name for name in _SUMMANDS if name != "Bool")
 _ORDERED = tuple(name for name in TYPES.values() if name != "Bool" and "Complex" not in name)
 _REGULAR = ((0, 0), (2, 2), (3, 1), (3, 2))
 _POOLED = (*_REGULAR, (PARTS, 0))
+
+
+def _implicit() -> Iterator[Template]:
+    """Yield the products, for the types that have the same tiles."""
+    by_tiles: dict[tuple[str, ...], list[str]] = {}
+    for kind in _PRODUCTS:
+        tiles = tuple(tile.argument for tile in implicit.tiles_of(kind))
+        by_tiles.setdefault(tiles, []).append(kind)
+    for tiles, kinds in by_tiles.items():
+        for function, file in implicit.FILES.items():
+            yield Template(file, function, tuple(kinds), more=tiles)
+
+
 TEMPLATES = (
     Template("unfold", "unfold", tuple(WORDS.values()), (*_REGULAR, (7, 2))),
     Template("fold", "fold", _SUMMANDS, (*_REGULAR, (7, 2))),
@@ -73,6 +87,8 @@ TEMPLATES = (
     ),
     Template("depthwise", "depthwise_weight", _PRODUCTS),
     Template("depthwise", "depthwise_weight_sum", _PRODUCTS, by_dims=False),
+    *_implicit(),
+    Template("implicit", "implicit_conv_weight_sum", _PRODUCTS, by_dims=False),
 )
 
 

@@ -33,6 +33,12 @@ from arrayconv.backends.cupy.launch import (
 )
 from arrayconv.backends.cupy.windows import bits_for, window_unfit
 
+FILES = {
+    "implicit_conv": "implicit",
+    "implicit_conv_transpose": "implicit_transpose",
+    "implicit_conv_weight": "implicit",
+}
+"""The templates that take a tile, and their files."""
 QUAD = 4
 STEPS = 8
 """The constants of product.cuh."""
@@ -163,9 +169,9 @@ def _reached(array: Strided, window: Window, images: int, channels: int) -> int:
     return far
 
 
-def _kernel(file: str, function: str, kind: str, bits: int, window: Window, tile: Tile) -> Kernel:
+def _kernel(function: str, kind: str, bits: int, window: Window, tile: Tile) -> Kernel:
     arguments = (kind, INDICES[bits], str(len(window)), tile.argument)
-    return Kernel(file, function, arguments)
+    return Kernel(FILES[function], function, arguments)
 
 
 @lru_cache(maxsize=4096)
@@ -183,7 +189,7 @@ def _forward_plan(x: Strided, window: Window, outputs: int, groups: int, kind: s
         tiled.blocks,
     )
     structs = (packed_layout(x, bits, x.shape[1]), packed_window(window, bits), sizes.struct(bits))
-    made = _kernel("implicit", "implicit_conv", kind, bits, window, tile)
+    made = _kernel("implicit_conv", kind, bits, window, tile)
     shape = (batch, outputs, *outs)
     return plan(made, bits, shape, structs, channels, positions, blocks=tiled.blocks)
 
@@ -216,7 +222,7 @@ def _transpose_plan(y: Strided, window: Window, channels: int, groups: int, kind
         tiled.blocks,
     )
     structs = (packed_layout(y, bits, y.shape[1]), packed_window(window, bits), sizes.struct(bits))
-    made = _kernel("implicit_transpose", "implicit_conv_transpose", kind, bits, window, tile)
+    made = _kernel("implicit_conv_transpose", kind, bits, window, tile)
     shape = (batch, groups * channels, *cells)
     return plan(made, bits, shape, structs, outputs, taps, blocks=tiled.blocks)
 
@@ -255,7 +261,7 @@ def _weight_plans(
         sizes.struct(bits),
     )
     summing = plan(
-        _kernel("implicit", "implicit_conv_weight", kind, bits, window, tile),
+        _kernel("implicit_conv_weight", kind, bits, window, tile),
         bits,
         (tiled.parts, weights),
         structs,
