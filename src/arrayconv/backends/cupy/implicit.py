@@ -114,7 +114,7 @@ def _chosen(kind: str, rows: int, columns: int, repeats: int, in_parts: bool) ->
     return min(tiles_of(kind), key=time)
 
 
-def _tiled(
+def divided(
     kind: str,
     rows: int,
     columns: int,
@@ -179,7 +179,7 @@ def _forward_plan(x: Strided, window: Window, outputs: int, groups: int, kind: s
     batch, channels = x.shape[0], x.shape[1] // groups
     outs, kernel = output_sizes(window), kernel_sizes(window)
     positions, steps = prod(outs), channels * prod(kernel)
-    tile, tiled = _tiled(kind, outputs // groups, batch * positions, steps, groups)
+    tile, tiled = divided(kind, outputs // groups, batch * positions, steps, groups)
     sizes = _Sizes(tile, tiled, outs, kernel)
     bits = bits_for(
         largest(window),
@@ -212,7 +212,7 @@ def _transpose_plan(y: Strided, window: Window, channels: int, groups: int, kind
     column = tuple(-(-axis.size // axis.stride) for axis in window)
     step = tuple(sight(axis).rounds for axis in window)
     columns, steps = batch * prod(column), outputs * prod(step)
-    tile, tiled = _tiled(kind, channels, columns, steps, groups, phases)
+    tile, tiled = divided(kind, channels, columns, steps, groups, phases)
     sizes = _Sizes(tile, tiled, column, step)
     bits = bits_for(
         largest(window),
@@ -244,7 +244,7 @@ def _weight_plans(
     batch, outputs = y.shape[:2]
     channels, outs, kernel = x.shape[1] // groups, output_sizes(window), kernel_sizes(window)
     columns, steps = channels * prod(kernel), batch * prod(outs)
-    tile, tiled = _tiled(kind, outputs // groups, columns, steps, groups, in_parts=True)
+    tile, tiled = divided(kind, outputs // groups, columns, steps, groups, in_parts=True)
     sizes, weights = _Sizes(tile, tiled, kernel, outs), outputs * columns
     bits = bits_for(
         largest(window),
