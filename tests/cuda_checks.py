@@ -2,70 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pytest
 
 import arrayconv as ac
 from arrayconv import primitives
 from arrayconv._capabilities import DTYPES
 from arrayconv._window import sliding_window
-from arrayconv.backends.cupy import implicit
-from arrayconv.backends.cupy.implicit import TILES, Tile
-from arrayconv.backends.cupy.launch import summand_name
-from tests.cases import COLUMNS, CONVOLUTIONS, TRANSPOSED, Case, assert_close, draw
+from tests.cases import COLUMNS, PADS, Case
+from tests.cuda_comparison import COMPLEX, REAL, Check, made, ml_dtypes, pulled
+from tests.cuda_products import PRODUCTS, products
 from tests.test_pooling import DILATED, ORDERED, PARTS, WINDOWS, special
-
-ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 is a type of the kernels")
-
-REAL = ("float16", "bfloat16", "float32", "float64")
-COMPLEX = ("complex64", "complex128")
-
-
-class Check(NamedTuple):
-    """A call, the kernels that must run for it, and the dtype whose tolerance its results have.
-
-    The call takes the namespace that its arrays are of: NumPy or CuPy.
-    """
-
-    id: str
-    kernels: frozenset[str]
-    call: Callable[[Any], list[Any]]
-    dtype: str
-
-
-def made(xp: Any, shape: tuple[int, ...], dtype: str, seed: int = 0) -> Any:
-    """Return random values of a dtype; bfloat16 is ml_dtypes's."""
-    values = draw(np.random.default_rng(seed), shape, dtype)
-    return xp.asarray(values.astype(ml_dtypes.bfloat16) if dtype == "bfloat16" else values)
-
-
-def pulled(xp: Any, function: Any, *arrays: Any, **params: Any) -> list[Any]:
-    """Return the output and the gradients at a random cotangent."""
-    output, pullback = ac.vjp(function, *arrays, **params)
-    values = output[0] if isinstance(output, tuple) else output
-    cotangent = made(xp, values.shape, np.dtype(values.dtype).name, seed=1)
-    gradients = [each for each in pullback(cotangent) if each is not None]
-    return [*(output if isinstance(output, tuple) else [output]), *gradients]
-
-
-def _plain(array: Any) -> Any:
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-
-
-def compare(check: Check, got: list[Any], wanted: list[Any]) -> None:
-    """Compare what the kernels gave with what NumPy's implementations gave."""
-    assert len(got) == len(wanted)
-    for ours, right in zip(got, wanted, strict=True):
-        assert ours.dtype == right.dtype
-        if right.dtype.kind in "fcV" and np.isfinite(_plain(right)).all():
-            assert_close(_plain(ours), _plain(right), check.dtype, factor=2)
-        else:
-            np.testing.assert_array_equal(_plain(ours), _plain(right))
 
 
 def _columns(case: Case, dtype: str, xp: Any) -> list[Any]:
@@ -169,8 +119,39 @@ def _place(shape: Any, cells: int, dtype: str, xp: Any) -> list[Any]:
     return [primitives.place(made(xp, shape, dtype), xp.asarray(index), cells)]
 
 
+def _gather(shape: Any, cells: int, dtype: str, xp: Any) -> list[Any]:
+    index = np.random.default_rng(3).integers(-2, cells + 2, shape)
+    planes = made(xp, (*shape[:2], cells), dtype)
+    return [primitives.gather(planes, xp.asarray(index))]
+
+
+def _scatter_add(shape: Any, cells: int, dtype: str, xp: Any) -> list[Any]:
+    rng = np.random.default_rng(3)
+    index = rng.integers(-2, cells + 2, shape)
+    # Some cells get many values: more than one of each run of threads.
+    index[..., ::3] = index[..., :1]
+    return [primitives.scatter_add(made(xp, shape, dtype), xp.asarray(index), cells)]
+
+
+def added_in_order(xp: Any) -> None:
+    """Check that the values of a cell are added one after the other: to the last bit."""
+    rng = np.random.default_rng(5)
+    values, index = made(np, (1, 2, 700), "float32"), rng.integers(0, 7, (1, 2, 700))
+    wanted = np.zeros((1, 2, 7), np.float32)
+    for plane in range(2):
+        np.add.at(wanted[0, plane], index[0, plane], values[0, plane])
+    got = primitives.scatter_add(xp.asarray(values), xp.asarray(index), 7)
+    np.testing.assert_array_equal(got if xp is np else got.get(), wanted)
+
+
+def _fractional(dtype: str, xp: Any) -> list[Any]:
+    samples = xp.asarray(np.random.default_rng(4).random((2, 3, 2)).astype(dtype))
+    x, how = made(xp, (2, 3, 9, 11), dtype), {"output_size": (4, 5), "_random_samples": samples}
+    return pulled(xp, ac.fractional_max_pool2d, x, kernel_size=3, return_indices=True, **how)
+
+
 def indexed() -> Iterator[Check]:
-    """Values put by index, some of them repeated or out of range; sums of every dtype."""
+    """Values put, added or taken by index, some of them repeated or out of range; all sums."""
     for dtype in DTYPES:
         if dtype not in ("bool", "float16", "bfloat16"):
             yield Check(f"spread-{dtype}", frozenset({"spread"}), partial(_spread, dtype), dtype)
@@ -178,6 +159,58 @@ def indexed() -> Iterator[Check]:
         for shape, cells in (((2, 3, 50), 10), ((1, 2, 9), 33), ((1, 2, 700), 9000)):
             call = partial(_place, shape, cells, dtype)
             yield Check(f"place-{shape}-{cells}-{dtype}", frozenset({"place"}), call, dtype)
+            call = partial(_gather, shape, cells, dtype)
+            yield Check(f"gather-{shape}-{cells}-{dtype}", frozenset({"gather"}), call, dtype)
+    for dtype in DTYPES:
+        for shape, cells in (((2, 3, 50), 10), ((1, 2, 9), 33), ((1, 2, 700), 5000)):
+            name, call = f"{shape}-{cells}-{dtype}", partial(_scatter_add, shape, cells, dtype)
+            yield Check(f"scatter_add-{name}", frozenset({"scatter_add"}), call, dtype)
+    for dtype in ("float32", "float64"):
+        needed = frozenset({"gather", "scatter_add"})
+        yield Check(f"fractional-{dtype}", needed, partial(_fractional, dtype), dtype)
+
+
+MORE_PADS = (
+    Case("pad", ((2, 3, 4, 5),), {"pad": (1, 2, 0, 3), "value": -1.5}),
+    Case("pad", ((2, 3, 4, 5),), {"pad": (-1, -2, 3, -3, 1, 1), "value": 7}),
+    Case("pad", ((2, 3, 4, 5),), {"pad": (0, 0, 0, 0, 2, 1)}),
+    Case("pad", ((3, 2, 4, 5, 6),), {"pad": (3, 4, 2, 1, 1, 3), "mode": "reflect"}),
+    Case("pad", ((3, 2, 4, 5, 6),), {"pad": (3, -4, -1, 7, 2, 0), "mode": "replicate"}),
+    Case("pad", ((3, 2, 4, 5, 6),), {"pad": (6, 5, -2, 3, 2, -1), "mode": "circular"}),
+    Case("pad", ((2, 3, 7),), {"pad": (6, -2), "mode": "reflect"}),
+    Case("pad", ((2, 3, 7),), {"pad": (-3, 4), "mode": "circular"}),
+    Case("pad", ((6,),), {"pad": (-9, 5), "value": 3}),
+    Case("pad", ((9, 2, 24, 24),), {"pad": (1, 1, 1, 1), "mode": "circular"}),
+    Case("pad", ((5, 1, 3),), {"pad": (0, 0, 4, 2), "mode": "replicate"}),
+    Case("pad", ((0, 2, 5),), {"pad": (1, 1)}),
+)
+
+
+def _pad(case: Case, dtype: str, xp: Any) -> list[Any]:
+    (x,) = (made(xp, shape, dtype) for shape in case.shapes)
+    if dtype in (*REAL, *COMPLEX):
+        return pulled(xp, ac.pad, x, **case.params)
+    mode = case.params.get("mode", "constant")
+    padded = ac.pad(x, case.params["pad"], mode)
+    pairs = list(zip(case.params["pad"][::2], case.params["pad"][1::2], strict=True))[::-1]
+    pairs = [(0, 0)] * (x.ndim - len(pairs)) + pairs
+    return [padded, primitives.pad_adjoint(padded, tuple(pairs), mode)]
+
+
+def padded() -> Iterator[Check]:
+    """Every mode, crops, and axes that are seen as one; every dtype."""
+    for case in (*PADS, *MORE_PADS):
+        kinds = DTYPES if case in MORE_PADS[:1] + MORE_PADS[3:6] else ("float32", "complex128")
+        needed = {"pad"} if case.shapes[0][0] else set()
+        if "mode" in case.params:
+            needed.add("pad_adjoint")
+        for dtype in kinds:
+            if dtype == "bool" and "mode" in case.params:
+                # Bools have no sum.
+                continue
+            if "value" in case.params and dtype not in (*REAL, *COMPLEX):
+                case = case._replace(params={"pad": case.params["pad"]})
+            yield Check(f"{case.id}-{dtype}", frozenset(needed), partial(_pad, case, dtype), dtype)
 
 
 DEPTHWISE = (
@@ -225,60 +258,6 @@ def depthwise() -> Iterator[Check]:
             yield Check(f"{case.id}-{dtype}", frozenset(needed), call, dtype)
 
 
-# More rows, columns and steps than any tile has, and none of them a multiple of its sizes.
-TILED = Case("conv2d", ((2, 13, 11, 26), (131, 13, 3, 2)), {"padding": 1, "stride": (1, 2)})
-STRIDED = CONVOLUTIONS[5]
-TO_INPUT, TO_WEIGHT = "implicit_conv_transpose", "implicit_conv_weight"
-PRODUCTS = frozenset({"implicit_conv", TO_INPUT, TO_WEIGHT, "implicit_conv_weight_sum"})
-
-
-def forget_plans(*modules: Any) -> None:
-    """Forget launches that were planned under other constants."""
-    for module in modules:
-        for value in vars(module).values():
-            if hasattr(value, "cache_clear"):
-                value.cache_clear()
-
-
-@contextmanager
-def only(tile: Tile | None) -> Iterator[None]:
-    """Let products have tiles of one shape, and the weight's gradient more than one part."""
-    with pytest.MonkeyPatch.context() as patch:
-        if tile is not None:
-            patch.setattr(implicit, "TILES", (tile,))
-            patch.setattr(implicit, "LEAST_STEPS", 48)
-        forget_plans(implicit)
-        yield
-    forget_plans(implicit)
-
-
-def _product(case: Case, dtype: str, tile: Tile | None, xp: Any) -> list[Any]:
-    arrays = [made(xp, shape, dtype, seed) for seed, shape in enumerate(case.shapes)]
-    function = getattr(ac, case.function)
-    with only(tile), ac.options(algorithm="cuda-implicit"):
-        if np.dtype(arrays[0].dtype).kind in "iu":
-            return [function(*arrays, **case.params)]
-        return pulled(xp, function, *arrays, *[None] * (3 - len(arrays)), **case.params)
-
-
-def products() -> Iterator[Check]:
-    """Convolution and its gradients as implicit products: every geometry, dtype and tile."""
-    for case in (*CONVOLUTIONS, *TRANSPOSED):
-        needed = PRODUCTS if np.prod(case.shapes[0]) else frozenset()
-        some: tuple[str, ...] = ("float32",)
-        if case is STRIDED:
-            some = (*REAL, *COMPLEX, "uint8", "int16", "int32", "int64")
-        for dtype in some:
-            wanted = needed if dtype in (*REAL, *COMPLEX) else {"implicit_conv"}
-            call = partial(_product, case, dtype, None)
-            yield Check(f"product-{case.id}-{dtype}", frozenset(wanted), call, dtype)
-    for tile in TILES:
-        for dtype in ("float32", "float16", "complex64"):
-            if tile in implicit.tiles_of(summand_name(dtype)):
-                call = partial(_product, TILED, dtype, tile)
-                yield Check(f"tile-{tile.rows}x{tile.columns}-{dtype}", PRODUCTS, call, dtype)
-
-
 def _views(xp: Any) -> list[Any]:
     """Channels-last, reversed, every second, and broadcast: what is not laid out in a row."""
 
@@ -304,13 +283,19 @@ def _views(xp: Any) -> list[Any]:
         results += [output, *gradients[:2]]
     results.append(ac.fold(some(20, 27, 2).transpose(2, 1, 0)[:, ::-1], (6, 7), 3))
     index = xp.arange(24).reshape(4, 3, 2).transpose(2, 1, 0) // 2
-    results.append(primitives.place(some(4, 3, 2).transpose(2, 1, 0), index, 12))
+    values = some(4, 3, 2).transpose(2, 1, 0)
+    results += [primitives.place(values, index, 12), primitives.scatter_add(values, index, 12)]
+    results.append(primitives.gather(some(12, 2, 3).transpose(1, 2, 0)[..., ::-1], index))
+    for mode in ("constant", "reflect", "replicate", "circular"):
+        results.append(ac.pad(last, (1, 2, 3, 1), mode))
+        results.append(primitives.pad_adjoint(strided, ((0, 0), (0, 0), (1, 2), (2, -1)), mode))
     return results
 
 
 def every_check() -> list[Check]:
     """Return all checks."""
     needed = frozenset({"unfold", "fold", "max_pool", "max_pool_grad", "sum_pool", "spread"})
-    needed |= {"place", "depthwise_rows", "depthwise_weight", "depthwise_weight_sum", *PRODUCTS}
+    needed |= {"place", "gather", "scatter_add", "pad", "pad_adjoint"}
+    needed |= {"depthwise_rows", "depthwise_weight", "depthwise_weight_sum", *PRODUCTS}
     views = Check("views", needed, _views, "float32")
-    return [*columns(), *pools(), *indexed(), *depthwise(), *products(), views]
+    return [*columns(), *pools(), *indexed(), *padded(), *depthwise(), *products(), views]

@@ -14,8 +14,8 @@ import pytest
 from arrayconv import primitives
 from arrayconv._window import Windows, sliding_window
 from arrayconv.backends.cupy import implicit
-from tests.cuda_checks import forget_plans
 from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host, reserved
+from tests.cuda_products import forget_plans
 
 ROWS = 6
 SIDE = 46_400
@@ -126,6 +126,49 @@ def test_place(host):
         placed = primitives.place(values, indices, cells)
     launched(host, "place")
     np.testing.assert_array_equal(placed[0, -1, -4:], [0, 6, 0, 7])
+
+
+def test_gather(host):
+    planes, cells, number = 60_000, 40_000, 3
+    held = reserved((1, planes, cells), np.uint8)
+    indices = reserved((1, planes, number), np.int64)
+    held[0, -1, -3:], indices[0, -1] = [5, 6, 7], [cells - 1, cells, cells - 3]
+    with on_host(host):
+        taken = primitives.gather(held, indices)
+    launched(host, "gather")
+    np.testing.assert_array_equal(taken[0, -1], [7, 0, 5])
+
+
+def test_scatter_add(host):
+    planes, cells = 60_000, 40_000
+    values = reserved((1, planes, 3), np.uint8)
+    indices = reserved((1, planes, 3), np.int64)
+    values[0, -1], indices[0, -1] = [5, 6, 7], [cells - 1, cells - 3, cells - 1]
+    with on_host(host):
+        added = primitives.scatter_add(values, indices, cells)
+    launched(host, "scatter_add")
+    np.testing.assert_array_equal(added[0, -1, -4:], [0, 6, 0, 12])
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+def test_pad(host, mode):
+    """Also where the first rows, which a circle ends with, are far from the last ones."""
+    x = with_last_rows((1, 1, SIDE, SIDE), np.uint8, ROWS)
+    x[..., :2, :] = x[..., -2:, :] + 1
+    pairs = ((0, 0), (0, 0), (0, 1), (1, 2))
+    with on_host(host):
+        padded = primitives.pad(x, pairs, mode, 9)
+    launched(host, "pad")
+    few = np.concatenate([x[..., :2, :], x[..., -ROWS:, :]], axis=2)
+    wanted = primitives.pad(few, pairs, mode, 9)
+    np.testing.assert_array_equal(last(padded), last(wanted))
+    with on_host(host):
+        cropped = primitives.pad_adjoint(padded, pairs, mode)
+    launched(host, "pad" if mode == "constant" else "pad_adjoint")
+    # Only the last rows of the padded array were written.
+    seen = np.zeros_like(wanted)
+    seen[..., -ROWS:, :] = padded[..., -ROWS:, :]
+    np.testing.assert_array_equal(last(cropped), last(primitives.pad_adjoint(seen, pairs, mode)))
 
 
 @pytest.mark.parametrize("kernel", [1, 3])

@@ -34,8 +34,8 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
     for kernel in compilation.instances(template):
         kind, index, *rest = kernel.arguments
         whole = architecture == "sm_90" and kind in ("float", "Int")
-        simplest = ["1", "0", "0"] if 1 in template.dims else ["2", "3", "1"]
-        general = not template.by_dims or rest[:3] in (simplest, ["1"])
+        simplest = [*map(str, (template.dims[0], *sum(template.known[:1], ())))]
+        general = not template.by_dims or rest[: len(simplest)] == simplest
         if template.function in implicit.FILES:
             # What needs the most registers: the largest tile, three dimensions, 64 bits.
             general = rest == ["3", template.more[0]] and index == "long long"

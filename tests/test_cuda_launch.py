@@ -102,6 +102,16 @@ PART = Table(5, 2, 2, ((0, 1), (4, -1)))
         ("conv", (np.zeros((1, 4, 5, 5)), np.zeros((4, 2, 3, 3)), WINDOW, 2), "a group has 2"),
         ("conv", (np.zeros((1, 2, 5, 5), bool), np.zeros((2, 1, 3, 3), bool), WINDOW, 2), "bools"),
         ("place", (np.zeros((1, 1, 5)), np.zeros((1, 1, 5), np.int32), 9), "must be int64"),
+        ("gather", (np.zeros((1, 1, 5)), np.zeros((1, 1, 5), np.int32)), "must be int64"),
+        (
+            "scatter_add",
+            (np.broadcast_to(0.0, (1, 1, 2**23)), np.broadcast_to(0, (1, 1, 2**23)), 9),
+            "adds at most",
+        ),
+        ("pad", (np.zeros((5,) * 7), ((1, 1),) * 7, "constant", 0), "up to 3 axes"),
+        ("pad", (np.zeros(()), (), "constant", 0), "without axes"),
+        ("pad", (np.zeros((3, 0)), ((1, 1), (1, 1)), "constant", 0), "no cells"),
+        ("pad_adjoint", (np.zeros((1, 1, 5, 5)), ((0, 0),) * 3 + ((1, 1),), "reflect"), None),
     ],
 )
 def test_what_no_kernel_serves(host, name, arguments, reason):

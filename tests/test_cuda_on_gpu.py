@@ -21,7 +21,8 @@ from arrayconv._window import sliding_window
 from arrayconv.backends.cupy import compilation, implementations, launch
 from tests import cuda_record
 from tests.cases import assert_close
-from tests.cuda_checks import Check, compare, every_check, made
+from tests.cuda_checks import added_in_order, every_check
+from tests.cuda_comparison import Check, compare, made
 from tests.cuda_on_host.executor import HostExecutor, asked_for
 from tests.test_cuda_on_host import VARIANTS, variant
 
@@ -103,12 +104,16 @@ def test_the_same_bits_every_run(cupy, check):
         assert one.tobytes() == other.tobytes()
 
 
+def test_added_in_order(cupy):
+    added_in_order(cupy)
+
+
 def every_kernel(x: Any, w: Any) -> list[Any]:
     """Return what every primitive with a kernel gives."""
     window = sliding_window((64, 64), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
     values, index = primitives.max_pool_indices(x, window)
     flat = (*x.shape[:2], 64 * 64)
-    columns = primitives.unfold(x, window)
+    columns, pairs = primitives.unfold(x, window), ((0, 0), (0, 0), (1, 2), (3, 0))
     return [
         *(columns, primitives.fold(columns, window), values, index),
         primitives.max_pool(x, window),
@@ -116,6 +121,10 @@ def every_kernel(x: Any, w: Any) -> list[Any]:
         primitives.sum_pool(x, window),
         primitives.spread(x, window),
         primitives.place(x.reshape(flat), index.reshape(flat), 64 * 64),
+        primitives.gather(x.reshape(flat), index.reshape(flat)),
+        primitives.scatter_add(x.reshape(flat), index.reshape(flat), 64 * 64),
+        primitives.pad(x, pairs, "constant", 1),
+        primitives.pad_adjoint(x, pairs, "reflect"),
         primitives.conv(x, w, window, 8),
         primitives.conv_transpose(x, w, window, 8),
         primitives.conv_weight(x, x, window, 8),
@@ -174,6 +183,13 @@ def test_beyond_32_bits(cupy):
     }
     flat = (1, planes, side * side // 4)
     results["place"] = primitives.place(values.reshape(flat), index.reshape(flat), side * side)
+    results["gather"] = primitives.gather(x.reshape(1, planes, -1), index.reshape(flat))
+    results["scatter_add"] = primitives.scatter_add(
+        values.reshape(flat), index.reshape(flat), side * side
+    )
+    pairs = ((0, 0), (0, 0), (1, 0), (-1, 0))
+    results["pad"] = primitives.pad(x, pairs, "reflect", 0)
+    results["pad_adjoint"] = primitives.pad_adjoint(x, pairs, "reflect")
     for plane in (0, planes // 2, planes - 1):
         one = x[:, plane : plane + 1].get()
         best, at = primitives.max_pool_indices(one, window)
@@ -185,6 +201,12 @@ def test_beyond_32_bits(cupy):
             "spread": primitives.spread(best, window),
             "fold": one,
             "place": primitives.place(best.reshape(cells), at.reshape(cells), side * side),
+            "gather": best.reshape(cells),
+            "scatter_add": primitives.scatter_add(
+                best.reshape(cells), at.reshape(cells), side * side
+            ),
+            "pad": primitives.pad(one, pairs, "reflect", 0),
+            "pad_adjoint": primitives.pad_adjoint(one, pairs, "reflect"),
         }
         for name, right in wanted.items():
             got = results[name][:, plane : plane + 1].get()

@@ -8,17 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from arrayconv.backends.cupy import depthwise, implicit, windows
-from tests.cuda_checks import every_check, forget_plans
-from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, asked_for, verify
+from arrayconv.backends.cupy import depthwise, implicit, indexing, padding, windows
+from tests.cuda_checks import added_in_order, every_check
+from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, asked_for, on_host, verify
+from tests.cuda_products import forget_plans
 
 FLAGS = {"": PLAIN, "sanitized": SANITIZED}[os.environ.get("CUDA_ON_HOST", "")]
 CHECKS = [each for each in every_check() if FLAGS is PLAIN or each.dtype == "float32"]
 
 
-MODULES = (windows, depthwise, implicit)
+MODULES = (windows, indexing, padding, depthwise, implicit)
 VARIANTS = {"narrow": (32, 1), "several": (32, 4), "wide": (64, 4)}
 """Bits of an index, and planes that a thread works on."""
 
@@ -53,3 +55,10 @@ def host(
 def test_as_numpy(host, check, order):
     host.descending = order == "descending"
     verify(host, check)
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+def test_added_in_order(host, order):
+    host.descending = order == "descending"
+    with on_host(host):
+        added_in_order(np)

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from arrayconv.backends.cupy import launch
-from tests.cuda_checks import Check, every_check
-from tests.cuda_on_host.executor import PLAIN, HostExecutor, verify
+from tests.cuda_checks import added_in_order, every_check
+from tests.cuda_comparison import Check
+from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host, verify
 from tests.test_cuda_beyond_32_bits import check_spread
 from tests.test_cuda_on_host import variant
 
@@ -41,6 +43,17 @@ BUGS = (
     Bug("max_pool", "axis.size + axis.out - 1", "axis.size", "adaptive-(1, 2, 3, 4)"),
     Bug("spread", "axis.out + axis.size - 1", "axis.out", "adaptive-(1, 2, 3, 4)"),
     Bug("fold", "(high + static_cast<Number>(n)) >>", "high >>", "fold-2x18x16"),
+    Bug("pad", "cell < 0 ? -cell : cell", "cell", "mode=reflect-float32"),
+    Bug("pad", "mirrored > last ?", "mirrored >= axis.size + 1 ?", "mode=reflect-float32"),
+    Bug("pad", "place >= circle.length ?", "place > circle.length ?", "mode=circular-float32"),
+    Bug("pad", "axis.before < 0 ? -axis.before : 0", "0", "mode=circular-float32"),
+    Bug(
+        "pad", "cell > 0 ? axis.before - cell", "true ? axis.before - cell", "mode=reflect-float32"
+    ),
+    Bug("pad", "cell == last || here", "here", "mode=replicate-float32"),
+    Bug("gather", "cell >= 0 && cell < cells", "cell >= 0", "gather-(2, 3, 50)"),
+    Bug("scatter_add", "plane * cells + first +", "plane * cells +", "scatter_add-(1, 2, 700)"),
+    Bug("scatter_add", "< RUN ? cells - first : RUN", "< RUN ? RUN : RUN", "scatter_add-(1, 2, 9)"),
     Bug("depthwise_rows", "if (first + row < height.out)", "", "conv2d-2x4x6x7"),
     Bug("depthwise_rows", "TAPS - 1 - tap : tap", "tap : tap", "conv2d-2x4x6x7"),
     Bug("depthwise", "rest * axis.inverse", "rest", "conv2d-1x1x22x19"),
@@ -137,6 +150,25 @@ def test_32_bits_that_overflow_are_caught(tmp_path, host_compiler):
     executor.last_blocks = 2
     with pytest.raises(AssertionError):
         check_spread(executor)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("bid);\n            __syncthreads();", "bid);"),
+        ("waits && bids[cell] == bid", "waits"),
+        ("blockDim.x - threadIdx.x", "blockDim.x + threadIdx.x"),
+    ],
+)
+def test_another_order_of_addition_is_caught(right, wrong, tmp_path, host_compiler):
+    executor = HostExecutor(tmp_path, PLAIN, sources(Bug("scatter_add", right, wrong, "")))
+    for executor.descending in (False, True):
+        try:
+            with on_host(executor):
+                added_in_order(np)
+        except AssertionError:
+            return
+    raise AssertionError("nobody noticed")
 
 
 def test_under_sanitizers(left_out, host_compiler):

@@ -251,3 +251,29 @@ def test_what_cannot_be_is_said(browser, tmp_path):
     page = opened(browser, tmp_path, "#size=3x3&kernel=5x5&dilation=nonsense")
     assert part(page, "result") == "none"
     assert "spans 5 cells, more than the 3" in part(page, "formula")
+
+
+def test_a_number_out_of_range_is_said_and_replaced_when_the_field_is_left(browser, tmp_path):
+    steps = """
+    const field = document.querySelector('input[name="kernel-0"]');
+    field.focus();
+    field.value = 9;
+    field.dispatchEvent(new Event("input"));
+    document.body.dataset.hint = document.querySelector('[data-name="hint"]').textContent;
+    field.dispatchEvent(new Event("change"));
+    document.body.dataset.left = field.value;
+    """
+    page = opened(browser, tmp_path, "#size=8x8", steps)
+    said = found_in('data-hint="([^"]*)"', page)
+    assert said == "rows of the kernel: a whole number from 1 to 7; 7 is used"
+    assert 'data-left="7"' in page
+    assert part(page, "hint") == ""
+    assert part(page, "result") == "2 × 2"
+
+
+def test_a_link_to_a_heading_changes_nothing(browser, tmp_path):
+    steps = """
+    location.hash = "#explorer";
+    window.dispatchEvent(new HashChangeEvent("hashchange"));
+    """
+    assert part(opened(browser, tmp_path, "#size=9x9", steps), "result") == "7 × 7"

@@ -16,6 +16,9 @@ from docs.support import GROUPS, MARK, support_table
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("**/*.md"))
+BLOCKS = re.MULTILINE | re.DOTALL
+WIDTH = 90
+"""Characters of code that a window of 1280 pixels shows without scrolling."""
 NAVIGATION = re.compile(r"(\S+\.md)$", re.MULTILINE)
 
 
@@ -96,3 +99,20 @@ def test_a_picture_is_drawn_for_bright_and_dark_pages(name):
     assert light.startswith(b"<?xml")
     assert b"#e2e4ea" in dark
     assert b"#e2e4ea" not in light
+
+
+def test_code_is_no_wider_than_a_page():
+    wide = [
+        f"{page.relative_to(DOCS)}: {line}"
+        for page in PAGES
+        for block in re.findall(r"^```\w+\n(.*?)^```$", page.read_text(encoding="utf-8"), BLOCKS)
+        for line in block.splitlines()
+        if len(line) > WIDTH
+    ]
+    wide += [
+        f"{name}: {line}"
+        for name in docstrings.places()
+        for line in docstrings.entry(name).splitlines()
+        if line.startswith(">>> ") and len(line) > WIDTH
+    ]
+    assert wide == []

@@ -172,6 +172,19 @@
     return `ac.output_size(${words.join(", ")})  # (${rows.out}, ${across.out})`;
   }
 
+  /** Say what is wrong with a field: its number stays as typed, and the nearest allowed one is used. */
+  function hint() {
+    const wrong = [...root.querySelectorAll('input[type="number"]')].find(
+      (field) => !field.closest("[hidden]") && !field.validity.valid
+    );
+    const text = wrong
+      ? `${wrong.getAttribute("aria-label")}: a whole number from ${wrong.min} to ${wrong.max}; ` +
+        `${state[wrong.name.slice(0, -2)][Number(wrong.name.slice(-1))]} is used`
+      : "";
+    find("hint").textContent = text;
+    find("hint").hidden = !text;
+  }
+
   function update() {
     for (const name of PAIRS) {
       state[name].forEach((value, dim) => {
@@ -180,6 +193,7 @@
       });
     }
     for (const name of SWITCHES) root.querySelector(`input[name="${name}"]`).checked = state[name];
+    hint();
     find("extra-row").hidden = !state.transposed;
     find("ceil-label").hidden = state.transposed;
     const shown = find("shown");
@@ -230,6 +244,7 @@
     for (const dim of [0, 1]) {
       const field = root.querySelector(`input[name="${name}-${dim}"]`);
       [field.min, field.max] = LIMITS[name];
+      field.required = true;
       field.addEventListener("input", () => {
         const value = clamp(parseInt(field.value, 10), LIMITS[name]);
         // Rows and columns go together until the reader sets them apart.
@@ -237,7 +252,11 @@
         state[name] = together ? [value, value] : state[name].map((v, d) => (d === dim ? value : v));
         update();
       });
-      field.addEventListener("change", update);
+      // Left, a field shows the number that is used.
+      field.addEventListener("change", () => {
+        field.value = state[name][dim];
+        update();
+      });
     }
   }
   for (const name of SWITCHES) {
@@ -265,11 +284,14 @@
     update();
   });
   const follow = () => {
+    // A link to a heading of this page says nothing of a state.
+    if (location.hash && !location.hash.includes("=")) return;
     state = readLink();
     update();
   };
   window.addEventListener("hashchange", follow);
   window.addEventListener("resize", update);
   new MutationObserver(update).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
-  follow();
+  state = readLink();
+  update();
 })();

@@ -40,7 +40,7 @@ def _photographs(shown: list[Any], titles: list[str], **style: Any) -> Figure:
     grid: Any = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, picture, title in zip(grid, shown, titles, strict=True):
         axes.imshow(picture, **({} if picture.ndim == 3 else {"cmap": "gray", **style}))
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize=13)
         axes.set_axis_off()
     return figure
 
@@ -86,7 +86,7 @@ def filters() -> Figure:
     sharpen = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], np.float32)
     made = [ac.correlate(grey, kernel) for kernel in (SOBEL, SOBEL.T.copy(), blur, sharpen)]
     shown = [np.abs(made[0]), np.abs(made[1]), made[2], made[3].clip(0, 1)]
-    titles = ["edges that stand", "edges that lie", "mean of 9 x 9", "sharpened"]
+    titles = ["vertical edges", "horizontal edges", "mean of 9 x 9", "sharpened"]
     return _photographs(shown, titles)
 
 
@@ -94,7 +94,7 @@ def pooled() -> Figure:
     """A photograph, its maxima and its averages over 12 x 12 cells."""
     grey = portrait().mean(axis=1, keepdims=True)
     shown = [grey, ac.max_pool2d(grey, 12), ac.avg_pool2d(grey, 12), -ac.max_pool2d(-grey, 12)]
-    titles = ["photograph", "largest of 12 x 12", "average", "least"]
+    titles = ["photograph", "largest of 12 x 12", "average", "smallest"]
     return _photographs([each[0, 0] for each in shown], titles, vmin=0, vmax=1)
 
 
@@ -111,7 +111,7 @@ def volume() -> Figure:
     found = ac.conv3d(ball[None, None], weight, padding="same")[0]
     edges = np.sqrt((found**2).sum(axis=0))
     shown = [ball[24], edges[24], ball[12], edges[12]]
-    titles = ["slice through the middle", "its edges", "slice at a quarter", "its edges"]
+    titles = ["middle slice", "its edges", "slice at a quarter", "its edges"]
     return _photographs(shown, titles)
 
 

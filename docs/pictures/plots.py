@@ -18,14 +18,14 @@ def parameters() -> Figure:
     """Weights of a layer from a 512 x 512 picture to a map of that size."""
     cells = 512 * 512
     counts = [cells * cells, cells * 9, 9]
-    words = ["dense", "a 3 x 3 window, own weights everywhere", "convolution: one 3 x 3 kernel"]
-    figure = Figure(figsize=(6.5, 1.9), layout="constrained")
+    words = ["dense", "3 x 3 windows,\nown weights each", "convolution:\none 3 x 3 kernel"]
+    figure = Figure(figsize=(5.4, 2.2), layout="constrained")
     axes = figure.subplots()
     axes.barh(words, counts, color=["#d1495b", "#edae49", "#00868b"], height=0.6)
     axes.set_xscale("log")
     axes.set_xlim(1, 1e13)
     for row, count in enumerate(counts):
-        axes.text(count * 1.5, row, f"{count:,}", va="center", fontsize=8)
+        axes.text(count * 1.5, row, f"{count:,}", va="center", fontsize=9)
     axes.invert_yaxis()
     axes.set_xlabel("weights")
     axes.spines[["top", "right"]].set_visible(False)
@@ -81,8 +81,8 @@ def digits() -> Figure:
         grid[1, place + 1].imshow(maps[place], cmap="gray")
     grid[0, 4].set_title("filters of the first layer, and their maps", fontsize=8)
     axes = parts[1].subplots()
-    axes.semilogy(losses, color="0.6", lw=0.8)
-    axes.set(xlabel="batch of 32", ylabel="loss")
+    axes.plot(losses, color="0.6", lw=0.8)
+    axes.set(xlabel="batch of 32", ylabel="loss", ylim=(0, None))
     axes.set_title(f"{share:.1%} of unseen digits read right after {EPOCHS} epochs", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -105,7 +105,7 @@ def house() -> Figure:
         ("registry", "who runs it: generic, im2col, winograd, cuda, native, ...", "#e9c46a"),
         ("window", "Axis(size, kernel, stride, dilation, before, after, out): integers", "#f4a261"),
     ]
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = Figure(figsize=(5.4, 3.6), layout="constrained")
     axes = figure.subplots()
     for row, (name, words, colour) in enumerate(floors):
         axes.add_patch(
@@ -113,8 +113,8 @@ def house() -> Figure:
                 (0.05, row + 0.12), 9.9, 0.72, boxstyle="round,pad=0.04", fc=colour, ec="none"
             )
         )
-        axes.text(0.25, row + 0.49, name, va="center", weight="bold", color="black", fontsize=9)
-        axes.text(2.75, row + 0.49, words, va="center", color="black", fontsize=8)
+        axes.text(0.25, row + 0.32, name, va="center", weight="bold", color="black", fontsize=10)
+        axes.text(0.25, row + 0.64, words, va="center", color="black", fontsize=9)
     axes.set(xlim=(0, 10), ylim=(len(floors) + 0.05, -0.05))
     axes.set_axis_off()
     return figure

@@ -48,6 +48,18 @@ inline int atomicMax(int* address, int value) {
 
 void __syncthreads();
 
+// Whether any thread of the block says yes: a barrier too.
+inline int __syncthreads_or(int yes) {
+    static int any = 0;
+    if (yes) any = 1;
+    __syncthreads();
+    const int said = any;
+    __syncthreads();
+    any = 0;
+    __syncthreads();
+    return said;
+}
+
 struct Float16;
 float widen(Float16 value);
 Float16 rounded_to_half(float wide);

@@ -273,7 +273,8 @@ def correlate(
     Examples
     --------
     >>> import numpy as np, arrayconv as ac
-    >>> ac.correlate(np.asarray([1, 2, 4, 8]), np.asarray([-1, 0, 1]), padding_mode="replicate")
+    >>> slope = np.asarray([-1, 0, 1])
+    >>> ac.correlate(np.asarray([1, 2, 4, 8]), slope, padding_mode="replicate")
     array([1, 3, 6, 4])
     >>> blur = np.asarray([0.25, 0.5, 0.25])
     >>> ac.correlate(np.eye(3), [blur, blur])

@@ -178,7 +178,8 @@ def max_pool2d(
     Examples
     --------
     >>> import numpy as np, arrayconv as ac
-    >>> values, indices = ac.max_pool2d(np.arange(16).reshape(1, 1, 4, 4), 2, return_indices=True)
+    >>> image = np.arange(16).reshape(1, 1, 4, 4)
+    >>> values, indices = ac.max_pool2d(image, 2, return_indices=True)
     >>> values[0, 0]
     array([[ 5,  7],
            [13, 15]])

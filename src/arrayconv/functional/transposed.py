@@ -283,7 +283,8 @@ def conv_transpose3d(
     Examples
     --------
     >>> import numpy as np, arrayconv as ac
-    >>> ac.conv_transpose3d(np.ones((1, 2, 2, 4, 4)), np.ones((2, 3, 2, 2, 2)), stride=2).shape
+    >>> volume, weight = np.ones((1, 2, 2, 4, 4)), np.ones((2, 3, 2, 2, 2))
+    >>> ac.conv_transpose3d(volume, weight, stride=2).shape
     (1, 3, 4, 8, 8)
     """
     call = _transposed_call(

@@ -365,13 +365,15 @@ def pad(input: Array, pad: Sequence[int], mode: str = "constant", value: Any = 0
 
 
 def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
-    """Return ``y[..., o] = bias[o] + sum of w[o, i] * x[..., i]``.
+    """Return ``y[..., o] = bias[o] + sum of w[o, i] * x[..., i]``; one weight has no ``o``.
 
     Examples
     --------
     >>> linear(np.asarray([[1, 2]]), np.asarray([[3, 4], [5, 6]]), np.asarray([10, 20]))
     array([[21, 37]])
     """
+    if weight.ndim == 1:
+        return linear(input, weight[None], None if bias is None else bias[None])[..., 0]
     x, w = _objects(input), _objects(weight)
     output = _zeros((*input.shape[:-1], len(weight)))
     for row in product(*map(range, input.shape[:-1])):

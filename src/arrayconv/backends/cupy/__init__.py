@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from arrayconv._registry import Implementation, never
-from arrayconv.backends.cupy import depthwise, implicit, windows
+from arrayconv.backends.cupy import depthwise, implicit, indexing, padding, windows
 
 VERIFIED: frozenset[tuple[str, str]] = frozenset()
 """(primitive, implementation) whose kernels a committed record shows to be right on a GPU."""
@@ -45,7 +45,11 @@ implementations = {
     "max_pool_grad": _cuda("max_pool_grad", windows.max_pool_grad, windows.max_pool_grad_unfit),
     "sum_pool": _cuda("sum_pool", windows.sum_pool, windows.sum_pool_unfit, windows.pool_slow),
     "spread": _cuda("spread", windows.spread, windows.sum_pool_unfit),
-    "place": _cuda("place", windows.place, windows.place_unfit),
+    "place": _cuda("place", indexing.place, indexing.place_unfit),
+    "gather": _cuda("gather", indexing.gather, indexing.gather_unfit),
+    "scatter_add": _cuda("scatter_add", indexing.scatter_add, indexing.scatter_add_unfit),
+    "pad": _cuda("pad", padding.pad, padding.pad_unfit),
+    "pad_adjoint": _cuda("pad_adjoint", padding.pad_adjoint, padding.pad_adjoint_unfit),
     "conv": _convolution("conv", depthwise.conv, depthwise.conv_unfit),
     "conv_transpose": _convolution(
         "conv_transpose", depthwise.conv_transpose, depthwise.conv_unfit

@@ -18,6 +18,7 @@ from itertools import product
 from typing import NamedTuple
 
 from arrayconv._device import cuda_devices
+from arrayconv._window import PADDING_MODES
 from arrayconv.backends.cupy import implicit
 from arrayconv.backends.cupy.geometry import PARTS
 from arrayconv.backends.cupy.launch import (
@@ -53,6 +54,7 @@ _SUMMANDS = tuple(dict.fromkeys(map(summand_name, TYPES)))
 _PRODUCTS = tuple(name for name in _SUMMANDS if name != "Bool")
 _ORDERED = tuple(name for name in TYPES.values() if name != "Bool" and "Complex" not in name)
 _REGULAR = ((0, 0), (2, 2), (3, 1), (3, 2))
+_MODES = tuple(map(str, range(len(PADDING_MODES))))
 _POOLED = (*_REGULAR, (PARTS, 0))
 
 
@@ -75,6 +77,10 @@ TEMPLATES = (
     Template("sum_pool", "sum_pool", _SUMMANDS, _POOLED),
     Template("spread", "spread", _SUMMANDS, _POOLED),
     Template("place", "place", tuple(WORDS.values()), by_dims=False),
+    Template("gather", "gather", tuple(WORDS.values()), by_dims=False, more=(str(SEVERAL), "1")),
+    Template("scatter_add", "scatter_add", _SUMMANDS, by_dims=False),
+    Template("pad", "pad", tuple(WORDS.values()), ((1, 1),), more=_MODES),
+    Template("pad", "pad_adjoint", _SUMMANDS, ((1, 1),), more=_MODES[1:]),
     Template("depthwise", "depthwise", _PRODUCTS, (*_REGULAR, (5, 1))),
     Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1))),
     Template(

@@ -1,4 +1,4 @@
-"""unfold, fold, the pools and their gradients, and place, by the raw kernels.
+"""unfold, fold, the pools and their gradients by the raw kernels.
 
 Arrays (N, C, *cells) are read as they lie in memory, whatever their strides: channels-last views
 and broadcast cotangents are not copied. Results are contiguous.
@@ -38,9 +38,6 @@ from arrayconv.backends.cupy.launch import (
     wide,
     word,
 )
-
-RUN = 4096
-"""Cells of a plane that a block of `place` writes: the constant of place.cu."""
 
 
 def bits_for(*numbers: int) -> int:
@@ -82,6 +79,11 @@ MANY = 2**20
 """Results of a plane's size, from which on so many threads fewer still keep a GPU busy."""
 
 
+def several_planes(planes: int, items: int) -> int:
+    """Return how many planes a thread works on, of so many with so many results in each."""
+    return SEVERAL if planes >= SEVERAL and planes * items >= MANY else 1
+
+
 def sliding_plan(
     function: str,
     kind: str,
@@ -100,7 +102,7 @@ def sliding_plan(
     is that of what is read.
     """
     planes, items = shape[0] * shape[1], numbers[-1]
-    several = SEVERAL if planes >= SEVERAL and planes * items >= MANY else 1
+    several = several_planes(planes, items)
     words = (*map(str, (len(window), *special(window), several)), "true" if dense else "false")
     kernel = Kernel(file or function, function, (kind, INDICES[bits], *words, *more))
     count = -(-planes // several) * items
@@ -265,42 +267,11 @@ def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
     return run(made, gradient, cotangent, layout, index, index_layout, geometry, gradient)
 
 
-def _index_unfit(index: Any) -> str | None:
+def index_unfit(index: Any) -> str | None:
+    """Return why no kernel can read these indices."""
     return None if index.dtype == np.int64 else f"indices must be int64, got {index.dtype}"
 
 
 def max_pool_grad_unfit(cotangent: Any, index: Any, window: Windows) -> str | None:
     """Return why the kernel cannot serve a call."""
-    return _index_unfit(index) or window_unfit(window, cotangent, index)
-
-
-# --- place ----------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4096)
-def _place_plan(values: Strided, index: Strided, cells: int, kind: str) -> Plan:
-    batch, channels, number = values.shape
-    planes, runs = batch * channels, -(-cells // RUN)
-    bits = bits_for(values.furthest, index.furthest, planes * runs * RUN, number)
-    structs = (packed_layout(values, bits, channels), packed_layout(index, bits, channels))
-    kernel = Kernel("place", "place", (kind, INDICES[bits]))
-    blocks = planes * runs
-    # No more threads than a small plane has cells, in whole warps.
-    threads = min(256, -(-min(cells, RUN) // 32) * 32)
-    shape = (batch, channels, cells)
-    return plan(kernel, bits, shape, structs, number, cells, runs, blocks=blocks, threads=threads)
-
-
-def place(values: Any, index: Any, cells: int) -> Any:
-    """Return planes (N, C, cells) of 0 but where an index is: the last value of equal indices."""
-    made = _place_plan(strided(values), strided(index), cells, word(values.dtype))
-    layout, index_layout = made.structs
-    planes = executor_of(values).empty(values, made.shape, values.dtype)
-    return run(made, planes, values, layout, index, index_layout, planes)
-
-
-def place_unfit(values: Any, index: Any, cells: int) -> str | None:
-    """Return why the kernel cannot serve a call."""
-    if values.shape[2] >= 2**31:
-        return "the values of a plane are numbered in 32 bits"
-    return _index_unfit(index) or arrays_unfit(values, index)
+    return index_unfit(index) or window_unfit(window, cotangent, index)

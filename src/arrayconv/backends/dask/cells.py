@@ -9,9 +9,10 @@ from typing import Any
 from arrayconv import primitives
 from arrayconv._arrays import Array
 from arrayconv._integers import Ints, Pairs
+from arrayconv._parts import sliding_part
 from arrayconv._window import Axis
+from arrayconv.backends.dask.chunks import lengths, refined
 from arrayconv.backends.dask.graph import Graph, Range, chunk_limit
-from arrayconv.backends.dask.parts import lengths, refined, sliding_part
 
 
 def _grown(size: int, chunks: Ints, before: int, after: int) -> Ints:

@@ -26,7 +26,7 @@ from dask.utils import parse_bytes
 
 from arrayconv._integers import Ints
 from arrayconv._options import current, options
-from arrayconv.backends.dask.parts import ranges
+from arrayconv.backends.dask.chunks import ranges
 
 Slices = tuple[slice, ...]
 Range = tuple[int, int]

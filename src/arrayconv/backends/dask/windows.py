@@ -15,17 +15,10 @@ import array_api_compat
 from arrayconv import primitives
 from arrayconv._arrays import Array, index_dtype, library_of
 from arrayconv._integers import Ints
+from arrayconv._parts import Part, adjoint_part, sliding_part
 from arrayconv._window import Axis, Table, Window, Windows, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.dask.chunks import cell_chunks, position_chunks, refined, runs_of_rows
 from arrayconv.backends.dask.graph import Graph, Range, chunk_limit, whole
-from arrayconv.backends.dask.parts import (
-    Part,
-    adjoint_part,
-    cell_chunks,
-    position_chunks,
-    refined,
-    runs_of_rows,
-    sliding_part,
-)
 
 
 def one_channel_chunk(x: Array) -> Array:

@@ -1,151 +1,263 @@
-"""Convolution of few channels a group, compiled by numba where that is installed.
+"""Convolution and its adjoint as sums in registers, compiled by numba where that is installed.
 
-The loops of `shifts`, with a row of the kernel innermost: its number of taps is a constant of the
-compiled code, so that it is unrolled and the cells are worked on as vectors. What is compiled is
-kept on disk.
+No column is laid out: `layouts` makes what a tap sees one run of cells, and `vectors` sums, for a
+few runs at a time, products of weights and vectors of cells. Each output is one sum in the order of
+channels and taps, so how the work is cut into blocks changes no number. What is compiled is kept
+on disk.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from math import gcd, prod
+from collections.abc import Callable
+from functools import cache, lru_cache
+from itertools import product
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from arrayconv._window import Window, input_sizes, output_sizes
-from arrayconv.backends.numpy import shifts
+from arrayconv._integers import Ints
+from arrayconv._options import current
+from arrayconv._parts import adjoint_part, sliding_part
+from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
+from arrayconv.backends.numpy import layouts
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
 from arrayconv.backends.numpy.threads import run_blocks
 
-LONGEST_ROW = 64
-"""Taps of a kernel's row up to which they are unrolled."""
+CHUNK = 1 << 20
+"""Bytes that a block lays out: the second cache should hold most of it."""
+WORTH_A_THREAD = 1 << 20
+"""Multiply-adds below which a block is not cut for another thread."""
 
 
 def unfit(shape: Shape) -> str | None:
     """Return why a convolution cannot be served."""
     if shape.dtype not in (np.float32, np.float64) or not shape.dtype.isnative:
         return f"it is for float32 and float64, got {shape.dtype.str}"
-    row = shape.window[-1].kernel
-    if row > LONGEST_ROW:
-        return f"a row of the kernel has {row} taps, more than {LONGEST_ROW}"
     return missing()
 
 
-class Copies(NamedTuple):
-    """Runs of cells to copy, at the same places in each plane."""
+class Sums(NamedTuple):
+    """What one pass of a block sums up: the arguments of compiled loops."""
 
-    source: Any
-    """Where each run starts in a plane of the source."""
-    target: Any
-    length: int
-    step: int
-    """Cells of the source from one to the next."""
+    convolve: Callable[..., None]
+    table: Any
+    """Where each term finds its cell and its weight (terms, 2)."""
+    weight: int
+    """The first weight."""
+    place: int
+    """The first result."""
+    stores: Any
+    """Which lanes of a vector of sums go where (place, low, high)."""
+    ends: Any
+    """How many of these there are before each vector, and in all."""
 
 
-class Taps(NamedTuple):
-    """Taps of the kernel's rows that see one phase of the last dimension."""
+class Block(NamedTuple):
+    """A range of images or of the first dimension, of groups, and of the outputs of each."""
 
-    offsets: Any
-    """For each row of the kernel the first of the cells that its first tap sees."""
-    along: slice
-    """Which taps of a row they are."""
-    unrolled: int
-    """Taps of a row."""
-    step: int
-    """Cells from what a tap sees to what the next one does."""
+    layout: Layout
+    source: int
+    """The first cell of the source that it sees, in the first channel."""
+    channels: int
+    groups: int
+    outputs: int
+    sums: tuple[Sums, ...]
 
 
 class Plan(NamedTuple):
-    """A plan of `shifts`, as numbers for compiled loops."""
+    """What a convolution of given shapes needs, worked out once."""
 
-    shifts: shifts.Plan
-    fill: tuple[Copies, ...]
-    taps: tuple[Taps, ...]
-    crop: Copies
+    blocks: tuple[Block, ...]
+    cells: int
+    """The most numbers that a block lays out, and those that vectors may see past the last one."""
+    slack: int
+    step: int
+    """Weights from one output to the next."""
+    holes: bool
+    """Whether some outputs, of an adjoint, see nothing."""
+    clear: Callable[..., None]
+    fill: Callable[..., None]
+    interleave: Callable[..., None]
 
 
-def _starts(slices: shifts.Slices, sizes: tuple[int, ...]) -> Any:
-    """Return where, in a flat plane of ``sizes``, the rows of an index into it start."""
-    numbers = np.arange(prod(sizes), dtype=np.uint64).reshape(sizes)[slices]
-    return np.ascontiguousarray(numbers[..., 0]).reshape(-1)
+def _cut(length: int, parts: int) -> list[tuple[int, int]]:
+    """Return equal ranges of ``length``, so that none is a small rest."""
+    each = -(-length // max(1, min(length, parts)))
+    return [(start, min(length, start + each)) for start in range(0, length, each)]
 
 
-@lru_cache(maxsize=512)
-def plan(window: Window) -> Plan:
-    """Return the plan of a window."""
-    planned, last = shifts.plan(window), window[-1]
-    sizes, rows = tuple(axis.size for axis in window), planned.rows
-    fill = tuple(
-        Copies(
-            _starts(of, sizes),
-            _starts(to, rows) + np.uint64(phase * prod(rows)),
-            to[-1].stop - to[-1].start,
-            last.stride,
+@lru_cache(maxsize=256)
+def plan(
+    window: Window,
+    batch: int,
+    channels: int,
+    outputs: int,
+    groups: int,
+    itemsize: int,
+    is_adjoint: bool,
+    threads: int,
+) -> Plan:
+    """Return the plan from ``channels`` to ``outputs``, by a convolution or by its adjoint."""
+    compiled = loops("conv_loops")
+    lanes = compiled.VECTOR_BYTES // itemsize
+    from_sizes, to_sizes = input_sizes(window), output_sizes(window)
+    lay_out, part_of = layouts.sliding, sliding_part
+    if is_adjoint:
+        from_sizes, to_sizes = to_sizes, from_sizes
+        lay_out, part_of = layouts.adjoint, adjoint_part
+    seen, made, taps = channels // groups, outputs // groups, prod(kernel_sizes(window))
+    tile = compiled.tile(made)
+    source = (channels * prod(from_sizes), *layouts.steps(from_sizes))
+    target = (outputs * prod(to_sizes), *layouts.steps(to_sizes))
+    # From an output, and from a channel, to the next one's weights.
+    step, weights = (taps, made * taps) if is_adjoint else (seen * taps, taps)
+
+    @cache
+    def laid(images: int, start: int, stop: int) -> Layout:
+        image = Axis(images, 1, 1, 1, 0, 0, images)
+        axis = part_of(window[0], start, stop).axis
+        return lay_out((image, axis, *window[1:]), source, target)
+
+    @cache
+    def tables(images: int, start: int, stop: int) -> list[tuple[Any, ...]]:
+        layout = laid(images, start, stop)
+        return [
+            (each, _table(each, seen, layout.size, weights), *_stores(each.crop, lanes))
+            for each in layout.passes
+            if each.taps
+        ]
+
+    def block(
+        images: tuple[int, int], part: tuple[int, int], some: tuple[int, int], of: tuple[int, int]
+    ) -> Block:
+        where = images[1] - images[0], *part
+        layout = laid(*where)
+        count, first = of[1] - of[0], some[0] * made + of[0]
+        place = images[0] * target[0] + first * prod(to_sizes) + part[0] * target[1]
+        sums = tuple(
+            Sums(
+                compiled.convolve(tile, count % tile.outputs, lanes),
+                table,
+                some[0] * made * seen * taps + of[0] * step,
+                place,
+                stores,
+                ends,
+            )
+            for each, table, stores, ends in tables(*where)
         )
-        for phase, to, of in planned.moves
+        low = part_of(window[0], *part).low
+        start = images[0] * source[0] + some[0] * seen * prod(from_sizes) + low * source[1]
+        many = some[1] - some[0]
+        return Block(layout, start, many * seen, many, count, sums)
+
+    whole = laid(1, 0, to_sizes[0])
+    of_group = whole.size * seen * itemsize
+    cuts = {
+        "images": -(-batch // max(1, CHUNK // (of_group * groups))),
+        # A part of which its neighbours see most costs more than the cache gives.
+        "parts": min(-(-of_group // CHUNK), max(1, 2 * to_sizes[0] // span(window[0]))),
+        "groups": -(-groups // max(1, CHUNK // of_group)),
+        "outputs": 1,
+    }
+    multiply_adds = batch * prod(output_sizes(window)) * outputs * seen * taps
+    wanted = min(threads, multiply_adds // WORTH_A_THREAD)
+    for name, most in (("images", batch), ("groups", groups), ("outputs", made // tile.outputs)):
+        lacking = -(-wanted // prod(cuts.values()))
+        cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
+    lengths = (batch, to_sizes[0], groups, made)
+    ranges = (_cut(*each) for each in zip(lengths, cuts.values(), strict=True))
+    blocks = tuple(block(*each) for each in product(*ranges))
+    return Plan(
+        blocks,
+        max(each.channels * each.layout.size for each in blocks) + tile.vectors * lanes,
+        tile.vectors * lanes,
+        step,
+        not all(each.taps for each in whole.passes),
+        compiled.clear,
+        compiled.fill,
+        compiled.interleave,
     )
-    offsets = np.asarray(planned.offsets, np.uint64).reshape(-1, last.kernel)
-    period = last.stride // gcd(last.stride, last.dilation)
-    taps = tuple(
-        Taps(
-            np.ascontiguousarray(offsets[:, first]),
-            slice(first, None, period),
-            len(range(first, last.kernel, period)),
-            last.dilation * period // last.stride,
-        )
-        for first in range(min(period, last.kernel))
-    )
-    outs = output_sizes(window)
-    every_output = tuple(slice(0, out) for out in outs)
-    held = (outs[0], *rows[1:])
-    crop = Copies(_starts(every_output, held), _starts(every_output, outs), outs[-1], 1)
-    return Plan(planned, fill, taps, crop)
+
+
+def _table(each: Pass, channels: int, size: int, weights: int) -> Any:
+    """Return for each channel and tap the offsets of the cell and of the weight."""
+    of_taps = np.array([each.offsets, each.taps], np.int64).T
+    of_channels = np.arange(channels)[:, None] * np.array([size, weights])
+    return np.ascontiguousarray((of_channels[:, None] + of_taps).reshape(-1, 2))
+
+
+def _stores(crop: Copies, lanes: int) -> tuple[Any, Any]:
+    """Return where the lanes of each vector go that begins ``lanes`` cells after the last one."""
+    first, last = crop.source // lanes, (crop.source + crop.length - 1) // lanes
+    counts = last - first + 1
+    run = np.repeat(np.arange(len(counts)), counts)
+    vector = np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts) + first[run]
+    low = crop.source[run] - vector * lanes
+    high = np.minimum(low + crop.length, lanes)
+    stores = np.stack([crop.target[run] - low, np.maximum(low, 0), high], axis=1)
+    # Runs follow one another, and so do their vectors.
+    return stores, np.searchsorted(vector, np.arange(last.max() + 2))
 
 
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
-    """Return y (N, O, *positions): each block is an image's range of groups."""
-    batch, (outputs, channels) = x.shape[0], w.shape[:2]
-    per_group, positions = outputs // groups, output_sizes(window)
-    planned = plan(window)
-    length, size = planned.shifts.length, planned.shifts.size
-    planes = np.ascontiguousarray(x).reshape(batch, groups * channels, prod(input_sizes(window)))
-    weight = w.reshape(groups, per_group, channels, -1, window[-1].kernel)
-    factors = [np.ascontiguousarray(weight[..., taps.along]) for taps in planned.taps]
-    compiled = loops("conv_loops")
-    sums_of = [compiled.add_taps(taps.unrolled) for taps in planned.taps]
-    y = np.empty((batch, outputs, prod(positions)), x.dtype)
-    chunk = max(1, min(groups, shifts.CHUNK // (size * channels * x.itemsize)))
-    number = np.uint64
+    """Return y (N, O, *positions)."""
+    return _run(x, w, (len(x), len(w), *output_sizes(window)), window, groups, is_adjoint=False)
 
-    def workspace() -> tuple[Any, Any]:
-        cells = np.zeros((chunk * channels, size), x.dtype)
-        return cells, np.empty((chunk * per_group, length), x.dtype)
 
-    def copy(source: Any, target: Any, copies: Copies) -> None:
-        where = copies.source, copies.target
-        compiled.copy_rows(source, target, *where, number(copies.length), number(copies.step))
+def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
+    """Return x (N, C, *sizes): for each phase of the stride a convolution with some of the taps."""
+    shape = (len(y), groups * w.shape[1], *input_sizes(window))
+    return _run(y, w, shape, window, groups, is_adjoint=True)
 
-    def work(block: tuple[int, int], buffers: tuple[Any, Any]) -> None:
-        image, start = block
-        stop = min(groups, start + chunk)
-        count = stop - start
-        cells, sums = buffers[0][: count * channels], buffers[1][: count * per_group]
-        for copies in planned.fill:
-            copy(planes[image, start * channels : stop * channels], cells, copies)
-        for index, taps in enumerate(planned.taps):
-            sums_of[index](
-                cells.reshape(count, channels, size),
-                taps.offsets,
-                factors[index][start:stop],
-                sums.reshape(count, per_group, length),
-                number(length),
-                number(taps.step),
-                index == 0,
+
+def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoint: bool) -> Any:
+    """Return the convolution of ``source``, or its adjoint."""
+    if 0 in shape:
+        return np.empty(shape, source.dtype)
+    batch, channels, *sizes = source.shape
+    planned = plan(
+        window, batch, channels, shape[1], groups, w.itemsize, is_adjoint, current().threads
+    )
+    flat, weight = np.ascontiguousarray(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
+    target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
+    result, cells_of, results_of = target.reshape(-1), prod(sizes), prod(shape[2:])
+    seen, of_group, results_of_group = (
+        channels // groups,
+        len(weight) // groups,
+        shape[1] // groups * results_of,
+    )
+
+    def workspace() -> Any:
+        cells = np.empty(planned.cells, w.dtype)
+        # What vectors see past the last cell is dropped, but some numbers would be slow to add.
+        cells[-planned.slack :] = 0
+        return cells
+
+    def work(block: Block, cells: Any) -> None:
+        size, channels = block.layout.size, block.channels
+        planned.clear(cells, size, channels, *block.layout.gaps)
+        for each in block.layout.fill:
+            planned.fill(flat, block.source, cells_of, cells, size, channels, *each)
+        for convolve, table, first, place, stores, ends in block.sums:
+            convolve(
+                *(cells, seen * size, table, weight, first, of_group, planned.step),
+                *(block.groups, block.outputs),
+                *(result, place, results_of_group, results_of, stores, ends),
             )
-        copy(sums, y[image, start * per_group : stop * per_group], planned.crop)
 
-    blocks = [(image, start) for image in range(batch) for start in range(0, groups, chunk)]
-    run_blocks(work, blocks, workspace=workspace)
-    return y.reshape(batch, outputs, *positions)
+    if len(planned.blocks) == 1:
+        work(planned.blocks[0], workspace())
+    else:
+        run_blocks(work, planned.blocks, workspace=workspace)
+    stride = window[-1].stride
+    if not is_adjoint or stride == 1:
+        return target
+    # The phases of each row are one after the other.
+    mixed = np.empty_like(target)
+    rows, made = (each.reshape(-1, shape[-1]) for each in (target, mixed))
+    parts = [slice(*each) for each in _cut(len(rows), -(-target.nbytes // CHUNK))]
+    run_blocks(lambda part: planned.interleave(rows[part], made[part], stride), parts)
+    return mixed

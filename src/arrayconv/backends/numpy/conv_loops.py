@@ -1,7 +1,4 @@
-"""The loops of `compiled_convolution`, compiled by numba: import this by `compiler.loops` only.
-
-Places in a plane are unsigned: a signed one could be negative, and each would be looked at.
-"""
+"""The loops of `compiled_convolution`, compiled by numba: import this by `compiler.loops` only."""
 
 from __future__ import annotations
 
@@ -11,63 +8,152 @@ from typing import Any
 
 import numba
 
+from arrayconv.backends.numpy.vectors import VECTOR_BYTES, Tile, tile
+from arrayconv.backends.numpy.vectors import sum_products as add
+
+__all__ = ["VECTOR_BYTES", "clear", "convolve", "fill", "interleave", "tile"]
+
+TERMS = 512
+"""Terms that are summed up by themselves: the first cache holds their cells for some outputs, and
+rounding grows with the number of such sums, not of terms."""
+WEIGHTS = 1 << 17
+"""Weights that are used for one run of outputs after the other: the second cache should hold them,
+and the cells."""
+MOST = 128
+"""Outputs whose sums are held at a time, at most."""
+
 _narrow = numba.uint32
 
 
 @numba.njit(cache=True, nogil=True)
-def copy_rows(source: Any, target: Any, starts: Any, places: Any, length: Any, step: Any) -> None:
-    """Copy runs of ``length`` cells, ``step`` apart in the source, of each plane."""
-    for plane in range(source.shape[0]):
-        for row in range(starts.shape[0]):
-            start, place = starts[row], places[row]
+def fill(
+    source: Any,
+    first: Any,
+    each: Any,
+    cells: Any,
+    every: Any,
+    planes: Any,
+    starts: Any,
+    places: Any,
+    length: Any,
+    step: Any,
+) -> None:
+    """Copy runs of ``length`` cells of planes, which lie ``each`` and ``every`` apart.
+
+    From ``starts`` in a plane of the source, where they lie ``step`` apart, to ``places``.
+    """
+    for plane in range(planes):
+        for run in range(starts.shape[0]):
+            # Slices, whose indices are not negative, so that nobody looks whether they are.
+            made = cells[plane * every + places[run] :]
+            seen = source[first + plane * each + starts[run] :]
             if step == 1:
                 for cell in range(length):
-                    target[plane, place + cell] = source[plane, start + cell]
+                    made[cell] = seen[cell]
             elif step == 2:
                 # A constant, in 32 bits that cannot wrap around in 64: this too is done by vectors.
-                line, run = source[plane, start:], target[plane, place:]
                 for cell in range(_narrow(length)):
-                    run[cell] = line[_narrow(2) * _narrow(cell)]
+                    made[cell] = seen[_narrow(2) * _narrow(cell)]
             else:
                 for cell in range(length):
-                    target[plane, place + cell] = source[plane, start + cell * step]
+                    made[cell] = seen[cell * step]
+
+
+@numba.njit(cache=True, nogil=True)
+def clear(cells: Any, every: Any, planes: Any, starts: Any, lengths: Any) -> None:
+    """Write 0 into runs of cells of planes that lie ``every`` apart."""
+    for plane in range(planes):
+        for run in range(starts.shape[0]):
+            made = cells[plane * every + starts[run] :]
+            for cell in range(lengths[run]):
+                made[cell] = 0
+
+
+@numba.njit(cache=True, nogil=True)
+def interleave(source: Any, target: Any, stride: Any) -> None:
+    """Copy rows (R, size), one phase of a row after the other, so that phases take turns."""
+    size = source.shape[1]
+    for row in range(source.shape[0]):
+        seen, made = source[row], target[row]
+        if stride == 2:
+            odd = seen[_narrow(size - size // 2) :]
+            for cell in range(_narrow(size // 2)):
+                made[_narrow(2) * _narrow(cell)] = seen[cell]
+                made[_narrow(2) * _narrow(cell) + _narrow(1)] = odd[cell]
+            if size % 2:
+                made[size - 1] = seen[size // 2]
+        else:
+            place = 0
+            for phase in range(min(stride, size)):
+                for cell in range(phase, size, stride):
+                    made[cell] = seen[place]
+                    place += 1
 
 
 @cache
-def add_taps(count: int) -> Callable[..., None]:
-    """Return the sum over a kernel's rows of ``count`` taps, and over the channels of a group.
+def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
+    """Return sums of products for as many outputs as leave ``rest`` beside whole tiles.
 
-    It takes cells (groups, channels, plane), for each row the first cell that it sees, weights
-    (groups, outputs, channels, rows, count) and sums (groups, outputs, length), which the first
-    row of all overwrites if ``first`` says so.
+    It takes flat cells, those of a group after ``each`` others; for each term of a sum the offsets
+    of its cell and its weight (terms, 2); flat weights, their first, their steps from group to
+    group and from output to output; numbers of groups and of outputs; a flat array for the results,
+    the first, and their steps from group to group and from output to output; and where lanes of
+    vectors are stored: see `sum_products`.
     """
-    unsigned = numba.uint64
+    outputs, vectors = shape
 
-    @numba.njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
-    def add(
-        cells: Any, offsets: Any, weight: Any, sums: Any, length: Any, step: Any, first: Any
+    @numba.njit(cache=True, nogil=True)
+    def run(
+        cells: Any,
+        each: Any,
+        table: Any,
+        weight: Any,
+        first: Any,
+        every: Any,
+        step: Any,
+        groups: Any,
+        count: Any,
+        result: Any,
+        target: Any,
+        block: Any,
+        size: Any,
+        stores: Any,
+        ends: Any,
     ) -> None:
-        for group in range(cells.shape[0]):
-            for output in range(sums.shape[1]):
-                total = sums[group, output]
-                for channel in range(cells.shape[1]):
-                    for row in range(offsets.shape[0]):
-                        seen = cells[group, channel, offsets[row] :]
-                        factors = weight[group, output, channel, row]
-                        if first and channel == 0 and row == 0:
-                            for cell in range(length):
-                                each = factors[0] * seen[cell]
-                                for tap in range(1, count):
-                                    at = cell + unsigned(tap) * step
-                                    each += factors[unsigned(tap)] * seen[at]
-                                total[cell] = each
+        same = (cells, table, weight, step, result, size, stores, ends)
+        terms, every_vector = table.shape[0], ends.shape[0] - 1
+        at_once = max(1, min(MOST, WEIGHTS // max(1, terms)) // outputs) * outputs
+        parts = -(-count // at_once)
+        for number in range(groups * parts):
+            group, one = number // parts, number % parts * at_once
+            many = min(at_once, count - one)
+            whole = many if many == at_once else many - rest
+            factors = first + group * every + one * step
+            goal = target + group * block + one * size
+            for v in range(0, every_vector, vectors):
+                left, cell = every_vector - v, group * each + v * lanes
+                for begin in range(0, terms, TERMS):
+                    end = min(terms, begin + TERMS)
+                    for output in range(0, whole, outputs):
+                        w, to = factors + output * step, goal + output * size
+                        if left >= vectors:
+                            add(outputs, vectors, cell, begin, end, w, to, v, same)
+                        elif vectors > 3 and left == 3:
+                            add(outputs, 3, cell, begin, end, w, to, v, same)
+                        elif left == 2:
+                            add(outputs, 2, cell, begin, end, w, to, v, same)
                         else:
-                            for cell in range(length):
-                                each = total[cell]
-                                for tap in range(count):
-                                    at = cell + unsigned(tap) * step
-                                    each += factors[unsigned(tap)] * seen[at]
-                                total[cell] = each
+                            add(outputs, 1, cell, begin, end, w, to, v, same)
+                    if rest > 0 and whole < many:
+                        w, to = factors + whole * step, goal + whole * size
+                        if left >= vectors:
+                            add(rest, vectors, cell, begin, end, w, to, v, same)
+                        elif vectors > 3 and left == 3:
+                            add(rest, 3, cell, begin, end, w, to, v, same)
+                        elif left == 2:
+                            add(rest, 2, cell, begin, end, w, to, v, same)
+                        else:
+                            add(rest, 1, cell, begin, end, w, to, v, same)
 
-    compiled: Callable[..., None] = add
+    compiled: Callable[..., None] = run
     return compiled

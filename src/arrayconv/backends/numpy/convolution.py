@@ -46,24 +46,38 @@ def _sliding(conv: Callable[..., Any]) -> Callable[..., Any]:
     return conv_transpose
 
 
+def _if_sliding(unfit: Callable[[Shape], str | None]) -> Callable[[Shape], str | None]:
+    """Return why an adjoint cannot be served as a convolution."""
+
+    def reason(shape: Shape) -> str | None:
+        return "it needs a stride of 1" if costs.strided(shape.window) else unfit(shape)
+
+    return reason
+
+
 def _im2col_adjoint(shape: Shape) -> float:
     """Return the nanoseconds of columns added to cells, or of columns of the other array."""
     columns = shape.positions * shape.taps * shape.outputs
     added = shape.multiply_adds * costs.MULTIPLY_ADD + columns * 1.5 * costs.COLUMN
-    return min(added, costs.im2col(shape))
+    return added if costs.strided(shape.window) else min(added, costs.im2col(shape))
 
 
 _ADJOINTS = {
     f"winograd_{tile}x{tile}": partial(winograd.conv_transpose, tile=tile) for tile in (4, 2)
 }
 BACKWARD = Rule(
-    costs.flipped,
+    costs.backward,
     (
         Algorithm("im2col", blocked.conv_transpose, never, _im2col_adjoint),
+        Algorithm("numba", compiled.conv_transpose, compiled.unfit, costs.numba_adjoint),
         *(
-            each._replace(run=_ADJOINTS.get(each.name, _sliding(each.run)), prepare=None)
+            each._replace(
+                run=_ADJOINTS.get(each.name, _sliding(each.run)),
+                unfit=_if_sliding(each.unfit),
+                prepare=None,
+            )
             for each in FORWARD.algorithms
-            if each.name not in ("im2col", "pointwise")
+            if each.name not in ("im2col", "pointwise", "numba")
         ),
     ),
 )

@@ -41,8 +41,8 @@ CALLS = 60_000.0
 
 SHIFT = 0.15
 """Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
-COMPILED_SHIFT = 0.04
-"""The same in compiled loops."""
+IN_REGISTERS = 1.05
+"""How much longer than in a large product a multiply-add takes in compiled sums of many outputs."""
 RUN = 25.0
 """Nanoseconds that vectors take to begin and end a run of cells, twice."""
 
@@ -83,12 +83,19 @@ def forward(x: Any, w: Any, window: Window, groups: int) -> Shape:
     return Shape(window, x.shape[0], x.shape[1], w.shape[0], groups, x.dtype)
 
 
-def flipped(y: Any, w: Any, window: Window, groups: int) -> Shape | None:
-    """Return the shape of the convolution that a ``conv_transpose`` is; None with a stride."""
-    if any(axis.stride != 1 for axis in window):
-        return None
-    adjoint = tuple(adjoint_axis(axis) for axis in window)
-    return Shape(adjoint, y.shape[0], y.shape[1], w.shape[1] * groups, groups, y.dtype)
+def backward(y: Any, w: Any, window: Window, groups: int) -> Shape:
+    """Return the shape of a call of ``conv_transpose``, from ``y`` to the cells that it saw.
+
+    With a stride of 1 that is a convolution, by another window; else the window is the call's own.
+    """
+    if not strided(window):
+        window = tuple(adjoint_axis(axis) for axis in window)
+    return Shape(window, y.shape[0], y.shape[1], w.shape[1] * groups, groups, y.dtype)
+
+
+def strided(window: Window) -> bool:
+    """Whether any stride is not 1."""
+    return any(axis.stride != 1 for axis in window)
 
 
 def pointwise(shape: Shape) -> float:
@@ -148,8 +155,23 @@ def shifts(shape: Shape) -> float:
 
 
 def numba(shape: Shape) -> float:
-    """Return the nanoseconds of the same in compiled loops, over the channels of a group too."""
-    return CALLS / 6 + shape.multiply_adds * COMPILED_SHIFT + _copied(shape)
+    """Return the nanoseconds of sums in registers, over runs of cells that are laid out."""
+    rows = [axis.out + axis.dilation * (axis.kernel - 1) // axis.stride for axis in shape.window]
+    lanes = 64 // np.dtype(shape.dtype).itemsize
+    # Cells between rows are summed up too, and so is the rest of a vector.
+    run = shape.batch * -(-shape.window[0].out * prod(rows[1:]) // lanes) * lanes
+    terms = shape.taps * shape.channels // shape.groups
+    # Where the outputs of a group are few, each vector of cells that is loaded serves few.
+    each = MULTIPLY_ADD * (IN_REGISTERS + shape.groups / shape.outputs)
+    return float(CALLS / 8 + run * shape.outputs * terms * each + _copied(shape))
+
+
+def numba_adjoint(shape: Shape) -> float:
+    """Return the same of an adjoint: for each phase of the stride a convolution of its taps."""
+    if not strided(shape.window):
+        return numba(shape)
+    each = MULTIPLY_ADD * (IN_REGISTERS + shape.groups / shape.outputs)
+    return CALLS / 8 + shape.multiply_adds * each + 2 * _copied(shape)
 
 
 def fft(shape: Shape) -> float:
@@ -213,11 +235,10 @@ class Judged(NamedTuple):
 class Rule:
     """Compares the algorithms of a primitive for a call, and remembers.
 
-    ``shape`` makes the primitive's arguments into the shape of a convolution, or None where only
-    the first algorithm serves.
+    ``shape`` makes the primitive's arguments into the shape of a convolution.
     """
 
-    def __init__(self, shape: Callable[..., Shape | None], algorithms: Sequence[Algorithm]) -> None:
+    def __init__(self, shape: Callable[..., Shape], algorithms: Sequence[Algorithm]) -> None:
         self.algorithms = tuple(algorithms)
         self._shape = shape
         self._known: dict[Any, Judged] = {}
@@ -231,15 +252,12 @@ class Rule:
             reasons: dict[str, str] = {}
             times: dict[str, float] = {}
             for each in self.algorithms:
-                if shape is None:
-                    reason = None if each is self.algorithms[0] else "it needs a stride of 1"
-                else:
-                    reason = each.unfit(shape)
+                reason = each.unfit(shape)
                 if reason is not None:
                     reasons[each.name] = reason
                     continue
                 ready = {"prepared": True} if prepared and each.prepare else {}
-                times[each.name] = 0.0 if shape is None else each.nanoseconds(shape, **ready)
+                times[each.name] = each.nanoseconds(shape, **ready)
             found = Judged(reasons, times, min(times, key=times.__getitem__))
             if len(self._known) >= 1024:
                 self._known.clear()

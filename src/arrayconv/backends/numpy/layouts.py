@@ -1,0 +1,174 @@
+"""Planes laid out so that what a tap sees of them is one run of cells: for sums in vectors.
+
+`shifts` has the idea: with padding laid out, and each phase of a stride by itself, the cells that a
+tap sees from one output after the other are neighbours, those between rows counted. Here the images
+of a batch are one more dimension of a plane, and the adjoint has its layout too: the outputs of one
+phase of its stride are a convolution with the taps that meet this phase.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import accumulate, pairwise, product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arrayconv._integers import Ints
+from arrayconv._window import Axis, Window
+from arrayconv.backends.numpy import shifts
+from arrayconv.backends.numpy.shifts import Slices
+
+
+class Copies(NamedTuple):
+    """Runs of cells to copy, at the same places in each plane."""
+
+    source: Any
+    """Where each run starts in a plane of the source."""
+    target: Any
+    length: int
+    step: int
+    """Cells of the source from one to the next."""
+
+
+class Pass(NamedTuple):
+    """Outputs that see the cells in the same way: all of them, or one phase of an adjoint's."""
+
+    taps: Ints
+    """The kernel's taps that see anything."""
+    offsets: Ints
+    """For each the first of the cells that it sees."""
+    length: int
+    """Outputs, those between rows counted."""
+    crop: Copies
+    """Those between rows left out."""
+
+
+class Layout(NamedTuple):
+    """The planes of one channel, and what becomes of them."""
+
+    size: int
+    """Cells of a channel."""
+    gaps: tuple[Any, Any]
+    """Where runs of padding start, and their lengths."""
+    fill: tuple[Copies, ...]
+    passes: tuple[Pass, ...]
+
+
+def _starts(slices: Slices, steps: Ints) -> Any:
+    """Return where the rows of an index into an array of given steps start."""
+    starts = np.zeros((), np.int64)
+    for each, step in zip(slices[:-1], steps[:-1], strict=True):
+        starts = np.add.outer(starts, np.arange(each.start, each.stop, each.step or 1) * step)
+    return np.ascontiguousarray(starts.reshape(-1) + slices[-1].start * steps[-1])
+
+
+def steps(sizes: Ints) -> Ints:
+    """Return the cells from one index to the next, in each dimension of a contiguous array."""
+    return tuple(prod(sizes[dim + 1 :]) for dim in range(len(sizes)))
+
+
+def _copies(of: Slices, of_steps: Ints, to: Slices, to_steps: Ints) -> Copies:
+    length = len(range(to[-1].start, to[-1].stop, to[-1].step or 1))
+    return Copies(_starts(of, of_steps), _starts(to, to_steps), length, of[-1].step or 1)
+
+
+@lru_cache(maxsize=512)
+def sliding(window: Window, source: Ints, target: Ints) -> Layout:
+    """Return the layout of a convolution, from and to arrays whose steps are given."""
+    planned = shifts.plan(window)
+    along = steps(planned.rows)
+    fill = tuple(
+        _copies(of, source, _moved(to, phase * prod(planned.rows)), along)
+        for phase, to, of in planned.moves
+    )
+    outs = tuple(slice(0, axis.out) for axis in window)
+    crop = _copies(outs, along, outs, target)
+    every = tuple(range(len(planned.offsets)))
+    one = Pass(every, planned.offsets, planned.length, crop)
+    return Layout(planned.size, _gaps(planned.size, fill), fill, (one,))
+
+
+def _gaps(size: int, fill: tuple[Copies, ...]) -> tuple[Any, Any]:
+    """Return where the runs of cells that nothing is copied to start, and their lengths."""
+    empty = np.ones(size + 2, bool)
+    empty[[0, -1]] = False
+    for each in fill:
+        empty[1 + each.target[:, None] + np.arange(each.length)] = False
+    ends = np.flatnonzero(empty[1:] != empty[:-1])
+    return ends[::2].copy(), ends[1::2] - ends[::2]
+
+
+def _moved(slices: Slices, cells: int) -> Slices:
+    """Return the slices with the last one some cells further on."""
+    last = slices[-1]
+    return (*slices[:-1], slice(last.start + cells, last.stop + cells))
+
+
+class Phase(NamedTuple):
+    """The cells ``start, start + stride, ...`` of an axis, as the results of a convolution."""
+
+    cells: slice
+    length: int
+    taps: tuple[tuple[int, int], ...]
+    """The taps that see them, and which position, counted from the cell's number in the phase."""
+
+
+@lru_cache(maxsize=512)
+def phases(axis: Axis) -> tuple[Phase, ...]:
+    """Return the phases: tap t of position p sees cell ``p * stride + t * dilation - before``."""
+    found = []
+    for start in range(min(axis.stride, axis.size)):
+        places = [
+            (tap, divmod(start + axis.before - tap * axis.dilation, axis.stride))
+            for tap in range(axis.kernel)
+        ]
+        taps = tuple((tap, shift) for tap, (shift, rest) in places if rest == 0)
+        cells = slice(start, axis.size, axis.stride)
+        found.append(Phase(cells, len(range(*cells.indices(axis.size))), taps))
+    return tuple(found)
+
+
+@lru_cache(maxsize=512)
+def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
+    """Return the layout of a convolution's adjoint, from positions to cells.
+
+    In the last dimension each phase of the cells is a run: one follows the other.
+    """
+    by_axis = [phases(axis) for axis in window]
+    shifted = [
+        [(shift, shift + phase.length) for phase in each for _, shift in phase.taps]
+        for each in by_axis
+    ]
+    lows = [min((low for low, _ in each), default=0) for each in shifted]
+    rows = tuple(
+        max((high for _, high in each), default=1) - low
+        for each, low in zip(shifted, lows, strict=True)
+    )
+    # Positions that no phase of the cells is seen from are left out.
+    seen = [
+        (max(0, low), max(0, low, min(axis.out, low + count)))
+        for axis, low, count in zip(window, lows, rows, strict=True)
+    ]
+    of = tuple(slice(start, stop) for start, stop in seen)
+    to = tuple(slice(s - low, e - low) for (s, e), low in zip(seen, lows, strict=True))
+    any_seen = all(start < stop for start, stop in seen)
+    fill = (_copies(of, source, to, steps(rows)),) if any_seen else ()
+    ends = list(accumulate((phase.length for phase in by_axis[-1]), initial=0))
+    runs = [slice(*each) for each in pairwise(ends)]
+    passes = []
+    along, of_kernel = steps(rows), steps(tuple(axis.kernel for axis in window))
+    for chosen in product(*by_axis):
+        taps, offsets = [], []
+        for each in product(*(phase.taps for phase in chosen)):
+            taps.append(sum(tap * step for (tap, _), step in zip(each, of_kernel, strict=True)))
+            places = [shift - low for (_, shift), low in zip(each, lows, strict=True)]
+            offsets.append(sum(p * step for p, step in zip(places, along, strict=True)))
+        counts = tuple(phase.length for phase in chosen)
+        length = 1 + sum((n - 1) * step for n, step in zip(counts, along, strict=True))
+        held = tuple(slice(0, count) for count in counts)
+        cells = (*(phase.cells for phase in chosen[:-1]), runs[chosen[-1].cells.start])
+        crop = _copies(held, along, cells, target)
+        passes.append(Pass(tuple(taps), tuple(offsets), length, crop))
+    return Layout(prod(rows), _gaps(prod(rows), fill), fill, tuple(passes))

@@ -1,0 +1,194 @@
+"""Sums of products in the processor's vectors, as code for numba's compiler: import by need only.
+
+What numba makes of a loop keeps its sums in memory. Here the innermost loop is written in LLVM's
+terms, with as many vectors of sums as the processor has registers for: each vector of cells that
+is loaded serves several outputs, and each weight several vectors. That is how a fast product of
+matrices works (K. Goto, R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication",
+2008); but the rows of the second matrix are found by a table, so that nobody needs to lay it out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_features = binding.get_host_cpu_features()
+_WIDE = bool(_features.get("avx512f"))
+VECTOR_BYTES = 64 if _WIDE else 32 if _features.get("avx") else 16
+_REGISTERS = 32 if _WIDE or _features.get("neon") else 16
+_number = ir.IntType(64)
+
+
+class Tile(NamedTuple):
+    """Sums that are held in registers at a time."""
+
+    outputs: int
+    vectors: int
+
+
+def tile(outputs: int) -> Tile:
+    """Return the tile for ``outputs`` outputs, of which it may take a part at a time."""
+    most = 8 if _REGISTERS == 32 else 4
+    if outputs >= most - 1:
+        return Tile(min(outputs, most), 3)
+    return Tile(outputs, 4)
+
+
+@intrinsic(prefer_literal=True)
+def sum_products(
+    context: Any,
+    outputs: Any,
+    vectors: Any,
+    cell: Any,
+    begin: Any,
+    end: Any,
+    first: Any,
+    place: Any,
+    number: Any,
+    same: Any,
+) -> Any:
+    """Write sums of products for ``outputs`` outputs and the cells of ``vectors`` vectors.
+
+    ``same`` is (cells, table, weight, step, result, size, stores, ends), the same for many tiles.
+    Lane j of a vector v sums ``weight[first + step * i + factor] * cells[cell + v * lanes + offset
+    + j]`` over the rows (offset, factor) of ``table`` from ``begin``, one at least, to ``end``. The
+    rows (place, low, high) of ``stores`` from ``ends[number + v]`` on, up to the next of ``ends``,
+    say where it goes: for j from low to high, to ``result[place + size * i + j]``, counted from the
+    argument ``place`` on. Where ``begin`` is not 0 it is added to what is there. All
+    arrays are contiguous; cells may be read up to the end of a vector.
+    """
+    if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
+        return None
+    signature = types.void(outputs, vectors, cell, begin, end, first, place, number, same)
+    shape = Tile(outputs.literal_value, vectors.literal_value)
+    return signature, lambda *given: _SumProducts(*given).write(shape)
+
+
+class _SumProducts:
+    """The code of one tile."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
+        self.builder, self._context = builder, context
+
+        self.cell, self.begin, self.end, self.first, self.place, self.number = given[2:8]
+        kinds = signature.args[8].types
+
+        def of_all(place: int) -> Any:
+            value = builder.extract_value(given[8], place)
+            if not isinstance(kinds[place], types.Array):
+                return value
+            return context.make_array(kinds[place])(context, builder, value).data
+
+        self.cells, self.table, self.weight, self.step = map(of_all, range(4))
+        self.result, self.size, self.stores, self.ends = map(of_all, range(4, 8))
+        element, bits = context.get_data_type(kinds[0].dtype), kinds[0].dtype.bitwidth
+        self.lanes = VECTOR_BYTES * 8 // bits
+        self.vector = ir.VectorType(element, self.lanes)
+        self.mask = ir.VectorType(ir.IntType(1), self.lanes)
+        self.suffix = f"v{self.lanes}f{bits}"
+
+    def function(self, name: str, result: Any, *arguments: Any) -> Any:
+        """Return one of LLVM's own functions."""
+        kind = ir.FunctionType(result, arguments)
+        return cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}")
+
+    def at(self, pointer: Any, *terms: Any) -> Any:
+        """Return the address of an element, whose index is a sum."""
+        place = terms[0]
+        for term in terms[1:]:
+            place = self.builder.add(place, term)
+        return self.builder.gep(pointer, [place])
+
+    def load(self, pointer: Any, *terms: Any) -> Any:
+        return self.builder.load(self.at(pointer, *terms))
+
+    def spread(self, value: Any, vector: Any) -> Any:
+        """Return a vector of one value."""
+        nothing = ir.Constant(vector, ir.Undefined)
+        one = self.builder.insert_element(nothing, value, ir.IntType(32)(0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+        return self.builder.shuffle_vector(one, nothing, lanes)
+
+    def write(self, shape: Tile) -> Any:
+        """Write the code: all products, and then all stores."""
+        sums = self.sums(shape)
+        every_row = [self.builder.mul(self.size, _number(n)) for n in range(shape.outputs)]
+        for v in range(shape.vectors):
+            each = self.builder.add(self.number, _number(v))
+            start, stop = self.load(self.ends, each), self.load(self.ends, each, _number(1))
+            with cgutils.for_range_slice(self.builder, start, stop, _number(1)) as (store, _):
+                entry = self.builder.mul(store, _number(3))
+                place, low, high = (self.load(self.stores, entry, _number(n)) for n in range(3))
+                mask = self.between(low, high)
+                for row, line in zip(every_row, sums, strict=True):
+                    pointer = self.at(self.result, self.place, place, row)
+                    self.store(line[v], pointer, mask)
+        return self._context.get_dummy_value()
+
+    def sums(self, shape: Tile) -> list[list[Any]]:
+        """Return the vectors of sums of products for each output."""
+        builder, lanes = self.builder, self.lanes
+        vector, each_output, each_vector = self.vector, range(shape.outputs), range(shape.vectors)
+        # Fused where the processor can.
+        multiply_add = self.function(f"fmuladd.{self.suffix}", vector, vector, vector, vector)
+        rows = [builder.mul(self.step, _number(n)) for n in each_output]
+        before = builder.block
+        loop, after = (builder.append_basic_block(name) for name in ("products", "summed"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        term = builder.phi(_number)
+        term.add_incoming(self.begin, before)
+        held = [[builder.phi(vector) for _ in each_vector] for _ in each_output]
+        entry = builder.mul(term, _number(2))
+        start = self.at(self.cells, self.cell, self.load(self.table, entry))
+        factor = self.load(self.table, entry, _number(1))
+        seen = [
+            builder.load(
+                builder.bitcast(self.at(start, _number(v * lanes)), vector.as_pointer()), align=1
+            )
+            for v in each_vector
+        ]
+        made = []
+        for row, sums in zip(rows, held, strict=True):
+            spread = self.spread(self.load(self.weight, self.first, factor, row), vector)
+            made.append(
+                [
+                    builder.call(multiply_add, [spread, value, total])
+                    for value, total in zip(seen, sums, strict=True)
+                ]
+            )
+        following = builder.add(term, _number(1))
+        term.add_incoming(following, loop)
+        for totals, sums in zip(made, held, strict=True):
+            for total, value in zip(totals, sums, strict=True):
+                value.add_incoming(ir.Constant(vector, None), before)
+                value.add_incoming(total, loop)
+        builder.cbranch(builder.icmp_signed("<", following, self.end), loop, after)
+        builder.position_at_end(after)
+        return made
+
+    def between(self, low: Any, high: Any) -> Any:
+        """Return which lanes are at least ``low`` and less than ``high``."""
+        numbers = ir.VectorType(_number, self.lanes)
+        lanes = ir.Constant(numbers, list(range(self.lanes)))
+        least = self.builder.icmp_signed(">=", lanes, self.spread(low, numbers))
+        return self.builder.and_(
+            least, self.builder.icmp_signed("<", lanes, self.spread(high, numbers))
+        )
+
+    def store(self, value: Any, pointer: Any, mask: Any) -> None:
+        """Store some lanes, added to what is there if they are not the first part of their sums."""
+        builder, vector, align = self.builder, self.vector, ir.IntType(32)(1)
+        first = builder.icmp_signed("==", self.begin, _number(0))
+        target = builder.bitcast(pointer, vector.as_pointer())
+        where = target.type, align.type, self.mask
+        load = self.function(f"masked.load.{self.suffix}.p0", vector, *where, vector)
+        store = self.function(f"masked.store.{self.suffix}.p0", ir.VoidType(), vector, *where)
+        # Nothing is read for the first part.
+        again = builder.select(first, ir.Constant(self.mask, None), mask)
+        there = builder.call(load, [target, align, again, ir.Constant(vector, None)])
+        builder.call(store, [builder.fadd(value, there), target, align, mask])
