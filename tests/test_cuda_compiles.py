@@ -39,6 +39,7 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
         if template.function in implicit.FILES:
             # What needs the most registers: the largest tile, three dimensions, 64 bits.
             general = rest == ["3", template.more[0]] and index == "long long"
+            whole = whole and kind == "float" and index == "int"
         if whole or (general and rest[3:4] != ["1"]):
             yield kernel
 

@@ -38,7 +38,16 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
         return types.SimpleNamespace(get_function=lambda expression: module.function)
 
     module.RawModule = raw_module
-    module.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(getDevice=lambda: 1))
+    module.by_value = []
+
+    def by_value(array: Any) -> Any:
+        module.by_value.append(array)
+        return "passed", array
+
+    module.cuda = types.SimpleNamespace(
+        runtime=types.SimpleNamespace(getDevice=lambda: 1),
+        function=types.SimpleNamespace(CNumpyArray=by_value),
+    )
     monkeypatch.setattr(launch.importlib, "import_module", lambda name: module)  # type: ignore[attr-defined]
     launch.compiled.cache_clear()
     yield module
@@ -60,6 +69,24 @@ def test_a_kernel_is_compiled_once_and_launched(fake_cupy):
     assert list(launch.compiled_kernels()) == [FOLD.expression]
 
 
+def test_what_is_passed_by_value_is_made_once(fake_cupy):
+    """CuPy takes 15 us to make it of a struct, in each launch."""
+    executor = launch.CupyExecutor()
+    struct = packed_window(WINDOW, 32)
+    made = launch.plan(FOLD, 32, (1,), (struct,), 9, 300)
+    array = object()
+    for _ in range(2):
+        arguments = (array, *made.structs, *made.numbers)
+        executor.launch(made.kernel, made.blocks, made.threads, arguments)
+    assert [each.tobytes() for each in fake_cupy.by_value] == [
+        each.tobytes() for each in (struct, np.int32(9), np.int32(300))
+    ]
+    first, second = (launched[2] for launched in fake_cupy.function.launches)
+    assert first[0] is array
+    assert first == second
+    assert first[1] == ("passed", struct)
+
+
 def test_an_array_on_another_device(fake_cupy):
     executor = launch.CupyExecutor()
     here, there = (types.SimpleNamespace(device=types.SimpleNamespace(id=n)) for n in (1, 0))
@@ -76,6 +103,9 @@ def test_cupy_takes_what_it_is_given():
 
     launch_options = {"options": launch.OPTIONS, "name_expressions": (FOLD.expression,)}
     assert cupy.RawModule(code=launch.source("fold"), **launch_options) is not None
+    executor = launch.CupyExecutor()
+    for held in (packed_window(WINDOW, 64), np.asarray(np.int32(3))):
+        assert isinstance(executor.by_value(held), cupy.cuda.function.CPointer)
 
 
 @pytest.fixture

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 
 import pytest
+
+import arrayconv as ac
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
@@ -86,3 +89,15 @@ def test_a_missing_library_is_found(monkeypatch):
         "cupy",
     }
     assert missing_libraries("import numpy") == set()
+
+
+def test_the_changelog_begins_with_this_version_and_names_every_function():
+    changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(\S+)\] - (unreleased|\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)
+    assert headings[0][0] == ac.__version__
+    code = " ".join(re.findall(r"`([^`]+)`", changelog))
+    functions = [name for name in ac.__all__ if inspect.isfunction(getattr(ac, name))]
+    # `max_pool` in 1, 2 and 3 dimensions.
+    stems = {re.sub("[123]d$", "", name) for name in functions}
+    assert len(stems) > 20
+    assert [each for each in sorted(stems) if not re.search(rf"\b{each}([123]d)?\b", code)] == []

@@ -17,7 +17,7 @@ import arrayconv as ac
 from arrayconv import _registry, primitives
 from arrayconv._registry import Primitive
 from arrayconv.backends.cupy import launch
-from arrayconv.backends.cupy.launch import Kernel
+from arrayconv.backends.cupy.launch import Kernel, Value
 from tests.cuda_comparison import Check, compare
 
 HERE = Path(__file__).parent
@@ -98,6 +98,7 @@ class HostExecutor:
         if kernel not in self._entries:
             self.build([kernel])
         held: list[Any] = []
+        arguments = tuple(each.held if isinstance(each, Value) else each for each in arguments)
         for argument in arguments:
             # An array is passed by its address, a struct (an array of one void) by its bytes.
             if isinstance(argument, np.ndarray) and argument.dtype.names is None:

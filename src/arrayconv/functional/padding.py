@@ -129,6 +129,10 @@ def pad(
     rather than rounded; all modes serve any number of dimensions and every dtype; and a circular
     padding beside a crop wraps what is left, where torch's may read memory that nobody wrote.
 
+    References
+    ----------
+    .. [1] PyTorch, documentation of torch.nn.functional.pad.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac

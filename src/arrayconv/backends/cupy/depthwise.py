@@ -12,7 +12,9 @@ from typing import Any
 
 from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.cupy.geometry import (
+    Description,
     Strided,
+    described,
     largest,
     packed_groups,
     packed_layout,
@@ -79,7 +81,8 @@ def _rows_plan(x: Strided, window: Window, outputs: int, kind: str, flipped: boo
 
 
 @lru_cache(maxsize=4096)
-def _forward_plan(x: Strided, window: Window, outputs: int, kind: str) -> Plan:
+def _forward_plan(array: Description, window: Window, outputs: int) -> Plan:
+    x, kind = strided(array), summand(array[2])
     if _in_rows(window, kind):
         return _rows_plan(x, window, outputs, kind, flipped=False)
     batch, channels = x.shape[:2]
@@ -97,14 +100,15 @@ def _forward_plan(x: Strided, window: Window, outputs: int, kind: str) -> Plan:
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     """Return y (N, O, *positions)."""
     executor = executor_of(x)
-    made = _forward_plan(strided(x), window, w.shape[0], summand(x.dtype))
+    made = _forward_plan(described(x), window, w.shape[0])
     layout, *structs = made.structs
     y = executor.empty(x, made.shape, x.dtype)
     return run(made, y, x, layout, executor.contiguous(w), *structs, y)
 
 
 @lru_cache(maxsize=4096)
-def _transpose_plan(y: Strided, window: Window, groups: int, kind: str) -> Plan:
+def _transpose_plan(array: Description, window: Window, groups: int) -> Plan:
+    y, kind = strided(array), summand(array[2])
     batch, outputs = y.shape[:2]
     sizes = input_sizes(window)
     if outputs == groups and all(axis.stride == 1 for axis in window) and _in_rows(window, kind):
@@ -124,7 +128,7 @@ def _transpose_plan(y: Strided, window: Window, groups: int, kind: str) -> Plan:
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     """Return x (N, C, *sizes)."""
     executor = executor_of(y)
-    made = _transpose_plan(strided(y), window, groups, summand(y.dtype))
+    made = _transpose_plan(described(y), window, groups)
     layout, *structs = made.structs
     x = executor.empty(y, made.shape, y.dtype)
     return run(made, x, y, layout, executor.contiguous(w), *structs, x)
@@ -132,9 +136,10 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
 
 @lru_cache(maxsize=4096)
 def _weight_plans(
-    x: Strided, y: Strided, window: Window, groups: int, kind: str
+    seen: Description, given: Description, window: Window, groups: int
 ) -> tuple[Plan, Plan]:
     """Return the launch that sums in blocks, and the one that adds the blocks' sums."""
+    x, y, kind = strided(seen), strided(given), summand(seen[2])
     batch, outputs = y.shape[:2]
     kernel = kernel_sizes(window)
     taps, count = prod(kernel), batch * prod(output_sizes(window))
@@ -167,7 +172,7 @@ def _weight_plans(
 def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     """Return w (O, 1, *kernel)."""
     executor = executor_of(x)
-    summing, adding = _weight_plans(strided(x), strided(y), window, groups, summand(x.dtype))
+    summing, adding = _weight_plans(described(x), described(y), window, groups)
     layout, y_layout, *structs = summing.structs
     partial = executor.empty(x, summing.shape, wide(x.dtype))
     run(summing, partial, x, layout, y, y_layout, *structs, partial)

@@ -162,12 +162,20 @@ class Strided(NamedTuple):
         return in_row and self.plane_step is not None
 
 
-def strided(array: Any) -> Strided:
+Description = tuple[tuple[int, ...], tuple[int, ...], Any]
+"""An array's shape, its strides in bytes, and its dtype: what plans are kept by."""
+
+
+def described(array: Any) -> Description:
+    """Return what a plan must know of an array, as the array has it."""
+    return array.shape, array.strides, array.dtype
+
+
+def strided(array: Description) -> Strided:
     """Return how an array lies in memory; an axis of one cell has no stride worth keeping."""
-    itemsize = array.dtype.itemsize
-    shape = tuple(array.shape)
-    steps = zip(array.shape, array.strides, strict=True)
-    return Strided(shape, tuple(step // itemsize if n > 1 else 0 for n, step in steps))
+    shape, strides, dtype = array
+    steps = zip(shape, strides, strict=True)
+    return Strided(shape, tuple(step // dtype.itemsize if n > 1 else 0 for n, step in steps))
 
 
 @lru_cache(maxsize=4096)

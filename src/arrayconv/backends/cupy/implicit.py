@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes, sight
 from arrayconv.backends.cupy.geometry import (
+    Description,
     Strided,
     Tiled,
+    described,
     largest,
     packed_layout,
     packed_product,
@@ -175,7 +177,8 @@ def _kernel(function: str, kind: str, bits: int, window: Window, tile: Tile) -> 
 
 
 @lru_cache(maxsize=4096)
-def _forward_plan(x: Strided, window: Window, outputs: int, groups: int, kind: str) -> Plan:
+def _forward_plan(array: Description, window: Window, outputs: int, groups: int) -> Plan:
+    x, kind = strided(array), summand(array[2])
     batch, channels = x.shape[0], x.shape[1] // groups
     outs, kernel = output_sizes(window), kernel_sizes(window)
     positions, steps = prod(outs), channels * prod(kernel)
@@ -197,14 +200,15 @@ def _forward_plan(x: Strided, window: Window, outputs: int, groups: int, kind: s
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     """Return y (N, O, *positions)."""
     executor = executor_of(x)
-    made = _forward_plan(strided(x), window, w.shape[0], groups, summand(x.dtype))
+    made = _forward_plan(described(x), window, w.shape[0], groups)
     layout, *structs = made.structs
     y = executor.empty(x, made.shape, x.dtype)
     return run(made, y, x, layout, executor.contiguous(w), *structs, y)
 
 
 @lru_cache(maxsize=4096)
-def _transpose_plan(y: Strided, window: Window, channels: int, groups: int, kind: str) -> Plan:
+def _transpose_plan(array: Description, window: Window, channels: int, groups: int) -> Plan:
+    y, kind = strided(array), summand(array[2])
     batch, outputs = y.shape[0], y.shape[1] // groups
     cells, taps = input_sizes(window), prod(kernel_sizes(window))
     # Cells of the same phase of each axis have a product of their own: see implicit_transpose.cu.
@@ -230,7 +234,7 @@ def _transpose_plan(y: Strided, window: Window, channels: int, groups: int, kind
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     """Return x (N, C, *sizes)."""
     executor = executor_of(y)
-    made = _transpose_plan(strided(y), window, w.shape[1], groups, summand(y.dtype))
+    made = _transpose_plan(described(y), window, w.shape[1], groups)
     layout, *structs = made.structs
     x = executor.empty(y, made.shape, y.dtype)
     return run(made, x, y, layout, executor.contiguous(w), *structs, x)
@@ -238,9 +242,10 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
 
 @lru_cache(maxsize=4096)
 def _weight_plans(
-    x: Strided, y: Strided, window: Window, groups: int, kind: str
+    array: Description, cotangent: Description, window: Window, groups: int
 ) -> tuple[Plan, Plan]:
     """Return the launch that sums in parts, and the one that adds the parts."""
+    x, y, kind = strided(array), strided(cotangent), summand(array[2])
     batch, outputs = y.shape[:2]
     channels, outs, kernel = x.shape[1] // groups, output_sizes(window), kernel_sizes(window)
     columns, steps = channels * prod(kernel), batch * prod(outs)
@@ -276,7 +281,7 @@ def _weight_plans(
 def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     """Return w (O, C / groups, *kernel)."""
     executor = executor_of(x)
-    summing, adding = _weight_plans(strided(x), strided(y), window, groups, summand(x.dtype))
+    summing, adding = _weight_plans(described(x), described(y), window, groups)
     layout, y_layout, *structs = summing.structs
     partial = executor.empty(x, summing.shape, wide(x.dtype))
     run(summing, partial, x, layout, y, y_layout, *structs, partial)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from arrayconv.backends.cupy.geometry import Strided, packed_layout, strided
+from arrayconv.backends.cupy.geometry import Description, described, packed_layout, strided
 from arrayconv.backends.cupy.launch import (
     INDICES,
     Kernel,
@@ -34,7 +34,8 @@ MOST_ADDED = 2**22
 
 
 @lru_cache(maxsize=4096)
-def _gather_plan(planes: Strided, index: Strided, kind: str) -> Plan:
+def _gather_plan(cells_of: Description, indices: Description) -> Plan:
+    planes, index, kind = strided(cells_of), strided(indices), word(cells_of[2])
     batch, channels, cells = planes.shape
     number, every = index.shape[2], batch * channels
     several = several_planes(every, number)
@@ -47,7 +48,7 @@ def _gather_plan(planes: Strided, index: Strided, kind: str) -> Plan:
 
 def gather(planes: Any, index: Any) -> Any:
     """Return the cells (N, C, n) that the indices name; 0 where one is outside of its plane."""
-    made = _gather_plan(strided(planes), strided(index), word(planes.dtype))
+    made = _gather_plan(described(planes), described(index))
     layout, index_layout = made.structs
     taken = executor_of(planes).empty(planes, made.shape, planes.dtype)
     return run(made, taken, planes, layout, index, index_layout, taken)
@@ -59,8 +60,10 @@ def gather_unfit(planes: Any, index: Any) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _put_plan(function: str, values: Strided, index: Strided, cells: int, kind: str) -> Plan:
+def _put_plan(function: str, what: Description, indices: Description, cells: int) -> Plan:
     """Return the launch of a kernel whose blocks go through all values of a plane."""
+    values, index = strided(what), strided(indices)
+    kind = word(what[2]) if function == "place" else summand(what[2])
     batch, channels, number = values.shape
     length = RUNS[function]
     planes, runs = batch * channels, -(-cells // length)
@@ -74,8 +77,8 @@ def _put_plan(function: str, values: Strided, index: Strided, cells: int, kind: 
     return plan(kernel, bits, shape, structs, number, cells, runs, blocks=blocks, threads=threads)
 
 
-def _put(function: str, values: Any, index: Any, cells: int, kind: str) -> Any:
-    made = _put_plan(function, strided(values), strided(index), cells, kind)
+def _put(function: str, values: Any, index: Any, cells: int) -> Any:
+    made = _put_plan(function, described(values), described(index), cells)
     layout, index_layout = made.structs
     planes = executor_of(values).empty(values, made.shape, values.dtype)
     return run(made, planes, values, layout, index, index_layout, planes)
@@ -83,7 +86,7 @@ def _put(function: str, values: Any, index: Any, cells: int, kind: str) -> Any:
 
 def place(values: Any, index: Any, cells: int) -> Any:
     """Return planes (N, C, cells) of 0 but where an index is: the last value of equal indices."""
-    return _put("place", values, index, cells, word(values.dtype))
+    return _put("place", values, index, cells)
 
 
 def place_unfit(values: Any, index: Any, cells: int) -> str | None:
@@ -95,7 +98,7 @@ def place_unfit(values: Any, index: Any, cells: int) -> str | None:
 
 def scatter_add(values: Any, index: Any, cells: int) -> Any:
     """Return planes (N, C, cells), each cell the sum of the values whose index it is."""
-    return _put("scatter_add", values, index, cells, summand(values.dtype))
+    return _put("scatter_add", values, index, cells)
 
 
 def scatter_add_unfit(values: Any, index: Any, cells: int) -> str | None:

@@ -16,7 +16,9 @@ from arrayconv._integers import Pairs
 from arrayconv._window import PADDING_MODES, Axis, Window, input_sizes, output_sizes
 from arrayconv.backends.cupy.geometry import (
     DIMS,
+    Description,
     Strided,
+    described,
     largest,
     packed_layout,
     packed_window,
@@ -29,13 +31,13 @@ _PLAIN = (0, 0)
 
 
 @lru_cache(maxsize=4096)
-def _in_planes(array: Strided, pairs: Pairs, adjoint: bool) -> tuple[Strided, Window] | str:
+def _in_planes(array: Description, pairs: Pairs, adjoint: bool) -> tuple[Strided, Window] | str:
     """Return an array as planes, and the windows of one tap that pad them; or why it has none.
 
     The array of an adjoint is what was padded.
     """
     axes: list[tuple[int, int, tuple[int, int]]] = []
-    for size, step, pair in zip(array.shape, array.strides, pairs, strict=True):
+    for size, step, pair in zip(*strided(array), pairs, strict=True):
         if axes and pair == axes[-1][2] == _PLAIN:
             outer, outer_step, _ = axes[-1]
             if size == 1 or outer == 1 or outer_step == step * size:
@@ -50,7 +52,7 @@ def _in_planes(array: Strided, pairs: Pairs, adjoint: bool) -> tuple[Strided, Wi
     )
     if len(window) > DIMS:
         return f"the kernels pad up to {DIMS} axes behind two others, and these lie otherwise"
-    if 0 in (*array.shape, *input_sizes(window), *output_sizes(window)):
+    if 0 in (*array[0], *input_sizes(window), *output_sizes(window)):
         return "there are no cells before or after it"
     shape, strides, _ = zip(*[(1, 0, _PLAIN)] * (2 - leading), *axes, strict=True)
     return Strided(shape, strides), window
@@ -59,12 +61,12 @@ def _in_planes(array: Strided, pairs: Pairs, adjoint: bool) -> tuple[Strided, Wi
 def _unfit(array: Any, pairs: Pairs, adjoint: bool) -> str | None:
     if array.ndim == 0:
         return "an array without axes has nothing to pad"
-    seen = _in_planes(strided(array), pairs, adjoint)
+    seen = _in_planes(described(array), pairs, adjoint)
     return seen if isinstance(seen, str) else arrays_unfit(array)
 
 
 @lru_cache(maxsize=4096)
-def _plan(array: Strided, pairs: Pairs, mode: str, kind: str, adjoint: bool) -> Plan:
+def _plan(array: Description, pairs: Pairs, mode: str, adjoint: bool) -> Plan:
     """Return the launch of a kernel of pad.cu; its shape is that of the array as it is given."""
     seen = _in_planes(array, pairs, adjoint)
     assert not isinstance(seen, str)
@@ -74,7 +76,7 @@ def _plan(array: Strided, pairs: Pairs, mode: str, kind: str, adjoint: bool) -> 
     bits = bits_for(largest(window), planes.furthest, batch * channels * prod(sizes))
     made = sliding_plan(
         "pad_adjoint" if adjoint else "pad",
-        kind,
+        summand(array[2]) if adjoint else word(array[2]),
         window,
         bits,
         (batch, channels, *sizes),
@@ -85,7 +87,7 @@ def _plan(array: Strided, pairs: Pairs, mode: str, kind: str, adjoint: bool) -> 
         file="pad",
     )
     sign = -1 if adjoint else 1
-    shape = (n + sign * sum(pair) for n, pair in zip(array.shape, pairs, strict=True))
+    shape = (n + sign * sum(pair) for n, pair in zip(array[0], pairs, strict=True))
     return made._replace(shape=tuple(shape))
 
 
@@ -97,7 +99,7 @@ def _as_word(value: Any, dtype: Any) -> Any:
 
 def pad(x: Any, pairs: Pairs, mode: str, value: Any) -> Any:
     """Return a new array, padded or cropped by a (before, after) pair for each axis."""
-    made = _plan(strided(x), pairs, mode, word(x.dtype), adjoint=False)
+    made = _plan(described(x), pairs, mode, adjoint=False)
     layout, geometry = made.structs
     y = executor_of(x).empty(x, made.shape, x.dtype)
     return run(made, y, x, layout, geometry, _as_word(value, x.dtype), y)
@@ -112,7 +114,7 @@ def pad_adjoint(y: Any, pairs: Pairs, mode: str) -> Any:
     """Return the array that was padded, each cell the sum of the cells that show it."""
     if mode == "constant":
         return pad(y, tuple((-before, -after) for before, after in pairs), mode, 0)
-    made = _plan(strided(y), pairs, mode, summand(y.dtype), adjoint=True)
+    made = _plan(described(y), pairs, mode, adjoint=True)
     layout, geometry = made.structs
     x = executor_of(y).empty(y, made.shape, y.dtype)
     return run(made, x, y, layout, geometry, x)

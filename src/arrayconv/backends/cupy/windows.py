@@ -6,6 +6,7 @@ and broadcast cotangents are not copied. Results are contiguous.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -17,7 +18,9 @@ from arrayconv.backends.cupy.geometry import (
     DIMS,
     NARROW,
     WIDE,
+    Description,
     Strided,
+    described,
     in_parts,
     largest,
     packed_layout,
@@ -49,12 +52,24 @@ def arrays_unfit(*arrays: Any) -> str | None:
     """Return why no kernel can read these arrays."""
     executor = executor_of(arrays[0])
     for array in arrays:
-        if not known(array.dtype):
-            return f"the kernels have no type for {array.dtype}"
-        size = array.dtype.itemsize
-        if executor.address(array) % size or any(step % size for step in array.strides):
-            return f"an array of {array.dtype} does not lie on multiples of {size} bytes"
+        dtype = array.dtype
+        reason = _no_type(dtype, array.strides)
+        if reason is not None:
+            return reason
+        if executor.address(array) % dtype.itemsize:
+            return _between(dtype)
     return executor.objection(arrays)
+
+
+@lru_cache(maxsize=4096)
+def _no_type(dtype: Any, strides: tuple[int, ...]) -> str | None:
+    if not known(dtype):
+        return f"the kernels have no type for {dtype}"
+    return _between(dtype) if any(step % dtype.itemsize for step in strides) else None
+
+
+def _between(dtype: Any) -> str:
+    return f"an array of {dtype} does not lie on multiples of {dtype.itemsize} bytes"
 
 
 def window_unfit(window: Windows, *arrays: Any) -> str | None:
@@ -113,7 +128,8 @@ def sliding_plan(
 
 
 @lru_cache(maxsize=4096)
-def _unfold_plan(x: Strided, window: Windows, kind: str) -> Plan:
+def _unfold_plan(array: Description, window: Windows) -> Plan:
+    x, kind = strided(array), word(array[2])
     batch, channels = x.shape[:2]
     rows, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
     count = batch * channels * positions
@@ -126,7 +142,7 @@ def _unfold_plan(x: Strided, window: Windows, kind: str) -> Plan:
 
 def unfold(x: Any, window: Windows) -> Any:
     """Return the columns (N, C * taps, positions)."""
-    made = _unfold_plan(strided(x), window, word(x.dtype))
+    made = _unfold_plan(described(x), window)
     columns = executor_of(x).empty(x, made.shape, x.dtype)
     return run(made, columns, x, *made.structs, columns)
 
@@ -137,7 +153,8 @@ def unfold_unfit(x: Any, window: Windows) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _fold_plan(columns: Strided, window: Windows, kind: str) -> Plan:
+def _fold_plan(array: Description, window: Windows) -> Plan:
+    columns, kind = strided(array), summand(array[2])
     rows, sizes = prod(kernel_sizes(window)), input_sizes(window)
     batch, channels = columns.shape[0], columns.shape[1] // rows
     count = batch * channels * prod(sizes)
@@ -151,7 +168,7 @@ def _fold_plan(columns: Strided, window: Windows, kind: str) -> Plan:
 
 def fold(columns: Any, window: Windows) -> Any:
     """Return the sum (N, C, *sizes) of the columns."""
-    made = _fold_plan(strided(columns), window, summand(columns.dtype))
+    made = _fold_plan(described(columns), window)
     x = executor_of(columns).empty(columns, made.shape, columns.dtype)
     return run(made, x, columns, *made.structs, x)
 
@@ -171,7 +188,10 @@ def pool_slow(x: Any, window: Windows) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _pool_plan(function: str, x: Strided, window: Windows, kind: str, more: str) -> Plan:
+def _pool_plan(
+    function: str, array: Description, window: Windows, kind_of: Callable[[Any], str], more: str
+) -> Plan:
+    x, kind = strided(array), kind_of(array[2])
     batch, channels = x.shape[:2]
     outs = output_sizes(window)
     count = batch * channels * prod(outs)
@@ -190,7 +210,7 @@ def _ordered(dtype: Any) -> str:
 
 def max_pool(x: Any, window: Windows) -> Any:
     """Return the maximum of what each window sees."""
-    made = _pool_plan("max_pool", strided(x), window, _ordered(x.dtype), "false")
+    made = _pool_plan("max_pool", described(x), window, _ordered, "false")
     values = executor_of(x).empty(x, made.shape, x.dtype)
     # No indices are written: any pointer does.
     return run(made, values, x, *made.structs, values, values)
@@ -198,7 +218,7 @@ def max_pool(x: Any, window: Windows) -> Any:
 
 def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     """Return the maxima, and where in the plane each one is."""
-    made = _pool_plan("max_pool", strided(x), window, _ordered(x.dtype), "true")
+    made = _pool_plan("max_pool", described(x), window, _ordered, "true")
     executor = executor_of(x)
     values = executor.empty(x, made.shape, x.dtype)
     indices = executor.empty(x, made.shape, np.int64)
@@ -215,7 +235,7 @@ def max_pool_unfit(x: Any, window: Windows) -> str | None:
 
 def sum_pool(x: Any, window: Windows) -> Any:
     """Return the sum of what each window sees, in the wide dtype."""
-    made = _pool_plan("sum_pool", strided(x), window, summand(x.dtype), "")
+    made = _pool_plan("sum_pool", described(x), window, summand, "")
     sums = executor_of(x).empty(x, made.shape, wide(x.dtype))
     return run(made, sums, x, *made.structs, sums)
 
@@ -226,7 +246,8 @@ def sum_pool_unfit(x: Any, window: Windows) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _spread_plan(y: Strided, window: Windows, kind: str) -> Plan:
+def _spread_plan(array: Description, window: Windows) -> Plan:
+    y, kind = strided(array), summand(array[2])
     batch, channels = y.shape[:2]
     sizes = input_sizes(window)
     count = batch * channels * prod(sizes)
@@ -238,13 +259,14 @@ def _spread_plan(y: Strided, window: Windows, kind: str) -> Plan:
 
 def spread(y: Any, window: Windows) -> Any:
     """Return (N, C, *sizes), each cell the sum of all windows that see it."""
-    made = _spread_plan(strided(y), window, summand(y.dtype))
+    made = _spread_plan(described(y), window)
     x = executor_of(y).empty(y, made.shape, y.dtype)
     return run(made, x, y, *made.structs, x)
 
 
 @lru_cache(maxsize=4096)
-def _max_pool_grad_plan(cotangent: Strided, index: Strided, window: Windows, kind: str) -> Plan:
+def _max_pool_grad_plan(values: Description, indices: Description, window: Windows) -> Plan:
+    cotangent, index, kind = strided(values), strided(indices), summand(values[2])
     batch, channels = cotangent.shape[:2]
     sizes = input_sizes(window)
     count = batch * channels * prod(sizes)
@@ -261,7 +283,7 @@ def _max_pool_grad_plan(cotangent: Strided, index: Strided, window: Windows, kin
 
 def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
     """Return the gradient: each cell gathers from the windows whose maximum it is."""
-    made = _max_pool_grad_plan(strided(cotangent), strided(index), window, summand(cotangent.dtype))
+    made = _max_pool_grad_plan(described(cotangent), described(index), window)
     layout, index_layout, geometry = made.structs
     gradient = executor_of(cotangent).empty(cotangent, made.shape, cotangent.dtype)
     return run(made, gradient, cotangent, layout, index, index_layout, geometry, gradient)

@@ -38,6 +38,49 @@ def tile(outputs: int) -> Tile:
     return Tile(outputs, 4)
 
 
+class _Vectors:
+    """What the code of vectors of one dtype is made of."""
+
+    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
+        self.builder, self._context = builder, context
+        element, bits = context.get_data_type(dtype), dtype.bitwidth
+        self.lanes = VECTOR_BYTES * 8 // bits
+        self.vector = ir.VectorType(element, self.lanes)
+        self.mask = ir.VectorType(ir.IntType(1), self.lanes)
+        self.suffix = f"v{self.lanes}f{bits}"
+
+    def function(self, name: str, result: Any, *arguments: Any) -> Any:
+        """Return one of LLVM's own functions."""
+        kind = ir.FunctionType(result, arguments)
+        return cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}")
+
+    def at(self, pointer: Any, *terms: Any) -> Any:
+        """Return the address of an element, whose index is a sum."""
+        place = terms[0]
+        for term in terms[1:]:
+            place = self.builder.add(place, term)
+        return self.builder.gep(pointer, [place])
+
+    def load(self, pointer: Any, *terms: Any) -> Any:
+        return self.builder.load(self.at(pointer, *terms))
+
+    def spread(self, value: Any, vector: Any) -> Any:
+        """Return a vector of one value."""
+        nothing = ir.Constant(vector, ir.Undefined)
+        one = self.builder.insert_element(nothing, value, ir.IntType(32)(0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+        return self.builder.shuffle_vector(one, nothing, lanes)
+
+    def between(self, low: Any, high: Any) -> Any:
+        """Return which lanes are at least ``low`` and less than ``high``."""
+        numbers = ir.VectorType(_number, self.lanes)
+        lanes = ir.Constant(numbers, list(range(self.lanes)))
+        least = self.builder.icmp_signed(">=", lanes, self.spread(low, numbers))
+        return self.builder.and_(
+            least, self.builder.icmp_signed("<", lanes, self.spread(high, numbers))
+        )
+
+
 @intrinsic(prefer_literal=True)
 def sum_products(
     context: Any,
@@ -68,11 +111,10 @@ def sum_products(
     return signature, lambda *given: _SumProducts(*given).write(shape)
 
 
-class _SumProducts:
+class _SumProducts(_Vectors):
     """The code of one tile."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
-        self.builder, self._context = builder, context
 
         self.cell, self.begin, self.end, self.first, self.place, self.number = given[2:8]
         kinds = signature.args[8].types
@@ -85,33 +127,7 @@ class _SumProducts:
 
         self.cells, self.table, self.weight, self.step = map(of_all, range(4))
         self.result, self.size, self.stores, self.ends = map(of_all, range(4, 8))
-        element, bits = context.get_data_type(kinds[0].dtype), kinds[0].dtype.bitwidth
-        self.lanes = VECTOR_BYTES * 8 // bits
-        self.vector = ir.VectorType(element, self.lanes)
-        self.mask = ir.VectorType(ir.IntType(1), self.lanes)
-        self.suffix = f"v{self.lanes}f{bits}"
-
-    def function(self, name: str, result: Any, *arguments: Any) -> Any:
-        """Return one of LLVM's own functions."""
-        kind = ir.FunctionType(result, arguments)
-        return cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}")
-
-    def at(self, pointer: Any, *terms: Any) -> Any:
-        """Return the address of an element, whose index is a sum."""
-        place = terms[0]
-        for term in terms[1:]:
-            place = self.builder.add(place, term)
-        return self.builder.gep(pointer, [place])
-
-    def load(self, pointer: Any, *terms: Any) -> Any:
-        return self.builder.load(self.at(pointer, *terms))
-
-    def spread(self, value: Any, vector: Any) -> Any:
-        """Return a vector of one value."""
-        nothing = ir.Constant(vector, ir.Undefined)
-        one = self.builder.insert_element(nothing, value, ir.IntType(32)(0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-        return self.builder.shuffle_vector(one, nothing, lanes)
+        super().__init__(context, builder, kinds[0].dtype)
 
     def write(self, shape: Tile) -> Any:
         """Write the code: all products, and then all stores."""
@@ -171,15 +187,6 @@ class _SumProducts:
         builder.position_at_end(after)
         return made
 
-    def between(self, low: Any, high: Any) -> Any:
-        """Return which lanes are at least ``low`` and less than ``high``."""
-        numbers = ir.VectorType(_number, self.lanes)
-        lanes = ir.Constant(numbers, list(range(self.lanes)))
-        least = self.builder.icmp_signed(">=", lanes, self.spread(low, numbers))
-        return self.builder.and_(
-            least, self.builder.icmp_signed("<", lanes, self.spread(high, numbers))
-        )
-
     def store(self, value: Any, pointer: Any, mask: Any) -> None:
         """Store some lanes, added to what is there if they are not the first part of their sums."""
         builder, vector, align = self.builder, self.vector, ir.IntType(32)(1)
@@ -192,3 +199,52 @@ class _SumProducts:
         again = builder.select(first, ir.Constant(self.mask, None), mask)
         there = builder.call(load, [target, align, again, ir.Constant(vector, None)])
         builder.call(store, [builder.fadd(value, there), target, align, mask])
+
+
+def transform(matrix: Any) -> Any:
+    """Return a function for compiled code that multiplies vectors by a constant matrix.
+
+    ``call(source, places, first, target, place, step)``: vector ``i`` of the product goes to
+    ``target[place + step * i]``, and vector ``j`` of the factor is at ``source[first +
+    places[j]]``. Both are read and written up to the end of a vector.
+    """
+    rows = [[float(factor) for factor in row] for row in matrix]
+
+    @intrinsic
+    def call(
+        context: Any, source: Any, places: Any, first: Any, target: Any, place: Any, step: Any
+    ) -> Any:
+        if any(array.layout != "C" for array in (source, places, target)):
+            return None
+        signature = types.void(source, places, first, target, place, step)
+        return signature, lambda *given: _transform(*given, rows)
+
+    return call
+
+
+def _transform(context: Any, builder: Any, signature: Any, given: Any, rows: Any) -> Any:
+    code = _Vectors(context, builder, signature.args[0].dtype)
+    source, places, target = (
+        context.make_array(signature.args[place])(context, builder, given[place]).data
+        for place in (0, 1, 3)
+    )
+    _, _, first, _, place, step = given
+    where = code.vector.as_pointer()
+    seen = []
+    for j in range(len(rows[0])):
+        start = code.at(source, first, code.load(places, _number(j)))
+        seen.append(builder.load(builder.bitcast(start, where), align=1))
+    multiply_add = code.function(f"fmuladd.{code.suffix}", *[code.vector] * 4)
+    for i, row in enumerate(rows):
+        total = None
+        for factor, vector in zip(row, seen, strict=True):
+            if factor == 0:
+                continue
+            constant = ir.Constant(code.vector, [factor] * code.lanes)
+            if total is None:
+                total = vector if factor == 1 else builder.fmul(constant, vector)
+            else:
+                total = builder.call(multiply_add, [constant, vector, total])
+        line = code.at(target, place, builder.mul(step, _number(i)))
+        builder.store(total, builder.bitcast(line, where), align=1)
+    return context.get_dummy_value()

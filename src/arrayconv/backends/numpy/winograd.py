@@ -35,7 +35,7 @@ would be four times as large."""
 
 
 class Transforms(NamedTuple):
-    """The three maps of a tile of m x m outputs, as matrices over flattened squares."""
+    """The three maps of a tile as matrices: of a line of m outputs, or of a flattened square."""
 
     weight: Any
     """(points, taps)"""
@@ -45,9 +45,8 @@ class Transforms(NamedTuple):
     """(outputs, points)"""
 
 
-@lru_cache(maxsize=8)
-def transforms(tile: int, dtype: np.dtype[Any]) -> Transforms:
-    """Return the maps of F(tile x tile, 3 x 3): Lagrange's interpolation, transposed."""
+def lines(tile: int) -> Transforms:
+    """Return the maps of F(tile, 3), for one dimension: Lagrange's interpolation, transposed."""
     points = POINTS[tile]
     count = len(points) + 1
     weight, cells = np.zeros((count, KERNEL)), np.zeros((count, count))
@@ -59,7 +58,13 @@ def transforms(tile: int, dtype: np.dtype[Any]) -> Transforms:
         outputs[:, row] = point ** np.arange(tile)
     weight[-1, -1] = outputs[-1, -1] = 1
     cells[-1] = np.poly(points)[::-1]
-    return Transforms(*(np.kron(each, each).astype(dtype) for each in (weight, cells, outputs)))
+    return Transforms(weight, cells, outputs)
+
+
+@lru_cache(maxsize=8)
+def transforms(tile: int, dtype: np.dtype[Any]) -> Transforms:
+    """Return the maps of F(tile x tile, 3 x 3)."""
+    return Transforms(*(np.kron(each, each).astype(dtype) for each in lines(tile)))
 
 
 def rows_of(count: int, length: int, dtype: np.dtype[Any]) -> Any:
