@@ -32,7 +32,7 @@ def _divisor(index: Any) -> np.dtype[Any]:
 
 
 class Tiled(NamedTuple):
-    """A product of matrices, one for each group, and how blocks divide it: see product.cuh."""
+    """A product of matrices, one for each group, and how blocks divide it: see tiles.cuh."""
 
     rows: int
     columns: int

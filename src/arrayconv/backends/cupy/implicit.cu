@@ -39,8 +39,8 @@ struct Forward {
     Index positions;
 
     __device__ __forceinline__ Offset<Index> column(Index number) const {
-        return sliding.of_position(
-            product.column.template split<Dims>(number), number < product.columns);
+        const Place<Index> place = product.column.template split<Dims>(number);
+        return sliding.of_position(place, number < product.columns);
     }
     __device__ __forceinline__ Step<Index> step(Index number) const {
         const Place<Index> place = product.step.template split<Dims>(number);
@@ -91,7 +91,8 @@ struct Weight {
     const Tile<Index>& tile;
 
     __device__ __forceinline__ Offset<Index> column(Index number) const {
-        return sliding.of_tap(product.column.template split<Dims>(number), number < product.columns);
+        const Place<Index> place = product.column.template split<Dims>(number);
+        return sliding.of_tap(place, number < product.columns);
     }
     __device__ __forceinline__ Step<Index> step(Index number) const {
         const Place<Index> place = product.step.template split<Dims>(number);

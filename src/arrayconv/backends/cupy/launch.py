@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 HEADERS = ("numbers.cuh", "geometry.cuh")
-MORE_HEADERS = {"implicit": ("product.cuh",), "implicit_transpose": ("product.cuh",)}
+MORE_HEADERS = dict.fromkeys(("implicit", "implicit_transpose"), ("tiles.cuh", "product.cuh"))
 """The headers that a file needs besides."""
 OPTIONS = ("-std=c++17",)
 THREADS = 256
