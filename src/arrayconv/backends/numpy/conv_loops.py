@@ -54,6 +54,9 @@ def fill(
                 # A constant, in 32 bits that cannot wrap around in 64: this too is done by vectors.
                 for cell in range(_narrow(length)):
                     made[cell] = seen[_narrow(2) * _narrow(cell)]
+            elif step == 4:
+                for cell in range(_narrow(length)):
+                    made[cell] = seen[_narrow(4) * _narrow(cell)]
             else:
                 for cell in range(length):
                     made[cell] = seen[cell * step]

@@ -8,9 +8,27 @@ from typing import Any
 
 from arrayconv._registry import Implementation, never
 from arrayconv._window import Window, adjoint_axis
-from arrayconv.backends.numpy import blocked, costs, fourier, mec, pointwise, shifts, winograd
+from arrayconv.backends.numpy import (
+    blocked,
+    compiled_winograd,
+    costs,
+    fourier,
+    mec,
+    pointwise,
+    shifts,
+    winograd,
+)
 from arrayconv.backends.numpy import compiled_convolution as compiled
 from arrayconv.backends.numpy.costs import Algorithm, Rule, Shape
+
+
+def _winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
+    """Return the nanoseconds of `winograd`: where its transforms can be compiled, no fewer."""
+    own = costs.winograd(shape, tile, prepared)
+    if compiled_winograd.unfit(shape) is not None:
+        return own
+    return max(own, 1.01 * costs.numba_winograd(shape, tile, prepared))
+
 
 FORWARD = Rule(
     costs.forward,
@@ -26,8 +44,18 @@ FORWARD = Rule(
                 f"winograd_{tile}x{tile}",
                 partial(winograd.conv, tile=tile),
                 winograd.unfit,
-                partial(costs.winograd, tile=tile),
+                partial(_winograd, tile=tile),
                 partial(winograd.prepare, tile=tile),
+            )
+            for tile in (4, 2)
+        ),
+        *(
+            Algorithm(
+                f"numba_winograd_{tile}x{tile}",
+                partial(compiled_winograd.conv, tile=tile),
+                compiled_winograd.unfit,
+                partial(costs.numba_winograd, tile=tile),
+                partial(compiled_winograd.prepare, tile=tile),
             )
             for tile in (4, 2)
         ),
@@ -63,7 +91,9 @@ def _im2col_adjoint(shape: Shape) -> float:
 
 
 _ADJOINTS = {
-    f"winograd_{tile}x{tile}": partial(winograd.conv_transpose, tile=tile) for tile in (4, 2)
+    f"{name}_{tile}x{tile}": partial(module.conv_transpose, tile=tile)
+    for name, module in (("winograd", winograd), ("numba_winograd", compiled_winograd))
+    for tile in (4, 2)
 }
 BACKWARD = Rule(
     costs.backward,

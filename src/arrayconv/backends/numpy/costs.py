@@ -29,12 +29,21 @@ PRODUCT = 800.0
 """Nanoseconds that a product takes at least."""
 TRANSPOSED = 0.006
 """Nanoseconds more that a multiply-add takes where the second factor is transposed."""
-COLUMN = 0.33
+COLUMN = 0.5
 """Nanoseconds to lay out a number of im2col's columns."""
+WEIGHT = 0.5
+"""Nanoseconds to read a number of the weight for a product."""
+FEW = 20
+"""Outputs for which a product takes twice the time that it takes for very many."""
 WEIGHT_POINT = 0.6
 """Nanoseconds to make a number of a transformed weight."""
-WINOGRAD_TILE = {2: (24.0, 5.0), 4: (77.0, 23.0)}
+WINOGRAD_TILE = {2: (34.0, 9.0), 4: (110.0, 40.0)}
 """Nanoseconds a tile of m x m takes: for each channel that it sees, and each that it makes."""
+COMPILED_TILE = {2: (8.0, 6.0, 1.0), 4: (18.0, 14.0, 2.0)}
+"""The same in compiled loops, where each row has whole vectors of tiles; and of each cell, laid out
+by phases."""
+COMPILED_POINTS = (0.03, 0.5)
+"""Nanoseconds of a multiply-add there, and of a number of the transformed weight, which is read."""
 CALLS = 60_000.0
 """Nanoseconds of Python and of small copies in an algorithm of many steps."""
 
@@ -106,8 +115,14 @@ def pointwise(shape: Shape) -> float:
 def im2col(shape: Shape) -> float:
     """Return the nanoseconds of laying out columns and of their product."""
     columns = shape.positions * shape.taps * shape.channels
+    weights = shape.outputs * shape.channels // shape.groups * shape.taps
     products = shape.batch * shape.groups
-    return shape.multiply_adds * MULTIPLY_ADD + columns * COLUMN + products * PRODUCT
+    return _product(shape) + columns * COLUMN + weights * WEIGHT + products * PRODUCT
+
+
+def _product(shape: Shape) -> float:
+    """Return the nanoseconds of products, in which a number of columns serves all outputs."""
+    return shape.multiply_adds * MULTIPLY_ADD * (1 + FEW * shape.groups / shape.outputs)
 
 
 def mec(shape: Shape) -> float:
@@ -118,7 +133,7 @@ def mec(shape: Shape) -> float:
     return (
         CALLS / 4
         # Products of few columns are slow: by half where they are 30.
-        + shape.multiply_adds * MULTIPLY_ADD * (1 + (22 / width.out) ** 2)
+        + _product(shape) * (1 + (22 / width.out) ** 2)
         + laid * COLUMN
         + products * PRODUCT
     )
@@ -142,6 +157,21 @@ def winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
     )
 
 
+def numba_winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
+    """Return the nanoseconds of the same with compiled transforms, in two dimensions."""
+    height, width = shape.window
+    down, across = -(-height.out // tile), -(-width.out // tile)
+    pairs = (tile + 2) ** 2 * shape.outputs * shape.channels // shape.groups
+    to_points, from_points, cell = COMPILED_TILE[tile]
+    multiply_add, weight = COMPILED_POINTS
+    tiles, lanes = shape.batch * down * across, shape.batch * down * -(-across // 16) * 16
+    return (
+        pairs * (-(-tiles // 16) * 16 * multiply_add + weight + (0 if prepared else WEIGHT_POINT))
+        + lanes * (shape.channels * to_points + shape.outputs * from_points)
+        + shape.batch * shape.channels * height.size * width.size * cell
+    ) * 1.2 + CALLS
+
+
 def _copied(shape: Shape) -> float:
     """Return the nanoseconds of laying planes out with their padding, and of cropping sums."""
     cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
@@ -163,7 +193,12 @@ def numba(shape: Shape) -> float:
     terms = shape.taps * shape.channels // shape.groups
     # Where the outputs of a group are few, each vector of cells that is loaded serves few.
     each = MULTIPLY_ADD * (IN_REGISTERS + shape.groups / shape.outputs)
-    return float(CALLS / 8 + run * shape.outputs * terms * each + _copied(shape))
+    return float(CALLS / 8 + run * shape.outputs * terms * each + _laid_out(shape))
+
+
+def _laid_out(shape: Shape) -> float:
+    """Return the nanoseconds of laying planes out with their padding."""
+    return shape.batch * shape.channels * prod(axis.size for axis in shape.window) * COLUMN / 2
 
 
 def numba_adjoint(shape: Shape) -> float:
@@ -171,7 +206,7 @@ def numba_adjoint(shape: Shape) -> float:
     if not strided(shape.window):
         return numba(shape)
     each = MULTIPLY_ADD * (IN_REGISTERS + shape.groups / shape.outputs)
-    return CALLS / 8 + shape.multiply_adds * each + 2 * _copied(shape)
+    return CALLS / 8 + shape.multiply_adds * each + _laid_out(shape) + _copied(shape)
 
 
 def fft(shape: Shape) -> float:
@@ -263,6 +298,10 @@ class Rule:
                 self._known.clear()
             self._known[key] = found
         return found
+
+    def forget(self) -> None:
+        """Forget what is known, as where numba comes or goes."""
+        self._known.clear()
 
     def implementations(self) -> tuple[Implementation, ...]:
         """Return the entries of the registry."""

@@ -9,6 +9,7 @@ matrices works (K. Goto, R. van de Geijn, "Anatomy of High-Performance Matrix Mu
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from llvmlite import binding, ir
@@ -64,6 +65,11 @@ class _Vectors:
     def load(self, pointer: Any, *terms: Any) -> Any:
         return self.builder.load(self.at(pointer, *terms))
 
+    def load_vector(self, pointer: Any, *terms: Any) -> Any:
+        """Return the vector that begins at an element."""
+        place = self.builder.bitcast(self.at(pointer, *terms), self.vector.as_pointer())
+        return self.builder.load(place, align=1)
+
     def spread(self, value: Any, vector: Any) -> Any:
         """Return a vector of one value."""
         nothing = ir.Constant(vector, ir.Undefined)
@@ -79,6 +85,32 @@ class _Vectors:
         return self.builder.and_(
             least, self.builder.icmp_signed("<", lanes, self.spread(high, numbers))
         )
+
+    def store(self, value: Any, pointer: Any, mask: Any, added: Any = None) -> None:
+        """Store some lanes of a vector; those of ``added`` added to what is there."""
+        builder, vector, align = self.builder, self.vector, ir.IntType(32)(1)
+        target = builder.bitcast(pointer, vector.as_pointer())
+        where = target.type, align.type, self.mask
+        if added is not None:
+            load = self.function(f"masked.load.{self.suffix}.p0", vector, *where, vector)
+            there = builder.call(load, [target, align, added, ir.Constant(vector, None)])
+            value = builder.fadd(value, there)
+        store = self.function(f"masked.store.{self.suffix}.p0", ir.VoidType(), vector, *where)
+        builder.call(store, [value, target, align, mask])
+
+    def in_turns(self, vectors: list[Any]) -> list[Any]:
+        """Return vectors with the first lanes of all, the second lanes of all, and so on."""
+        if len(vectors) == 1:
+            return vectors
+        half = self.lanes // 2
+        pairs = zip(self.in_turns(vectors[::2]), self.in_turns(vectors[1::2]), strict=True)
+        made = []
+        for one, other in pairs:
+            for start in (0, half):
+                lanes = [lane for n in range(start, start + half) for lane in (n, n + self.lanes)]
+                kind = ir.VectorType(ir.IntType(32), self.lanes)
+                made.append(self.builder.shuffle_vector(one, other, ir.Constant(kind, lanes)))
+        return made
 
 
 @intrinsic(prefer_literal=True)
@@ -132,6 +164,7 @@ class _SumProducts(_Vectors):
     def write(self, shape: Tile) -> Any:
         """Write the code: all products, and then all stores."""
         sums = self.sums(shape)
+        is_first = self.builder.icmp_signed("==", self.begin, _number(0))
         every_row = [self.builder.mul(self.size, _number(n)) for n in range(shape.outputs)]
         for v in range(shape.vectors):
             each = self.builder.add(self.number, _number(v))
@@ -140,9 +173,10 @@ class _SumProducts(_Vectors):
                 entry = self.builder.mul(store, _number(3))
                 place, low, high = (self.load(self.stores, entry, _number(n)) for n in range(3))
                 mask = self.between(low, high)
+                added = self.builder.select(is_first, ir.Constant(self.mask, None), mask)
                 for row, line in zip(every_row, sums, strict=True):
                     pointer = self.at(self.result, self.place, place, row)
-                    self.store(line[v], pointer, mask)
+                    self.store(line[v], pointer, mask, added)
         return self._context.get_dummy_value()
 
     def sums(self, shape: Tile) -> list[list[Any]]:
@@ -162,12 +196,7 @@ class _SumProducts(_Vectors):
         entry = builder.mul(term, _number(2))
         start = self.at(self.cells, self.cell, self.load(self.table, entry))
         factor = self.load(self.table, entry, _number(1))
-        seen = [
-            builder.load(
-                builder.bitcast(self.at(start, _number(v * lanes)), vector.as_pointer()), align=1
-            )
-            for v in each_vector
-        ]
+        seen = [self.load_vector(start, _number(v * lanes)) for v in each_vector]
         made = []
         for row, sums in zip(rows, held, strict=True):
             spread = self.spread(self.load(self.weight, self.first, factor, row), vector)
@@ -187,26 +216,14 @@ class _SumProducts(_Vectors):
         builder.position_at_end(after)
         return made
 
-    def store(self, value: Any, pointer: Any, mask: Any) -> None:
-        """Store some lanes, added to what is there if they are not the first part of their sums."""
-        builder, vector, align = self.builder, self.vector, ir.IntType(32)(1)
-        first = builder.icmp_signed("==", self.begin, _number(0))
-        target = builder.bitcast(pointer, vector.as_pointer())
-        where = target.type, align.type, self.mask
-        load = self.function(f"masked.load.{self.suffix}.p0", vector, *where, vector)
-        store = self.function(f"masked.store.{self.suffix}.p0", ir.VoidType(), vector, *where)
-        # Nothing is read for the first part.
-        again = builder.select(first, ir.Constant(self.mask, None), mask)
-        there = builder.call(load, [target, align, again, ir.Constant(vector, None)])
-        builder.call(store, [builder.fadd(value, there), target, align, mask])
 
-
-def transform(matrix: Any) -> Any:
+def transform(matrix: Any, mixed: bool = False) -> Any:
     """Return a function for compiled code that multiplies vectors by a constant matrix.
 
-    ``call(source, places, first, target, place, step)``: vector ``i`` of the product goes to
-    ``target[place + step * i]``, and vector ``j`` of the factor is at ``source[first +
-    places[j]]``. Both are read and written up to the end of a vector.
+    ``call(source, places, first, target, place, step)``: vector ``j`` of the factor is at
+    ``source[first + places[j]]``, and vector ``i`` of the product goes to ``target[place + step *
+    i]``, whole. With ``mixed`` the product's vectors, 2 or 4, take turns with their lanes from
+    ``target[place]`` on, and no more than ``step`` numbers are written.
     """
     rows = [[float(factor) for factor in row] for row in matrix]
 
@@ -217,25 +234,26 @@ def transform(matrix: Any) -> Any:
         if any(array.layout != "C" for array in (source, places, target)):
             return None
         signature = types.void(source, places, first, target, place, step)
-        return signature, lambda *given: _transform(*given, rows)
+        return signature, partial(_transform, rows=rows, mixed=mixed)
 
     return call
 
 
-def _transform(context: Any, builder: Any, signature: Any, given: Any, rows: Any) -> Any:
+def _transform(
+    context: Any, builder: Any, signature: Any, given: Any, rows: Any, mixed: bool
+) -> Any:
     code = _Vectors(context, builder, signature.args[0].dtype)
     source, places, target = (
         context.make_array(signature.args[place])(context, builder, given[place]).data
         for place in (0, 1, 3)
     )
     _, _, first, _, place, step = given
-    where = code.vector.as_pointer()
-    seen = []
-    for j in range(len(rows[0])):
-        start = code.at(source, first, code.load(places, _number(j)))
-        seen.append(builder.load(builder.bitcast(start, where), align=1))
+    seen = [
+        code.load_vector(source, first, code.load(places, _number(j))) for j in range(len(rows[0]))
+    ]
     multiply_add = code.function(f"fmuladd.{code.suffix}", *[code.vector] * 4)
-    for i, row in enumerate(rows):
+    made = []
+    for row in rows:
         total = None
         for factor, vector in zip(row, seen, strict=True):
             if factor == 0:
@@ -245,6 +263,14 @@ def _transform(context: Any, builder: Any, signature: Any, given: Any, rows: Any
                 total = vector if factor == 1 else builder.fmul(constant, vector)
             else:
                 total = builder.call(multiply_add, [constant, vector, total])
+        made.append(total)
+    if mixed:
+        for i, vector in enumerate(code.in_turns(made)):
+            left = builder.sub(step, _number(i * code.lanes))
+            pointer = code.at(target, place, _number(i * code.lanes))
+            code.store(vector, pointer, code.between(_number(0), left))
+        return context.get_dummy_value()
+    for i, vector in enumerate(made):
         line = code.at(target, place, builder.mul(step, _number(i)))
-        builder.store(total, builder.bitcast(line, where), align=1)
+        builder.store(vector, builder.bitcast(line, code.vector.as_pointer()), align=1)
     return context.get_dummy_value()
