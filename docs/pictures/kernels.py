@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -48,13 +47,13 @@ def product_tile() -> Figure:
         axes.set(xlim=(0, columns), ylim=(rows, 0), xticks=[], yticks=[])
     for colour, threads in ((WARP, range(64, 96)), (ONE, (77,))):
         firsts = [_quads(thread) for thread in threads]
-        for row in np.unique([row for rows, _ in firsts for row in rows]):
+        for row in {row for rows, _ in firsts for row in rows}:
             box(left, 0, row, STEPS * wide, QUAD, colour)
-        for column in np.unique([column for _, columns in firsts for column in columns]):
+        for column in {column for _, columns in firsts for column in columns}:
             box(right, column, 0, QUAD, STEPS * wide, colour)
-        for rows, columns in firsts:
-            for row in rows:
-                for column in columns:
+        for of_rows, of_columns in firsts:
+            for row in of_rows:
+                for column in of_columns:
                     box(result, column, row, QUAD, QUAD, colour)
     for step in range(1, STEPS):
         right.axhline(step * wide, lw=0.4, color="gray")
