@@ -21,6 +21,7 @@ from arrayconv._options import current
 from arrayconv._parts import adjoint_part, sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
 from arrayconv.backends.numpy import layouts
+from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
@@ -81,12 +82,6 @@ class Plan(NamedTuple):
     clear: Callable[..., None]
     fill: Callable[..., None]
     interleave: Callable[..., None]
-
-
-def _cut(length: int, parts: int) -> list[tuple[int, int]]:
-    """Return equal ranges of ``length``, so that none is a small rest."""
-    each = -(-length // max(1, min(length, parts)))
-    return [(start, min(length, start + each)) for start in range(0, length, each)]
 
 
 @lru_cache(maxsize=256)
@@ -168,8 +163,8 @@ def plan(
         lacking = -(-wanted // prod(cuts.values()))
         cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
     lengths = (batch, to_sizes[0], groups, made)
-    ranges = (_cut(*each) for each in zip(lengths, cuts.values(), strict=True))
-    blocks = tuple(block(*each) for each in product(*ranges))
+    cut = (equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True))
+    blocks = tuple(block(*each) for each in product(*cut))
     return Plan(
         blocks,
         max(each.channels * each.layout.size for each in blocks) + tile.vectors * lanes,
@@ -224,11 +219,9 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     flat, weight = np.ascontiguousarray(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result, cells_of, results_of = target.reshape(-1), prod(sizes), prod(shape[2:])
-    seen, of_group, results_of_group = (
-        channels // groups,
-        len(weight) // groups,
-        shape[1] // groups * results_of,
-    )
+    clear, fill, step = planned.clear, planned.fill, planned.step
+    seen, of_group, results = channels // groups, len(weight) // groups, len(result) // batch
+    results //= groups
 
     def workspace() -> Any:
         cells = np.empty(planned.cells, w.dtype)
@@ -237,15 +230,15 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
         return cells
 
     def work(block: Block, cells: Any) -> None:
-        size, channels = block.layout.size, block.channels
-        planned.clear(cells, size, channels, *block.layout.gaps)
-        for each in block.layout.fill:
-            planned.fill(flat, block.source, cells_of, cells, size, channels, *each)
-        for convolve, table, first, place, stores, ends in block.sums:
+        (size, gaps, fills, _), first, channels, groups, outputs, sums = block
+        clear(cells, size, channels, *gaps)
+        for each in fills:
+            fill(flat, first, cells_of, cells, size, channels, *each)
+        every = seen * size
+        for convolve, table, factor, place, stores, ends in sums:
             convolve(
-                *(cells, seen * size, table, weight, first, of_group, planned.step),
-                *(block.groups, block.outputs),
-                *(result, place, results_of_group, results_of, stores, ends),
+                *(cells, every, table, weight, factor, of_group, step, groups, outputs),
+                *(result, place, results, results_of, stores, ends),
             )
 
     if len(planned.blocks) == 1:
@@ -258,6 +251,6 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     # The phases of each row are one after the other.
     mixed = np.empty_like(target)
     rows, made = (each.reshape(-1, shape[-1]) for each in (target, mixed))
-    parts = [slice(*each) for each in _cut(len(rows), -(-target.nbytes // CHUNK))]
+    parts = [slice(*each) for each in equal_parts(len(rows), -(-target.nbytes // CHUNK))]
     run_blocks(lambda part: planned.interleave(rows[part], made[part], stride), parts)
     return mixed

@@ -1,4 +1,4 @@
-"""The algorithms of convolution and of its adjoints; "auto" takes the cheapest by `costs`."""
+"""The algorithms of convolution and of its adjoints; "auto" takes the cheapest by `rule`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from arrayconv._registry import Implementation, never
 from arrayconv._window import Window, adjoint_axis
 from arrayconv.backends.numpy import (
     blocked,
+    compiled_gradient,
     compiled_winograd,
     costs,
     fourier,
@@ -19,7 +20,8 @@ from arrayconv.backends.numpy import (
     winograd,
 )
 from arrayconv.backends.numpy import compiled_convolution as compiled
-from arrayconv.backends.numpy.costs import Algorithm, Rule, Shape
+from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.rule import Algorithm, Rule
 
 
 def _winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
@@ -33,10 +35,11 @@ def _winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
 FORWARD = Rule(
     costs.forward,
     (
+        # The one that most calls end at is the first to be asked.
+        Algorithm("numba", compiled.conv, compiled.unfit, costs.numba),
         Algorithm("im2col", blocked.conv, never, costs.im2col),
         Algorithm("pointwise", pointwise.conv, pointwise.unfit, costs.pointwise),
         Algorithm("mec", mec.conv, mec.unfit, costs.mec),
-        Algorithm("numba", compiled.conv, compiled.unfit, costs.numba),
         Algorithm("shifts", shifts.conv, shifts.unfit, costs.shifts),
         Algorithm("fft", fourier.conv, fourier.unfit, costs.fft),
         *(
@@ -122,6 +125,7 @@ TO_WEIGHT = Rule(
     costs.of_weight,
     (
         Algorithm("im2col", blocked.conv_weight, never, costs.im2col_weight),
+        Algorithm("numba", compiled_gradient.conv_weight, compiled.unfit, costs.numba_weight),
         *(
             Algorithm(
                 f"winograd_{tile}x{tile}",

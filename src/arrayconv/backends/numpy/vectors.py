@@ -20,8 +20,8 @@ from numba.extending import intrinsic
 _features = binding.get_host_cpu_features()
 _WIDE = bool(_features.get("avx512f"))
 VECTOR_BYTES = 64 if _WIDE else 32 if _features.get("avx") else 16
-_REGISTERS = 32 if _WIDE or _features.get("neon") else 16
-_number = ir.IntType(64)
+REGISTERS = 32 if _WIDE or _features.get("neon") else 16
+number = ir.IntType(64)
 
 
 class Tile(NamedTuple):
@@ -33,13 +33,13 @@ class Tile(NamedTuple):
 
 def tile(outputs: int) -> Tile:
     """Return the tile for ``outputs`` outputs, of which it may take a part at a time."""
-    most = 8 if _REGISTERS == 32 else 4
+    most = 8 if REGISTERS == 32 else 4
     if outputs >= most - 1:
         return Tile(min(outputs, most), 3)
     return Tile(outputs, 4)
 
 
-class _Vectors:
+class Vectors:
     """What the code of vectors of one dtype is made of."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
@@ -49,6 +49,25 @@ class _Vectors:
         self.vector = ir.VectorType(element, self.lanes)
         self.mask = ir.VectorType(ir.IntType(1), self.lanes)
         self.suffix = f"v{self.lanes}f{bits}"
+
+    def unpacked(self, kind: Any, value: Any) -> list[Any]:
+        """Return the members of a tuple; of an array its data."""
+        members = []
+        for place, each in enumerate(kind.types):
+            member = self.builder.extract_value(value, place)
+            if isinstance(each, types.Array):
+                member = self._context.make_array(each)(self._context, self.builder, member).data
+            members.append(member)
+        return members
+
+    def nothing(self) -> Any:
+        """Return what code without a result returns."""
+        return self._context.get_dummy_value()
+
+    def multiply_add(self, one: Any, other: Any, total: Any) -> Any:
+        """Return a vector of products added to a vector: fused where the processor can."""
+        name = f"fmuladd.{self.suffix}"
+        return self.builder.call(self.function(name, *[self.vector] * 4), [one, other, total])
 
     def function(self, name: str, result: Any, *arguments: Any) -> Any:
         """Return one of LLVM's own functions."""
@@ -63,6 +82,7 @@ class _Vectors:
         return self.builder.gep(pointer, [place])
 
     def load(self, pointer: Any, *terms: Any) -> Any:
+        """Return an element, whose index is a sum."""
         return self.builder.load(self.at(pointer, *terms))
 
     def load_vector(self, pointer: Any, *terms: Any) -> Any:
@@ -79,7 +99,7 @@ class _Vectors:
 
     def between(self, low: Any, high: Any) -> Any:
         """Return which lanes are at least ``low`` and less than ``high``."""
-        numbers = ir.VectorType(_number, self.lanes)
+        numbers = ir.VectorType(number, self.lanes)
         lanes = ir.Constant(numbers, list(range(self.lanes)))
         least = self.builder.icmp_signed(">=", lanes, self.spread(low, numbers))
         return self.builder.and_(
@@ -143,70 +163,61 @@ def sum_products(
     return signature, lambda *given: _SumProducts(*given).write(shape)
 
 
-class _SumProducts(_Vectors):
+class _SumProducts(Vectors):
     """The code of one tile."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
 
-        self.cell, self.begin, self.end, self.first, self.place, self.number = given[2:8]
-        kinds = signature.args[8].types
-
-        def of_all(place: int) -> Any:
-            value = builder.extract_value(given[8], place)
-            if not isinstance(kinds[place], types.Array):
-                return value
-            return context.make_array(kinds[place])(context, builder, value).data
-
-        self.cells, self.table, self.weight, self.step = map(of_all, range(4))
-        self.result, self.size, self.stores, self.ends = map(of_all, range(4, 8))
-        super().__init__(context, builder, kinds[0].dtype)
+        self.cell, self.begin, self.end, self.first, self.place, self.vector_number = given[2:8]
+        super().__init__(context, builder, signature.args[8].types[0].dtype)
+        of_all = self.unpacked(signature.args[8], given[8])
+        self.cells, self.table, self.weight, self.step = of_all[:4]
+        self.result, self.size, self.stores, self.ends = of_all[4:]
 
     def write(self, shape: Tile) -> Any:
         """Write the code: all products, and then all stores."""
         sums = self.sums(shape)
-        is_first = self.builder.icmp_signed("==", self.begin, _number(0))
-        every_row = [self.builder.mul(self.size, _number(n)) for n in range(shape.outputs)]
+        is_first = self.builder.icmp_signed("==", self.begin, number(0))
+        every_row = [self.builder.mul(self.size, number(n)) for n in range(shape.outputs)]
         for v in range(shape.vectors):
-            each = self.builder.add(self.number, _number(v))
-            start, stop = self.load(self.ends, each), self.load(self.ends, each, _number(1))
-            with cgutils.for_range_slice(self.builder, start, stop, _number(1)) as (store, _):
-                entry = self.builder.mul(store, _number(3))
-                place, low, high = (self.load(self.stores, entry, _number(n)) for n in range(3))
+            each = self.builder.add(self.vector_number, number(v))
+            start, stop = self.load(self.ends, each), self.load(self.ends, each, number(1))
+            with cgutils.for_range_slice(self.builder, start, stop, number(1)) as (store, _):
+                entry = self.builder.mul(store, number(3))
+                place, low, high = (self.load(self.stores, entry, number(n)) for n in range(3))
                 mask = self.between(low, high)
                 added = self.builder.select(is_first, ir.Constant(self.mask, None), mask)
                 for row, line in zip(every_row, sums, strict=True):
                     pointer = self.at(self.result, self.place, place, row)
                     self.store(line[v], pointer, mask, added)
-        return self._context.get_dummy_value()
+        return self.nothing()
 
     def sums(self, shape: Tile) -> list[list[Any]]:
         """Return the vectors of sums of products for each output."""
         builder, lanes = self.builder, self.lanes
         vector, each_output, each_vector = self.vector, range(shape.outputs), range(shape.vectors)
-        # Fused where the processor can.
-        multiply_add = self.function(f"fmuladd.{self.suffix}", vector, vector, vector, vector)
-        rows = [builder.mul(self.step, _number(n)) for n in each_output]
+        rows = [builder.mul(self.step, number(n)) for n in each_output]
         before = builder.block
         loop, after = (builder.append_basic_block(name) for name in ("products", "summed"))
         builder.branch(loop)
         builder.position_at_end(loop)
-        term = builder.phi(_number)
+        term = builder.phi(number)
         term.add_incoming(self.begin, before)
         held = [[builder.phi(vector) for _ in each_vector] for _ in each_output]
-        entry = builder.mul(term, _number(2))
+        entry = builder.mul(term, number(2))
         start = self.at(self.cells, self.cell, self.load(self.table, entry))
-        factor = self.load(self.table, entry, _number(1))
-        seen = [self.load_vector(start, _number(v * lanes)) for v in each_vector]
+        factor = self.load(self.table, entry, number(1))
+        seen = [self.load_vector(start, number(v * lanes)) for v in each_vector]
         made = []
         for row, sums in zip(rows, held, strict=True):
             spread = self.spread(self.load(self.weight, self.first, factor, row), vector)
             made.append(
                 [
-                    builder.call(multiply_add, [spread, value, total])
+                    self.multiply_add(spread, value, total)
                     for value, total in zip(seen, sums, strict=True)
                 ]
             )
-        following = builder.add(term, _number(1))
+        following = builder.add(term, number(1))
         term.add_incoming(following, loop)
         for totals, sums in zip(made, held, strict=True):
             for total, value in zip(totals, sums, strict=True):
@@ -242,16 +253,15 @@ def transform(matrix: Any, mixed: bool = False) -> Any:
 def _transform(
     context: Any, builder: Any, signature: Any, given: Any, rows: Any, mixed: bool
 ) -> Any:
-    code = _Vectors(context, builder, signature.args[0].dtype)
+    code = Vectors(context, builder, signature.args[0].dtype)
     source, places, target = (
         context.make_array(signature.args[place])(context, builder, given[place]).data
         for place in (0, 1, 3)
     )
     _, _, first, _, place, step = given
     seen = [
-        code.load_vector(source, first, code.load(places, _number(j))) for j in range(len(rows[0]))
+        code.load_vector(source, first, code.load(places, number(j))) for j in range(len(rows[0]))
     ]
-    multiply_add = code.function(f"fmuladd.{code.suffix}", *[code.vector] * 4)
     made = []
     for row in rows:
         total = None
@@ -262,15 +272,15 @@ def _transform(
             if total is None:
                 total = vector if factor == 1 else builder.fmul(constant, vector)
             else:
-                total = builder.call(multiply_add, [constant, vector, total])
+                total = code.multiply_add(constant, vector, total)
         made.append(total)
     if mixed:
         for i, vector in enumerate(code.in_turns(made)):
-            left = builder.sub(step, _number(i * code.lanes))
-            pointer = code.at(target, place, _number(i * code.lanes))
-            code.store(vector, pointer, code.between(_number(0), left))
-        return context.get_dummy_value()
+            left = builder.sub(step, number(i * code.lanes))
+            pointer = code.at(target, place, number(i * code.lanes))
+            code.store(vector, pointer, code.between(number(0), left))
+        return code.nothing()
     for i, vector in enumerate(made):
-        line = code.at(target, place, builder.mul(step, _number(i)))
+        line = code.at(target, place, builder.mul(step, number(i)))
         builder.store(vector, builder.bitcast(line, code.vector.as_pointer()), align=1)
-    return context.get_dummy_value()
+    return code.nothing()
