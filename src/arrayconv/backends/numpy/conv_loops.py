@@ -7,15 +7,16 @@ from functools import cache
 from typing import Any
 
 import numba
+import numpy as np
 
 from arrayconv.backends.numpy.vectors import VECTOR_BYTES, Tile, tile
 from arrayconv.backends.numpy.vectors import sum_products as add
 
 __all__ = ["VECTOR_BYTES", "clear", "convolve", "fill", "interleave", "tile"]
 
-TERMS = 512
-"""Terms that are summed up by themselves: the first cache holds their cells for some outputs, and
-rounding grows with the number of such sums, not of terms."""
+TERMS = 640
+"""Terms that are summed up by themselves, at most: the first cache holds their cells for some
+outputs, and rounding grows with the number of such sums, not of terms."""
 WEIGHTS = 1 << 17
 """Weights that are used for one run of outputs after the other: the second cache should hold them,
 and the cells."""
@@ -123,10 +124,12 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
         stores: Any,
         ends: Any,
     ) -> None:
-        same = (cells, table, weight, step, result, size, stores, ends)
         terms, every_vector = table.shape[0], ends.shape[0] - 1
+        held = np.empty(MOST * vectors * lanes, cells.dtype)
+        same = (cells, table, weight, step, result, size, stores, ends, held, terms)
         at_once = max(1, min(MOST, WEIGHTS // max(1, terms)) // outputs) * outputs
         parts = -(-count // at_once)
+        at_a_time = -(-terms // max(1, -(-terms // TERMS)))
         for number in range(groups * parts):
             group, one = number // parts, number % parts * at_once
             many = min(at_once, count - one)
@@ -135,28 +138,30 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
             goal = target + group * block + one * size
             for v in range(0, every_vector, vectors):
                 left, cell = every_vector - v, group * each + v * lanes
-                for begin in range(0, terms, TERMS):
-                    end = min(terms, begin + TERMS)
+                for begin in range(0, terms, at_a_time):
+                    end = min(terms, begin + at_a_time)
                     for output in range(0, whole, outputs):
                         w, to = factors + output * step, goal + output * size
+                        kept = output * vectors * lanes
                         if left >= vectors:
-                            add(outputs, vectors, cell, begin, end, w, to, v, same)
+                            add(outputs, vectors, cell, begin, end, w, to, v, kept, same)
                         elif vectors > 3 and left == 3:
-                            add(outputs, 3, cell, begin, end, w, to, v, same)
+                            add(outputs, 3, cell, begin, end, w, to, v, kept, same)
                         elif left == 2:
-                            add(outputs, 2, cell, begin, end, w, to, v, same)
+                            add(outputs, 2, cell, begin, end, w, to, v, kept, same)
                         else:
-                            add(outputs, 1, cell, begin, end, w, to, v, same)
+                            add(outputs, 1, cell, begin, end, w, to, v, kept, same)
                     if rest > 0 and whole < many:
                         w, to = factors + whole * step, goal + whole * size
+                        kept = whole * vectors * lanes
                         if left >= vectors:
-                            add(rest, vectors, cell, begin, end, w, to, v, same)
+                            add(rest, vectors, cell, begin, end, w, to, v, kept, same)
                         elif vectors > 3 and left == 3:
-                            add(rest, 3, cell, begin, end, w, to, v, same)
+                            add(rest, 3, cell, begin, end, w, to, v, kept, same)
                         elif left == 2:
-                            add(rest, 2, cell, begin, end, w, to, v, same)
+                            add(rest, 2, cell, begin, end, w, to, v, kept, same)
                         else:
-                            add(rest, 1, cell, begin, end, w, to, v, same)
+                            add(rest, 1, cell, begin, end, w, to, v, kept, same)
 
     compiled: Callable[..., None] = run
     return compiled

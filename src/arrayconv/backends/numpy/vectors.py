@@ -106,17 +106,17 @@ class Vectors:
             least, self.builder.icmp_signed("<", lanes, self.spread(high, numbers))
         )
 
-    def store(self, value: Any, pointer: Any, mask: Any, added: Any = None) -> None:
-        """Store some lanes of a vector; those of ``added`` added to what is there."""
-        builder, vector, align = self.builder, self.vector, ir.IntType(32)(1)
-        target = builder.bitcast(pointer, vector.as_pointer())
-        where = target.type, align.type, self.mask
-        if added is not None:
-            load = self.function(f"masked.load.{self.suffix}.p0", vector, *where, vector)
-            there = builder.call(load, [target, align, added, ir.Constant(vector, None)])
-            value = builder.fadd(value, there)
-        store = self.function(f"masked.store.{self.suffix}.p0", ir.VoidType(), vector, *where)
-        builder.call(store, [value, target, align, mask])
+    def store(self, value: Any, pointer: Any, mask: Any) -> None:
+        """Store some lanes of a vector."""
+        kind, align = self.vector.as_pointer(), ir.IntType(32)(1)
+        name, nothing = f"masked.store.{self.suffix}.p0", ir.VoidType()
+        store = self.function(name, nothing, self.vector, kind, align.type, self.mask)
+        self.builder.call(store, [value, self.builder.bitcast(pointer, kind), align, mask])
+
+    def store_vector(self, value: Any, pointer: Any, *terms: Any) -> None:
+        """Store a vector from an element on."""
+        place = self.builder.bitcast(self.at(pointer, *terms), self.vector.as_pointer())
+        self.builder.store(value, place, align=1)
 
     def in_turns(self, vectors: list[Any]) -> list[Any]:
         """Return vectors with the first lanes of all, the second lanes of all, and so on."""
@@ -144,21 +144,23 @@ def sum_products(
     first: Any,
     place: Any,
     number: Any,
+    kept: Any,
     same: Any,
 ) -> Any:
     """Write sums of products for ``outputs`` outputs and the cells of ``vectors`` vectors.
 
-    ``same`` is (cells, table, weight, step, result, size, stores, ends), the same for many tiles.
-    Lane j of a vector v sums ``weight[first + step * i + factor] * cells[cell + v * lanes + offset
-    + j]`` over the rows (offset, factor) of ``table`` from ``begin``, one at least, to ``end``. The
-    rows (place, low, high) of ``stores`` from ``ends[number + v]`` on, up to the next of ``ends``,
-    say where it goes: for j from low to high, to ``result[place + size * i + j]``, counted from the
-    argument ``place`` on. Where ``begin`` is not 0 it is added to what is there. All
+    ``same`` is (cells, table, weight, step, result, size, stores, ends, held, terms), the same for
+    many tiles. Lane j of a vector v sums ``weight[first + step * i + factor] * cells[cell + v *
+    lanes + offset + j]`` over the rows (offset, factor) of ``table`` from ``begin``, one at least,
+    to ``end``. The rows (place, low, high) of ``stores`` from ``ends[number + v]`` on, up to the
+    next of ``ends``, say where it goes: for j from low to high, to ``result[place + size * i +
+    j]``, counted from the argument ``place`` on. Where ``end`` is not ``terms``, it is kept in
+    ``held`` from ``kept`` on instead; where ``begin`` is not 0, what was kept there is added. All
     arrays are contiguous; cells may be read up to the end of a vector.
     """
     if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
         return None
-    signature = types.void(outputs, vectors, cell, begin, end, first, place, number, same)
+    signature = types.void(outputs, vectors, cell, begin, end, first, place, number, kept, same)
     shape = Tile(outputs.literal_value, vectors.literal_value)
     return signature, lambda *given: _SumProducts(*given).write(shape)
 
@@ -168,16 +170,51 @@ class _SumProducts(Vectors):
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
 
-        self.cell, self.begin, self.end, self.first, self.place, self.vector_number = given[2:8]
-        super().__init__(context, builder, signature.args[8].types[0].dtype)
-        of_all = self.unpacked(signature.args[8], given[8])
+        self.cell, self.begin, self.end, self.first, self.place = given[2:7]
+        self.vector_number, self.kept = given[7:9]
+        super().__init__(context, builder, signature.args[9].types[0].dtype)
+        of_all = self.unpacked(signature.args[9], given[9])
         self.cells, self.table, self.weight, self.step = of_all[:4]
-        self.result, self.size, self.stores, self.ends = of_all[4:]
+        self.result, self.size, self.stores, self.ends, self.held, self.terms = of_all[4:]
 
     def write(self, shape: Tile) -> Any:
         """Write the code: all products, and then all stores."""
+        builder, lanes = self.builder, self.lanes
         sums = self.sums(shape)
-        is_first = self.builder.icmp_signed("==", self.begin, number(0))
+        places = [
+            [number((output * shape.vectors + v) * lanes) for v in range(shape.vectors)]
+            for output in range(shape.outputs)
+        ]
+        # What was summed up before is added.
+        summed, (more, ready) = builder.block, map(builder.append_basic_block, ("more", "ready"))
+        builder.cbranch(builder.icmp_signed("==", self.begin, number(0)), ready, more)
+        builder.position_at_end(more)
+        added = [
+            [
+                builder.fadd(self.load_vector(self.held, self.kept, place), value)
+                for place, value in zip(*each, strict=True)
+            ]
+            for each in zip(places, sums, strict=True)
+        ]
+        builder.branch(ready)
+        builder.position_at_end(ready)
+        totals = [[builder.phi(self.vector) for _ in line] for line in sums]
+        for line, alone, together in zip(totals, sums, added, strict=True):
+            for total, one, other in zip(line, alone, together, strict=True):
+                total.add_incoming(one, summed)
+                total.add_incoming(other, more)
+        is_last = builder.icmp_signed("==", self.end, self.terms)
+        with builder.if_else(is_last) as (then, otherwise):
+            with then:
+                self.write_out(shape, totals)
+            with otherwise:
+                for line, of_line in zip(totals, places, strict=True):
+                    for total, place in zip(line, of_line, strict=True):
+                        self.store_vector(total, self.held, self.kept, place)
+        return self.nothing()
+
+    def write_out(self, shape: Tile, totals: list[list[Any]]) -> None:
+        """Store the lanes of each vector where they belong."""
         every_row = [self.builder.mul(self.size, number(n)) for n in range(shape.outputs)]
         for v in range(shape.vectors):
             each = self.builder.add(self.vector_number, number(v))
@@ -186,11 +223,8 @@ class _SumProducts(Vectors):
                 entry = self.builder.mul(store, number(3))
                 place, low, high = (self.load(self.stores, entry, number(n)) for n in range(3))
                 mask = self.between(low, high)
-                added = self.builder.select(is_first, ir.Constant(self.mask, None), mask)
-                for row, line in zip(every_row, sums, strict=True):
-                    pointer = self.at(self.result, self.place, place, row)
-                    self.store(line[v], pointer, mask, added)
-        return self.nothing()
+                for row, line in zip(every_row, totals, strict=True):
+                    self.store(line[v], self.at(self.result, self.place, place, row), mask)
 
     def sums(self, shape: Tile) -> list[list[Any]]:
         """Return the vectors of sums of products for each output."""
@@ -281,6 +315,5 @@ def _transform(
             code.store(vector, pointer, code.between(number(0), left))
         return code.nothing()
     for i, vector in enumerate(made):
-        line = code.at(target, place, builder.mul(step, number(i)))
-        builder.store(vector, builder.bitcast(line, code.vector.as_pointer()), align=1)
+        code.store_vector(vector, target, place, builder.mul(step, number(i)))
     return code.nothing()
