@@ -61,6 +61,7 @@ def test_a_block_holds_for_its_own_task():
         ("workspace_bytes", 1.5, TypeError),
         ("workspace_bytes", True, TypeError),
         ("allow_unverified", 1, TypeError),
+        ("allow_tf32", "yes", TypeError),
         ("threads", 0, ValueError),
         ("threads", "2", TypeError),
     ],

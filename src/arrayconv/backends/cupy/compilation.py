@@ -32,6 +32,7 @@ from arrayconv.backends.cupy.launch import (
     source,
     summand_name,
 )
+from arrayconv.backends.cupy.tiles import tiles_of
 from arrayconv.backends.cupy.windows import SEVERAL
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
@@ -61,12 +62,13 @@ _POOLED = (*_REGULAR, (PARTS, 0))
 def _implicit() -> Iterator[Template]:
     """Yield the products, for the types that have the same tiles."""
     by_tiles: dict[tuple[str, ...], list[str]] = {}
-    for kind in _PRODUCTS:
-        tiles = tuple(tile.argument for tile in implicit.tiles_of(kind))
+    for kind, tensor in product(_PRODUCTS, (False, True)):
+        tiles = tuple(tile.argument for tile in tiles_of(kind, tensor))
         by_tiles.setdefault(tiles, []).append(kind)
     for tiles, kinds in by_tiles.items():
         for function, file in implicit.FILES.items():
-            yield Template(file, function, tuple(kinds), more=tiles)
+            if tiles:
+                yield Template(file, function, tuple(kinds), more=tiles)
 
 
 TEMPLATES = (
