@@ -124,10 +124,12 @@ struct TensorCores {
                 const int word = i % FRAGMENT_WORDS, sum = i / FRAGMENT_WORDS % 4;
                 const int down = i / FRAGMENT_WORDS / 4 / ColumnTiles;
                 const int across = i / FRAGMENT_WORDS / 4 % ColumnTiles;
-                // The lanes that hold this word of the sum's row and column, and in which register.
-                const int left_lane = sum_row(lane, sum) % 8 * 4 + word % 4;
-                const int left_held = sum_row(lane, sum) / 8 + word / 4 * 2;
-                const int right_lane = sum_column(lane, sum) * 4 + word % 4;
+                // What the instruction adds to this sum, by the manual alone: its row and column, and
+                // which lanes hold a word of these, in which register.
+                const int sum_row = lane / 4 + sum / 2 * 8, sum_column = lane % 4 * 2 + sum % 2;
+                const int left_lane = sum_row % 8 * 4 + word % 4;
+                const int left_held = sum_row / 8 + word / 4 * 2;
+                const int right_lane = sum_column * 4 + word % 4;
                 const T* a = left.at[first + left_word(left_lane, left_held)]
                                     [row + down * FRAGMENT_ROWS + left_row(left_lane, left_held)];
                 const T* b = right.at[first + right_word(right_lane, word / 4)]
