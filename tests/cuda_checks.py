@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -334,10 +335,34 @@ def _views(xp: Any) -> list[Any]:
     return results
 
 
+def _runs(width: int, kernel: int, stride: int, before: int, dtype: str, xp: Any) -> list[Any]:
+    pairs, sizes = ((before, 1),) * 2, (7, width)
+    window = sliding_window(sizes, (kernel,) * 2, (stride,) * 2, pairs, (1, 1))
+    outs = tuple(axis.out for axis in window)
+    x, y = made(xp, (1, 5, *sizes), dtype), made(xp, (1, 5, *outs), dtype, 1)
+    _, index = primitives.max_pool_indices(x, window)
+    grad = primitives.max_pool_grad(y, index, window)
+    results = [primitives.unfold(x, window), primitives.spread(y, window), grad]
+    two = made(xp, (1, 10, *outs), dtype, 2)
+    w = made(xp, (10, 1, kernel, kernel), dtype, 3)
+    return [*results, primitives.conv_transpose(two, w, window, 5)]
+
+
+def runs() -> Iterator[Check]:
+    """Rows that threads share out in runs of four and two, at every phase of the stride."""
+    needed = frozenset({"unfold", "spread", "max_pool_grad", "depthwise_transpose"})
+    for width, kernel, before in product((8, 6), (2, 3, 5), (0, 1, -1, 2)):
+        for stride in (1, 2, 3):
+            dtype = ("float32", "float16", "float64")[(width + stride + before) % 3]
+            call = partial(_runs, width, kernel, stride, before, dtype)
+            if -7 < before < kernel <= min(width, 7) + before + 1:
+                yield Check(f"runs-{width}-{kernel}-{stride}-{before}-{dtype}", needed, call, dtype)
+
+
 def every_check() -> list[Check]:
     """Return all checks."""
     needed = frozenset({"unfold", "fold", "max_pool", "max_pool_grad", "sum_pool", "spread"})
     needed |= {"place", "gather", "scatter_add", "pad", "pad_adjoint"}
     needed |= {"depthwise_rows", "depthwise_weight", "depthwise_weight_sum"}
     views = Check("views", needed, _views, "float32")
-    return [*columns(), *pools(), *indexed(), *padded(), *depthwise(), views]
+    return [*columns(), *pools(), *indexed(), *padded(), *depthwise(), *runs(), views]

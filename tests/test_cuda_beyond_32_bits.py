@@ -18,8 +18,8 @@ from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host, reserved
 ROWS = 6
 SIDE = 46_400
 """The square of it is a little more than 2^31."""
-WIDER = 65_600
-"""The square of it is a little more than 2^32."""
+WIDER = 65_601
+"""The square of it is a little more than 2^32; it is odd, so that no thread takes several cells."""
 
 
 @pytest.fixture(scope="module")

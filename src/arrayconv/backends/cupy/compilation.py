@@ -31,7 +31,7 @@ from arrayconv.backends.cupy.launch import (
     source,
     summand_name,
 )
-from arrayconv.backends.cupy.windows import SEVERAL
+from arrayconv.backends.cupy.windows import RUNS, SEVERAL
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 
@@ -47,6 +47,8 @@ class Template(NamedTuple):
     by_dims: bool = True
     dims: tuple[int, ...] = (1, 2, 3)
     more: tuple[str, ...] = ("",)
+    runs: bool = False
+    """Whether a thread may take several results of a row, where the kernel and stride are known."""
 
 
 _SUMMANDS = tuple(dict.fromkeys(map(summand_name, TYPES)))
@@ -56,19 +58,19 @@ _REGULAR = ((0, 0), (2, 2), (3, 1), (3, 2))
 _MODES = tuple(map(str, range(len(PADDING_MODES))))
 _POOLED = (*_REGULAR, (PARTS, 0))
 TEMPLATES = (
-    Template("unfold", "unfold", tuple(WORDS.values()), (*_REGULAR, (7, 2))),
+    Template("unfold", "unfold", tuple(WORDS.values()), (*_REGULAR, (7, 2)), runs=True),
     Template("fold", "fold", _SUMMANDS, (*_REGULAR, (7, 2))),
     Template("max_pool", "max_pool", _ORDERED, _POOLED, more=("false", "true")),
-    Template("max_pool_grad", "max_pool_grad", _SUMMANDS, _POOLED),
+    Template("max_pool_grad", "max_pool_grad", _SUMMANDS, _POOLED, runs=True),
     Template("sum_pool", "sum_pool", _SUMMANDS, _POOLED),
-    Template("spread", "spread", _SUMMANDS, _POOLED),
+    Template("spread", "spread", _SUMMANDS, _POOLED, runs=True),
     Template("place", "place", tuple(WORDS.values()), by_dims=False),
     Template("gather", "gather", tuple(WORDS.values()), by_dims=False, more=(str(SEVERAL), "1")),
     Template("scatter_add", "scatter_add", _SUMMANDS, by_dims=False),
     Template("pad", "pad", tuple(WORDS.values()), ((1, 1),), more=_MODES),
     Template("pad", "pad_adjoint", _SUMMANDS, ((1, 1),), more=_MODES[1:]),
     Template("depthwise", "depthwise", _PRODUCTS, (*_REGULAR, (5, 1))),
-    Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1))),
+    Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1)), runs=True),
     Template(
         "depthwise_rows",
         "depthwise_rows",
@@ -102,9 +104,15 @@ def instances(
             known = template.known if dims == 2 else template.known[:1]
             if not known:
                 yield Kernel(template.file, template.function, (*start, str(dims), *rest))
-            for pair, (planes, dense) in product(known, ((SEVERAL, "true"), (1, "false"))):
-                arguments = (*start, str(dims), *map(str, pair), str(planes), dense, *rest)
-                yield Kernel(template.file, template.function, arguments)
+            for pair in known:
+                shared = [(SEVERAL, "true", 1), (1, "false", 1)]
+                if template.runs and pair[0] > 0:
+                    longer = ((cells, planes) for cells, planes in RUNS.items() if cells > 1)
+                    shared += [(planes, "true", cells) for cells, planes in longer]
+                for planes, dense, cells in shared:
+                    words = (*map(str, (dims, *pair, planes)), dense)
+                    run = (str(cells),) if template.runs else ()
+                    yield Kernel(template.file, template.function, (*start, *words, *run, *rest))
 
 
 def _type_names(dtypes: Iterable[str]) -> set[str]:
@@ -169,6 +177,8 @@ def compile_offline(kernels: Iterable[Kernel], architecture: str) -> list[Compil
     by_file: dict[str, list[Kernel]] = {}
     for kernel in kernels:
         by_file.setdefault(kernel.file, []).append(kernel)
+    # Imported once, before threads would do it at the same time.
+    importlib.import_module("cuda.core")
     # The compiler lets go of Python's lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         batches = pool.map(lambda file: _compile_file(file, by_file[file], architecture), by_file)

@@ -45,17 +45,19 @@ __global__ void depthwise(
     }
 }
 
-// x (N, C, *sizes) of y and w: the gradient to x. A thread takes one cell of Planes planes and
-// gathers from all taps and positions that see it, in each of its channel's outputs. Launch: a
-// thread for each cell of Planes planes.
-template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense>
+// x (N, C, *sizes) of y and w: the gradient to x. A thread takes a run of Cells cells of a row, in
+// each of its planes, and gathers from all taps and positions that see them, in each of its channel's
+// outputs. What sees several of its cells it reads once, and the weights of a row of taps too. Cells
+// divides the length of a row. Launch: a thread for each run of Planes planes.
+template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense,
+          int Cells>
 __global__ void depthwise_transpose(
     const T* __restrict__ y, const Layout<Index> layout, const T* __restrict__ w,
     const Window<Index> window, const Groups<Index> groups, T* __restrict__ x, const Index taps,
     const Index cells, const Index planes, const Index count) {
     const Index item = thread_number<Index>();
     if (item >= count) return;
-    const Place<Index> place = cell_of<Dims>(item, window);
+    const Place<Index> place = cell_of<Dims>(item * Cells, window);
     const Index first = place.plane * Planes;
     Index from[Planes], kernel[Planes];
 #pragma unroll
@@ -66,24 +68,33 @@ __global__ void depthwise_transpose(
         from[p] = image * layout.image + output * layout.channel;
         kernel[p] = output * taps;
     }
-    typename Sum<T>::Type sum[Planes] = {};
+    typename Sum<T>::Type sum[Planes][Cells] = {};
     for (Index output = 0; output < groups.multiplier; ++output) {
-        for_each_sight<Dims, Kernel, Stride>(
-            window, place, [&](Index tap, Index z, Index row, Index position) {
-                const Index at =
-                    output * layout.channel + layout.template at<Dense>(z, row, position);
-                const Index weight = output * taps + tap;
+        for_each_row_of_sights<Dims, Kernel, Stride>(
+            window, place, [&](Index taps_row, Index z, Index row) {
+                const Index weights = output * taps + taps_row * window.axes[2].kernel;
+                for_each_sight_in_row<Dims, Kernel, Stride, Cells>(
+                    window, place, [&](Index tap, Index position) {
+                        const Index at =
+                            output * layout.channel + layout.template at<Dense>(z, row, position);
 #pragma unroll
-                for (int p = 0; p < Planes; ++p) {
-                    const T value = y[from[p] + at];
-                    sum[p] = multiply_add(widen(value), widen(w[kernel[p] + weight]), sum[p]);
-                }
+                        for (int p = 0; p < Planes; ++p) {
+                            const auto value = widen(y[from[p] + at]);
+#pragma unroll
+                            for (int c = 0; c < Cells; ++c) {
+                                const Index its = tap - (Cells - 1 - c);
+                                if (!is_tap<Kernel, Cells>(its)) continue;
+                                const auto weight = widen(w[kernel[p] + weights + its]);
+                                sum[p][c] = multiply_add(value, weight, sum[p][c]);
+                            }
+                        }
+                    });
             });
     }
-    const Index to = (first - place.plane) * cells + item;
+    const Index to = (first - place.plane) * cells + item * Cells;
 #pragma unroll
     for (int p = 0; p < Planes; ++p) {
-        if (first + p < planes) x[to + p * cells] = Narrow<T>::from(sum[p]);
+        if (first + p < planes) store<T>(x + to + p * cells, sum[p]);
     }
 }
 

@@ -120,9 +120,8 @@ def _transpose_plan(array: Description, window: Window, groups: int) -> Plan:
     structs = _structs(y, window, outputs, groups, bits)
     shape = (batch, groups, *sizes)
     numbers = prod(kernel_sizes(window)), prod(sizes)
-    return sliding_plan(
-        "depthwise_transpose", kind, window, bits, shape, y.dense, structs, *numbers, file=FILE
-    )
+    given = ("depthwise_transpose", kind, window, bits, shape, y.dense, structs, *numbers)
+    return sliding_plan(*given, row=sizes[-1], file=FILE)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
