@@ -272,6 +272,7 @@ DEPTHWISE = (
     Case("conv3d", ((1, 2, 4, 5, 4), (4, 1, 2, 3, 1)), {"padding": (1, 0, 2)}),
 )
 IN_ROWS = (DEPTHWISE[2], DEPTHWISE[3], DEPTHWISE[7])
+TAPS_TOGETHER = (DEPTHWISE[0], *IN_ROWS)
 GRADIENTS = {"depthwise", "depthwise_transpose", "depthwise_weight", "depthwise_weight_sum"}
 
 
@@ -299,6 +300,8 @@ def depthwise() -> Iterator[Check]:
             needed = GRADIENTS if case.shapes[0][0] else set()
             if case in IN_ROWS:
                 needed = needed - {"depthwise"} | {"depthwise_rows"}
+            if case in TAPS_TOGETHER:
+                needed = needed - {"depthwise_weight"} | {"depthwise_weight_taps"}
             if case in (DEPTHWISE[2], DEPTHWISE[7]):
                 needed = needed - {"depthwise_transpose"}
             call = partial(_depthwise, case, dtype)
@@ -345,15 +348,17 @@ def _runs(width: int, kernel: int, stride: int, before: int, dtype: str, xp: Any
     results = [primitives.unfold(x, window), primitives.spread(y, window), grad]
     two = made(xp, (1, 10, *outs), dtype, 2)
     w = made(xp, (10, 1, kernel, kernel), dtype, 3)
-    return [*results, primitives.conv_transpose(two, w, window, 5)]
+    results.append(primitives.conv_transpose(two, w, window, 5))
+    return [*results, primitives.conv_weight(x, two, window, 5)]
 
 
 def runs() -> Iterator[Check]:
     """Rows that threads share out in runs of four and two, at every phase of the stride."""
     needed = frozenset({"unfold", "spread", "max_pool_grad", "depthwise_transpose"})
+    needed |= {"depthwise_weight_taps"}
     for width, kernel, before in product((8, 6), (2, 3, 5), (0, 1, -1, 2)):
         for stride in (1, 2, 3):
-            dtype = ("float32", "float16", "float64")[(width + stride + before) % 3]
+            dtype = "float16" if (width, kernel, stride) == (8, 3, 2) else "float32"
             call = partial(_runs, width, kernel, stride, before, dtype)
             if -7 < before < kernel <= min(width, 7) + before + 1:
                 yield Check(f"runs-{width}-{kernel}-{stride}-{before}-{dtype}", needed, call, dtype)
@@ -363,6 +368,6 @@ def every_check() -> list[Check]:
     """Return all checks."""
     needed = frozenset({"unfold", "fold", "max_pool", "max_pool_grad", "sum_pool", "spread"})
     needed |= {"place", "gather", "scatter_add", "pad", "pad_adjoint"}
-    needed |= {"depthwise_rows", "depthwise_weight", "depthwise_weight_sum"}
+    needed |= {"depthwise_rows", "depthwise_weight_taps", "depthwise_weight_sum"}
     views = Check("views", needed, _views, "float32")
     return [*columns(), *pools(), *indexed(), *padded(), *depthwise(), *runs(), views]

@@ -30,7 +30,7 @@ FILES = {
     "pad_adjoint": ("pad",),
     "conv": ("depthwise", "depthwise_rows"),
     "conv_transpose": ("depthwise", "depthwise_rows"),
-    "conv_weight": ("depthwise",),
+    "conv_weight": ("depthwise_weight",),
 }
 """The ``.cu`` files of each primitive."""
 

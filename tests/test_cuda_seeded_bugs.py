@@ -73,13 +73,12 @@ BUGS = (
     Bug(
         "place", "__syncthreads();\n    const Index value_plane", "const Index value_plane", "place"
     ),
+    Bug("depthwise_weight", "mine;\n    __syncthreads();", "mine;", "conv2d-9x2x24x24"),
+    Bug("depthwise_weight", "        }\n        __syncthreads();", "        }", "conv2d-9x2x24x24"),
+    Bug("depthwise_weight", "(c - tap) / Stride >= Cells", "false", "runs-8-3-1"),
     Bug(
-        "depthwise",
-        "sums[threadIdx.x] = sum;\n    __syncthreads();",
-        "sums[threadIdx.x] = sum;",
-        "conv2d-9x2x24x24",
+        "depthwise_weight", "position_of<Dims>(item * Cells", "position_of<Dims>(item", "runs-8-3-1"
     ),
-    Bug("depthwise", "        }\n        __syncthreads();", "        }", "conv2d-9x2x24x24"),
 )
 
 

@@ -49,6 +49,8 @@ class Template(NamedTuple):
     more: tuple[str, ...] = ("",)
     runs: bool = False
     """Whether a thread may take several results of a row, where the kernel and stride are known."""
+    planes: bool = True
+    """Whether a thread may work on several planes."""
 
 
 _SUMMANDS = tuple(dict.fromkeys(map(summand_name, TYPES)))
@@ -67,7 +69,7 @@ TEMPLATES = (
     Template("place", "place", tuple(WORDS.values()), by_dims=False),
     Template("gather", "gather", tuple(WORDS.values()), by_dims=False, more=(str(SEVERAL), "1")),
     Template("scatter_add", "scatter_add", _SUMMANDS, by_dims=False),
-    Template("pad", "pad", tuple(WORDS.values()), ((1, 1),), more=_MODES),
+    Template("pad", "pad", tuple(WORDS.values()), ((1, 1),), more=_MODES, runs=True),
     Template("pad", "pad_adjoint", _SUMMANDS, ((1, 1),), more=_MODES[1:]),
     Template("depthwise", "depthwise", _PRODUCTS, (*_REGULAR, (5, 1))),
     Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1)), runs=True),
@@ -79,8 +81,16 @@ TEMPLATES = (
         dims=(2,),
         more=("false", "true"),
     ),
-    Template("depthwise", "depthwise_weight", _PRODUCTS),
-    Template("depthwise", "depthwise_weight_sum", _PRODUCTS, by_dims=False),
+    Template("depthwise_weight", "depthwise_weight", _PRODUCTS),
+    Template(
+        "depthwise_weight",
+        "depthwise_weight_taps",
+        _PRODUCTS,
+        ((3, 1), (3, 2), (5, 1)),
+        runs=True,
+        planes=False,
+    ),
+    Template("depthwise_weight", "depthwise_weight_sum", _PRODUCTS, by_dims=False),
 )
 
 
@@ -110,7 +120,8 @@ def instances(
                     longer = ((cells, planes) for cells, planes in RUNS.items() if cells > 1)
                     shared += [(planes, "true", cells) for cells, planes in longer]
                 for planes, dense, cells in shared:
-                    words = (*map(str, (dims, *pair, planes)), dense)
+                    several = (str(planes),) if template.planes else ()
+                    words = (*map(str, (dims, *pair)), *several, dense)
                     run = (str(cells),) if template.runs else ()
                     yield Kernel(template.file, template.function, (*start, *words, *run, *rest))
 

@@ -1,6 +1,6 @@
-// Depthwise convolution, in which each output channel sees one input channel, and its gradients.
+// Depthwise convolution, in which each output channel sees one input channel, and its gradient to x.
 //
-// Weights (O, 1, *kernel) are contiguous, `taps` for an output; O = channels * multiplier. All three kernels
+// Weights (O, 1, *kernel) are contiguous, `taps` for an output; O = channels * multiplier. Both kernels
 // gather: no atomics, and always the same order of addition.
 
 // y (N, O, *positions) of x and w. A thread takes one position of Planes output planes: neighbouring
@@ -96,65 +96,4 @@ __global__ void depthwise_transpose(
     for (int p = 0; p < Planes; ++p) {
         if (first + p < planes) store<T>(x + to + p * cells, sum[p]);
     }
-}
-
-constexpr int THREADS = 256;
-
-// The gradient to w, as partial sums (O * taps, splits). A block of THREADS takes one tap of one
-// output and every `splits`-th run of THREADS positions of all images; its threads' sums are added
-// in a tree. Launch: O * taps * splits blocks.
-template <typename T, typename Index, int Dims>
-__global__ void depthwise_weight(
-    const T* __restrict__ x, const Layout<Index> layout, const T* __restrict__ y,
-    const Layout<Index> y_layout, const Window<Index> window, const Groups<Index> groups,
-    typename Sum<T>::Type* __restrict__ partial, const Index taps, const Index splits,
-    const Index count) {
-    typedef typename Sum<T>::Type Wide;
-    __shared__ Wide sums[THREADS];
-    const Index block = static_cast<Index>(blockIdx.x), row = block / splits;
-    const Index output = row / taps, tap = row - output * taps;
-    const Index taps_of_row = window.axes[2].kernel, rows = window.axes[1].kernel;
-    const Index width = tap % taps_of_row, height = tap / taps_of_row % rows;
-    const Index depth = tap / taps_of_row / rows;
-    const Axis<Index>*axes = window.axes, &a = axes[0], &b = axes[1], &c = axes[2];
-    const Index channel = groups.by_multiplier.quotient(output) * layout.channel;
-    const Index y_channel = output * y_layout.channel;
-    Wide sum = {};
-    Index item = (block - row * splits) * THREADS + static_cast<Index>(threadIdx.x);
-    for (; item < count; item += splits * THREADS) {
-        const Place<Index> place = position_of<Dims>(item, window);
-        const Index z = place.at[0] * a.stride + depth * a.dilation - a.before;
-        const Index cell_row = place.at[1] * b.stride + height * b.dilation - b.before;
-        const Index cell = place.at[2] * c.stride + width * c.dilation - c.before;
-        if (inside(z, a.size) && inside(cell_row, b.size) && inside(cell, c.size)) {
-            const Index seen = channel + layout.template at<false>(z, cell_row, cell);
-            const Index given =
-                y_channel + y_layout.template at<false>(place.at[0], place.at[1], place.at[2]);
-            const T value = x[place.plane * layout.image + seen];
-            const T factor = y[place.plane * y_layout.image + given];
-            sum = multiply_add(widen(value), widen(factor), sum);
-        }
-    }
-    sums[threadIdx.x] = sum;
-    __syncthreads();
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) {
-            sums[threadIdx.x] = plus(sums[threadIdx.x], sums[threadIdx.x + half]);
-        }
-        __syncthreads();
-    }
-    if (threadIdx.x == 0) partial[block] = sums[0];
-}
-
-// w (O, 1, *kernel): the partial sums of each weight added in their order. Launch: a thread a
-// weight.
-template <typename T, typename Index>
-__global__ void depthwise_weight_sum(
-    const typename Sum<T>::Type* __restrict__ partial, T* __restrict__ w, const Index splits,
-    const Index count) {
-    const Index item = thread_number<Index>();
-    if (item >= count) return;
-    typename Sum<T>::Type sum = {};
-    for (Index split = 0; split < splits; ++split) sum = plus(sum, partial[item * splits + split]);
-    w[item] = Narrow<T>::from(sum);
 }
