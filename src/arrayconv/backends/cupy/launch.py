@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-HEADERS = ("numbers.cuh", "geometry.cuh")
+HEADERS = ("numbers.cuh", "geometry.cuh", "loops.cuh")
 OPTIONS = ("-std=c++17",)
 THREADS = 256
 
