@@ -137,7 +137,8 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
         terms, every_vector = table.shape[0], ends.shape[0] - 1
         held = np.empty(MOST * vectors * lanes, cells.dtype)
         same = (cells, table, weight, step, result, size, stores, ends, held, terms)
-        at_once = max(1, min(MOST, WEIGHTS // max(1, terms)) // outputs) * outputs
+        # Of a phase's weights those of the others are neighbours, which come along.
+        at_once = max(1, min(MOST, WEIGHTS * count // max(1, every)) // outputs) * outputs
         parts = -(-count // at_once)
         at_a_time = -(-terms // max(1, -(-terms // TERMS)))
         for number in range(groups * parts):
