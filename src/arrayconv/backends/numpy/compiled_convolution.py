@@ -27,7 +27,7 @@ from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
 from arrayconv.backends.numpy.threads import run_blocks
 
-CHUNK = 1 << 20
+CHUNK = 1 << 19
 """Bytes that a block lays out: the second cache should hold most of it."""
 WORTH_A_THREAD = 1 << 20
 """Multiply-adds below which a block is not cut for another thread."""
