@@ -16,6 +16,8 @@ from typing import Any
 PAGES = Path(__file__).parent / "reference"
 DIRECTIVE = re.compile(r"^::: (arrayconv(?:\.\w+)+)$", re.MULTILINE)
 HEADING = re.compile(r"^(\w[\w ]*)\n-+$", re.MULTILINE)
+REFERENCE = re.compile(r"^\.\. \[\d+\] ", re.MULTILINE)
+ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 CODE = re.compile(r"``(.+?)``|`(.+?)`", re.DOTALL)
 
 
@@ -96,6 +98,13 @@ def _see_also(section: str, name: str) -> str:
     return "\n".join(lines)
 
 
+def _references(section: str, name: str) -> str:
+    """Return a list of sources; those in arXiv are links."""
+    sources = [" ".join(each.split()) for each in REFERENCE.split(section)[1:]]
+    text = "\n".join(f"- {inline(each, name)}" for each in sources)
+    return ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+
+
 def _signature(shown: str, value: Any) -> str:
     """Return the call with its defaults, without types; one argument a line where it is long."""
     try:
@@ -124,6 +133,8 @@ def body_of(docstring: str, name: str) -> str:
             parts.append(f"**Examples**\n\n```pycon\n{text}\n```")
         elif title == "See Also":
             parts.append(f"**See also**\n\n{_see_also(text, name)}")
+        elif title == "References":
+            parts.append(f"**References**\n\n{_references(text, name)}")
         elif title in ("Parameters", "Attributes"):
             parts.append(f"**{title}**\n\n{_list(text, name, typed=True)}")
         elif title in ("Returns", "Yields", "Raises"):

@@ -15,7 +15,14 @@ GROUPS = {
     "float32, 64": ("float32", "float64"),
     "complex": ("complex64", "complex128"),
 }
-SHORT = {"array_api_strict": "array-api-strict"}
+NAMES = {
+    "numpy": "NumPy",
+    "array_api_strict": "array-api-strict",
+    "torch": "torch",
+    "jax": "JAX",
+    "dask": "Dask",
+    "cupy": "CuPy",
+}
 
 
 def support_table() -> str:
@@ -33,12 +40,12 @@ def support_table() -> str:
                 notes = []
                 for reason in sorted(filter(None, found)):
                     # One note for torch's three dtypes, whose reasons differ by the name only.
-                    general = " ".join("them" if w in DTYPES else w for w in reason.split())
+                    general = " ".join("such dtypes" if w in DTYPES else w for w in reason.split())
                     notes.append(str(reasons.setdefault(general, len(reasons) + 1)))
                 words = ", ".join(dict.fromkeys(notes))
                 row.append(f"no ({words})" if words and None not in found else words or "yes")
             rows.append(row)
         lines = ["| " + " | ".join(row) + " |" for row in rows]
-        parts.append(f"## {SHORT.get(library, library)}\n\n" + "\n".join(lines))
+        parts.append(f"## {NAMES[library]}\n\n" + "\n".join(lines))
     listed = "\n".join(f"{number}. {reason}" for reason, number in reasons.items())
     return "\n\n".join(parts) + "\n\n## Why not\n\n" + listed

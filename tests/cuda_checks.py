@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pytest
 
 import arrayconv as ac
 from arrayconv import primitives
 from arrayconv._capabilities import DTYPES
 from arrayconv._window import sliding_window
-from tests.cases import COLUMNS, PADS, Case, assert_close, draw
+from tests.cases import COLUMNS, PADS, Case
+from tests.cuda_comparison import COMPLEX, REAL, Check, made, ml_dtypes, pulled
+from tests.cuda_products import PRODUCTS, products
 from tests.test_pooling import DILATED, ORDERED, PARTS, WINDOWS, special
-
-ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 is a type of the kernels")
-
-REAL = ("float16", "bfloat16", "float32", "float64")
-COMPLEX = ("complex64", "complex128")
-
-
-class Check(NamedTuple):
-    """A call, the kernels that must run for it, and the dtype whose tolerance its results have.
-
-    The call takes the namespace that its arrays are of: NumPy or CuPy.
-    """
-
-    id: str
-    kernels: frozenset[str]
-    call: Callable[[Any], list[Any]]
-    dtype: str
-
-
-def made(xp: Any, shape: tuple[int, ...], dtype: str, seed: int = 0) -> Any:
-    """Return random values of a dtype; bfloat16 is ml_dtypes's."""
-    values = draw(np.random.default_rng(seed), shape, dtype)
-    return xp.asarray(values.astype(ml_dtypes.bfloat16) if dtype == "bfloat16" else values)
-
-
-def pulled(xp: Any, function: Any, *arrays: Any, **params: Any) -> list[Any]:
-    """Return the output and the gradients at a random cotangent."""
-    output, pullback = ac.vjp(function, *arrays, **params)
-    values = output[0] if isinstance(output, tuple) else output
-    cotangent = made(xp, values.shape, np.dtype(values.dtype).name, seed=1)
-    gradients = [each for each in pullback(cotangent) if each is not None]
-    return [*(output if isinstance(output, tuple) else [output]), *gradients]
-
-
-def _plain(array: Any) -> Any:
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-
-
-def compare(check: Check, got: list[Any], wanted: list[Any]) -> None:
-    """Compare what the kernels gave with what NumPy's implementations gave."""
-    assert len(got) == len(wanted)
-    for ours, right in zip(got, wanted, strict=True):
-        assert ours.dtype == right.dtype
-        if right.dtype.kind in "fcV" and np.isfinite(_plain(right)).all():
-            assert_close(_plain(ours), _plain(right), check.dtype, factor=2)
-        else:
-            np.testing.assert_array_equal(_plain(ours), _plain(right))
 
 
 def _columns(case: Case, dtype: str, xp: Any) -> list[Any]:
@@ -327,6 +281,10 @@ def _views(xp: Any) -> list[Any]:
         output, pullback = ac.vjp(ac.conv2d, x, weight, None, groups=3)
         gradients = pullback(xp.moveaxis(some(2, 6, 7, 3), -1, 1))
         results += [output, *gradients[:2]]
+        with ac.options(algorithm="cuda-implicit"):
+            output, pullback = ac.vjp(ac.conv2d, x, some(3, 3, 3, 5).transpose(3, 1, 2, 0), None)
+            gradients = pullback(xp.moveaxis(some(2, 6, 7, 5), -1, 1)[..., ::-1])
+        results += [output, *gradients[:2]]
     results.append(ac.fold(some(20, 27, 2).transpose(2, 1, 0)[:, ::-1], (6, 7), 3))
     index = xp.arange(24).reshape(4, 3, 2).transpose(2, 1, 0) // 2
     values = some(4, 3, 2).transpose(2, 1, 0)
@@ -368,6 +326,7 @@ def every_check() -> list[Check]:
     """Return all checks."""
     needed = frozenset({"unfold", "fold", "max_pool", "max_pool_grad", "sum_pool", "spread"})
     needed |= {"place", "gather", "scatter_add", "pad", "pad_adjoint"}
-    needed |= {"depthwise_rows", "depthwise_weight_taps", "depthwise_weight_sum"}
+    needed |= {"depthwise_rows", "depthwise_weight_taps", "depthwise_weight_sum", *PRODUCTS}
     views = Check("views", needed, _views, "float32")
-    return [*columns(), *pools(), *indexed(), *padded(), *depthwise(), *runs(), views]
+    kernels = [*columns(), *pools(), *indexed(), *padded(), *depthwise(), *runs()]
+    return [*kernels, *products(), views]

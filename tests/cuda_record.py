@@ -1,7 +1,7 @@
 """The record that makes a kernel verified: who ran which source on which GPU, and was right.
 
-A line of JSON for each primitive in ``bench/results/kernels*.jsonl``. It holds for the source that
-it names by its hash: a kernel that has changed since is no longer verified.
+A line of JSON for each implementation of a primitive in ``bench/results/kernels*.jsonl``. It holds
+for the source that it names by its hash: a kernel that has changed since is no longer verified.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ from arrayconv.backends.cupy import launch
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 FILES = {
-    "unfold": ("unfold",),
-    "fold": ("fold",),
-    "max_pool": ("max_pool",),
-    "max_pool_indices": ("max_pool",),
-    "max_pool_grad": ("max_pool_grad",),
-    "sum_pool": ("sum_pool",),
-    "spread": ("spread",),
-    "place": ("place",),
-    "gather": ("gather",),
-    "scatter_add": ("scatter_add",),
-    "pad": ("pad",),
-    "pad_adjoint": ("pad",),
-    "conv": ("depthwise", "depthwise_rows"),
-    "conv_transpose": ("depthwise", "depthwise_rows"),
-    "conv_weight": ("depthwise_weight",),
+    ("unfold", "cuda"): ("unfold",),
+    ("fold", "cuda"): ("fold",),
+    ("max_pool", "cuda"): ("max_pool",),
+    ("max_pool_indices", "cuda"): ("max_pool",),
+    ("max_pool_grad", "cuda"): ("max_pool_grad",),
+    ("sum_pool", "cuda"): ("sum_pool",),
+    ("spread", "cuda"): ("spread",),
+    ("place", "cuda"): ("place",),
+    ("gather", "cuda"): ("gather",),
+    ("scatter_add", "cuda"): ("scatter_add",),
+    ("pad", "cuda"): ("pad",),
+    ("pad_adjoint", "cuda"): ("pad",),
+    ("conv", "cuda"): ("depthwise", "depthwise_rows"),
+    ("conv_transpose", "cuda"): ("depthwise", "depthwise_rows"),
+    ("conv_weight", "cuda"): ("depthwise_weight",),
+    ("conv", "cuda-implicit"): ("implicit",),
+    ("conv_transpose", "cuda-implicit"): ("implicit_transpose",),
+    ("conv_weight", "cuda-implicit"): ("implicit",),
 }
-"""The ``.cu`` files of each primitive."""
+"""The ``.cu`` files of each primitive's implementations."""
 
 
 def source_hash(files: Iterable[str]) -> str:
@@ -44,14 +47,14 @@ def records(checked: int, device: str, versions: dict[str, str]) -> list[dict[st
     return [
         {
             "primitive": primitive,
-            "implementation": "cuda",
+            "implementation": implementation,
             "source_sha256": source_hash(files),
             "correct": True,
             "checks": checked,
             "device": device,
             "versions": versions,
         }
-        for primitive, files in FILES.items()
+        for (primitive, implementation), files in FILES.items()
     ]
 
 
@@ -64,14 +67,14 @@ def read(folder: Path = RESULTS) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line]
 
 
-def shown_right(found: Iterable[dict[str, Any]]) -> set[str]:
-    """Return the primitives that records show to be right, as their source is now."""
+def shown_right(found: Iterable[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Return the (primitive, implementation) that records show right, as their source is now."""
     return {
-        each["primitive"]
+        name
         for each in found
-        if each["implementation"] == "cuda"
+        if (name := (each["primitive"], each["implementation"])) in FILES
         and each["correct"] is True
         and each["checks"] > 0
         and each["device"].startswith("NVIDIA")
-        and each["source_sha256"] == source_hash(FILES[each["primitive"]])
+        and each["source_sha256"] == source_hash(FILES[name])
     }

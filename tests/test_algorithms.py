@@ -13,7 +13,8 @@ import pytest
 
 import arrayconv as ac
 from arrayconv import primitives
-from arrayconv.backends.numpy import compiled_convolution
+from arrayconv.backends.numpy import compiled_convolution, compiled_winograd
+from arrayconv.backends.numpy.compiler import missing
 from arrayconv.backends.numpy.convolution import FORWARD
 from arrayconv.functional.operations import operation_of
 from tests.cases import CONVOLUTIONS, TRANSPOSED, assert_close, draw
@@ -23,7 +24,12 @@ WITHOUT_NUMBA = pytest.mark.skipif(
 )
 NAMES = tuple(each.name for each in FORWARD.algorithms)
 ALGORITHMS = [
-    pytest.param(name, marks=WITHOUT_NUMBA) if name == "numba" else name for name in NAMES
+    pytest.param(name, marks=WITHOUT_NUMBA) if name.startswith("numba") else name for name in NAMES
+]
+WINOGRAD = [
+    pytest.param(name, marks=WITHOUT_NUMBA) if name.startswith("numba") else name
+    for name in NAMES
+    if "winograd" in name
 ]
 WORKSPACES = (1, 40_000, 2 << 20)
 
@@ -39,7 +45,7 @@ def geometry(rng: np.random.Generator, algorithm: str) -> tuple[Any, Any, dict[s
     kernel, sizes = numbers(1, 5), numbers(1, {1: 40, 2: 16, 3: 8}[dims])
     params: dict[str, Any] = {"stride": numbers(1, 3), "dilation": numbers(1, 3)}
     pads = numbers(0, 4), numbers(0, 4)
-    if algorithm.startswith("winograd"):
+    if "winograd" in algorithm:
         dims = int(rng.integers(2, 4))
         lead = tuple(int(n) for n in rng.integers(1, 4, dims - 2))
         kernel, sizes = (*lead, 3, 3), numbers(1, {2: 20, 3: 12}[dims])
@@ -147,7 +153,7 @@ def layer(algorithm: str, channels: int, size: int, batch: int = 1) -> tuple[Any
 
 
 @pytest.mark.parametrize("channels", [4, 64, 256])
-@pytest.mark.parametrize("algorithm", [name for name in NAMES if name.startswith("winograd")])
+@pytest.mark.parametrize("algorithm", WINOGRAD)
 def test_the_error_of_winograd(algorithm, channels):
     """As a share of the largest output: 1e-5 is the bar; the small tile is as exact as im2col."""
     x, w, _ = layer(algorithm, channels, 24)
@@ -158,7 +164,7 @@ def test_the_error_of_winograd(algorithm, channels):
         return float(np.abs(ac.conv2d(x, w, padding=1, algorithm=name) - wanted).max() / largest)
 
     assert error(algorithm) < 5e-6
-    if algorithm == "winograd_2x2":
+    if algorithm.endswith("2x2"):
         assert error(algorithm) < 3 * error("im2col")
 
 
@@ -174,7 +180,7 @@ def test_what_is_not_finite(algorithm, value):
     spread = ~np.isfinite(y)
     rows, columns = (np.unique(each) for each in np.nonzero(spread)[2:])
     reach = kernel // 2
-    if algorithm.startswith("winograd"):
+    if "winograd" in algorithm:
         # Tiles start at multiples of their size; those that see the cell are at most two a side.
         tile = int(algorithm[-1])
         low, high = (9 - reach) // tile * tile, ((9 + reach) // tile + 1) * tile
@@ -220,17 +226,30 @@ def test_the_same_bits_whatever_the_threads(algorithm):
     assert len(results) == 1
 
 
-def test_auto_takes_what_is_estimated_to_be_fastest():
+def test_auto_takes_what_is_estimated_to_be_fastest(monkeypatch):
     def chosen(*shapes: tuple[int, ...], dtype: str = "float32", **params: Any) -> str:
         arrays = (np.empty(shape, dtype) for shape in shapes)
         return ac.explain(ac.conv2d, *arrays, **params).chosen
 
-    assert chosen((1, 64, 56, 56), (64, 64, 3, 3), padding=1) == "winograd_4x4"
-    assert chosen((1, 64, 56, 56), (64, 64, 3, 3), padding=1, dtype="float64") == "im2col"
-    assert chosen((1, 64, 56, 56), (64, 64, 3, 3), stride=2) == "im2col"
-    assert chosen((1, 512, 7, 7), (512, 512, 3, 3), padding=1) == "im2col"
-    assert chosen((1, 8, 16, 16), (8, 8, 3, 3), padding=1) == "im2col"
-    assert chosen((1, 64, 56, 56), (256, 64, 1, 1), stride=2) == "pointwise"
+    layers: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
+        ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}),
+        ((1, 64, 56, 56), (64, 64, 3, 3), {"padding": 1, "dtype": "float64"}),
+        ((1, 64, 56, 56), (64, 64, 3, 3), {"stride": 2}),
+        ((1, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}),
+        ((1, 8, 16, 16), (8, 8, 3, 3), {"padding": 1}),
+        ((1, 64, 56, 56), (256, 64, 1, 1), {"stride": 2}),
+    )
+
+    def choices() -> list[str]:
+        FORWARD.forget()
+        return [chosen(*shapes, **params) for *shapes, params in layers]
+
+    if missing() is None:
+        assert choices() == ["numba_winograd_4x4", *["numba"] * 4, "pointwise"]
+    for module in (compiled_convolution, compiled_winograd):
+        monkeypatch.setattr(module, "missing", lambda: "numba is not installed")
+    assert choices() == ["winograd_4x4", "mec", *["im2col"] * 3, "pointwise"]
+    FORWARD.forget()
 
 
 def test_numba_is_imported_only_where_it_runs():

@@ -30,6 +30,7 @@ REPOSITORY = Path(__file__).parents[1]
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("_integers", "_version", "_capabilities", "reference"),
     ("_window",),
+    ("_parts",),
     ("_arrays", "_options"),
     ("_registry", "_device"),
     ("_images", "_random"),

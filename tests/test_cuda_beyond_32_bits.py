@@ -13,8 +13,9 @@ import pytest
 
 from arrayconv import primitives
 from arrayconv._window import Windows, sliding_window
-from arrayconv.backends.cupy import depthwise
+from arrayconv.backends.cupy import depthwise, implicit
 from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host, reserved
+from tests.cuda_products import forget_plans
 
 ROWS = 6
 SIDE = 46_400
@@ -221,3 +222,52 @@ def test_depthwise_weight(host, monkeypatch, together):
     seen = x[..., -ROWS:, :].reshape(-1)[mine] * y[..., -ROWS:, :].reshape(-1)[mine]
     assert mine.size > 0
     assert partial[0][0, -1] == seen.sum()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_products(host, stride):
+    """The last tiles of a convolution of two channels to three, and of its transpose."""
+    x = with_last_rows((1, 2, SIDE, SIDE), np.uint8, ROWS)
+    w = np.arange(54, dtype=np.uint8).reshape(3, 2, 3, 3)
+    window, few = square(3, SIDE, stride), square(3, SIDE, stride, ROWS)
+    with on_host(host):
+        y = primitives.conv(x, w, window, 1)
+    launched(host, "implicit_conv")
+    wanted = primitives.conv(x[..., -ROWS:, :].copy(), w, few, 1)
+    for plane in range(3):
+        np.testing.assert_array_equal(last(y[0, plane]), last(wanted[0, plane]))
+    rows = few[0].out
+    y[..., -rows:, :] = wanted
+    with on_host(host):
+        back = primitives.conv_transpose(y, w, window, 1)
+    launched(host, "implicit_conv_transpose")
+    # The last blocks are those of the last phase: of odd cells only, where the stride is 2.
+    wanted = primitives.conv_transpose(y[..., -rows:, :].copy(), w, few, 1)
+    for plane in range(2):
+        got, right = (array[0, plane, -1, 1::stride] for array in (back, wanted))
+        np.testing.assert_array_equal(last(got), last(right))
+
+
+def test_product_to_weight(host, monkeypatch):
+    """The last part: the last positions, whose sums are the last of the partial ones."""
+    monkeypatch.setattr(implicit, "MULTIPROCESSORS", 10**6)
+    forget_plans(implicit)
+    x, y = (with_last_rows((1, n, SIDE, SIDE), np.uint8, ROWS) for n in (2, 3))
+    partial: list[Any] = []
+    empty = host.empty
+
+    def kept(like: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+        partial.append(empty(like, shape, dtype))
+        return partial[-1]
+
+    monkeypatch.setattr(host, "empty", kept)
+    with on_host(host):
+        primitives.conv_weight(x, y, square(1, SIDE), 1)
+    forget_plans(implicit)
+    assert host.launched[-2].arguments[:3] == ("Byte", "long long", "2")
+    parts, positions = partial[0].shape[0], SIDE * SIDE
+    steps_each = -(-positions // (parts * implicit.STEPS)) * implicit.STEPS
+    mine = positions - (parts - 1) * steps_each
+    assert 0 < mine < ROWS * SIDE
+    seen, given = (each.reshape(each.shape[1], -1)[:, -mine:].astype(int) for each in (x, y))
+    np.testing.assert_array_equal(partial[0][-1].reshape(3, 2), (given @ seen.T) % 256)

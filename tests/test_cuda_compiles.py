@@ -15,7 +15,7 @@ import pytest
 import arrayconv as ac
 from arrayconv.__main__ import main
 from arrayconv._capabilities import DTYPES
-from arrayconv.backends.cupy import compilation, launch
+from arrayconv.backends.cupy import compilation, implicit, launch
 from arrayconv.backends.cupy.compilation import ARCHITECTURES, TEMPLATES, Compiled, Template
 from arrayconv.backends.cupy.launch import Kernel
 
@@ -32,10 +32,14 @@ def nvrtc(left_out) -> None:
 def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
     """Yield every type and width once; for one architecture and type, all that may be known."""
     for kernel in compilation.instances(template):
-        kind, _, *rest = kernel.arguments
+        kind, index, *rest = kernel.arguments
         whole = architecture == "sm_90" and kind in ("float", "Int")
         simplest = [*map(str, (template.dims[0], *sum(template.known[:1], ())))]
         general = not template.by_dims or rest[: len(simplest)] == simplest
+        if template.function in implicit.FILES:
+            # What needs the most registers: the largest tile, three dimensions, 64 bits.
+            general = rest == ["3", template.more[0]] and index == "long long"
+            whole = whole and kind == "float" and index == "int"
         if whole or (general and rest[3:4] != ["1"]):
             yield kernel
 

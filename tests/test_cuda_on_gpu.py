@@ -20,7 +20,9 @@ from arrayconv import primitives
 from arrayconv._window import sliding_window
 from arrayconv.backends.cupy import compilation, implementations, launch
 from tests import cuda_record
-from tests.cuda_checks import Check, added_in_order, compare, every_check, made
+from tests.cases import assert_close
+from tests.cuda_checks import added_in_order, every_check
+from tests.cuda_comparison import Check, compare, made
 from tests.cuda_on_host.executor import HostExecutor, asked_for
 from tests.test_cuda_on_host import VARIANTS, variant
 
@@ -126,7 +128,19 @@ def every_kernel(x: Any, w: Any) -> list[Any]:
         primitives.conv(x, w, window, 8),
         primitives.conv_transpose(x, w, window, 8),
         primitives.conv_weight(x, x, window, 8),
+        *every_product(x, x[0, :, :3, :3][None], window),
     ]
+
+
+def every_product(x: Any, w: Any, window: Any) -> list[Any]:
+    """Return what the implicit products give, for one output."""
+    with ac.options(algorithm="cuda-implicit"):
+        y = primitives.conv(x, w, window, 1)
+        return [
+            y,
+            primitives.conv_transpose(y, w, window, 1),
+            primitives.conv_weight(x, y, window, 1),
+        ]
 
 
 def test_on_another_stream(cupy):
@@ -199,6 +213,26 @@ def test_beyond_32_bits(cupy):
             np.testing.assert_allclose(got, right, rtol=2e-3, err_msg=f"{name}, plane {plane}")
 
 
+def test_products_beyond_32_bits(cupy):
+    """An input of more than 2^31 elements: the first, middle and last images are right."""
+    free = cupy.cuda.runtime.memGetInfo()[0]
+    if free < BATCH_BYTES:
+        pytest.skip(f"{free >> 30} GiB of GPU memory are free, {BATCH_BYTES >> 30} are needed")
+    batch, side = 1050, 1024
+    x = cupy.tile(made(cupy, (21, 2, side, side), "float16"), (batch // 21, 1, 1, 1))
+    assert x.size > 2**31
+    w = made(cupy, (2, 2, 3, 3), "float16", seed=1)
+    window = sliding_window((side, side), (3, 3), (2, 2), ((1, 1),) * 2, (1, 1))
+    y = primitives.conv(x, w, window, 1, algorithm="cuda-implicit")
+    back = primitives.conv_transpose(y, w, window, 1, algorithm="cuda-implicit")
+    for image in (0, batch // 2, batch - 1):
+        one = x[image : image + 1].get()
+        wanted = primitives.conv(one, w.get(), window, 1)
+        assert_close(y[image : image + 1].get(), wanted, "float16", factor=2)
+        wanted = primitives.conv_transpose(y[image : image + 1].get(), w.get(), window, 1)
+        assert_close(back[image : image + 1].get(), wanted, "float16", factor=2)
+
+
 def test_record(cupy, request):
     """Write the record, if nothing in this run has failed: this test comes last."""
     path = request.config.getoption("--kernel-record")
@@ -221,18 +255,21 @@ def test_record(cupy, request):
 
 # --- the record and the flag: these need no GPU -----------------------------------------------
 
+EVERY = {(primitive, each.name) for primitive, found in implementations.items() for each in found}
+
 
 def test_a_kernel_is_verified_by_its_record_only():
     verified = {
-        primitive
+        (primitive, each.name)
         for primitive, found in implementations.items()
-        if any(each.name == "cuda" and each.verified for each in found)
+        for each in found
+        if each.verified
     }
     assert verified == cuda_record.shown_right(cuda_record.read())
 
 
 def test_every_kernel_has_its_place_in_the_record():
-    assert set(cuda_record.FILES) == set(implementations)
+    assert set(cuda_record.FILES) == EVERY
     for kernel in {kernel for check in CHECKS for kernel in check.kernels}:
         assert any(
             kernel in launch.source(file) for files in cuda_record.FILES.values() for file in files
@@ -254,6 +291,6 @@ def test_what_is_no_record(change, tmp_path):
     lines = cuda_record.records(7, "NVIDIA H200", {})
     path = tmp_path / "kernels-h200.jsonl"
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert cuda_record.shown_right(cuda_record.read(tmp_path)) == set(implementations)
+    assert cuda_record.shown_right(cuda_record.read(tmp_path)) == EVERY
     path.write_text("".join(f"{json.dumps({**line, **change})}\n" for line in lines))
     assert cuda_record.shown_right(cuda_record.read(tmp_path)) == set()

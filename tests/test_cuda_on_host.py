@@ -11,22 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arrayconv.backends.cupy import depthwise, indexing, padding, windows
+from arrayconv.backends.cupy import depthwise, implicit, indexing, padding, windows
 from tests.cuda_checks import added_in_order, every_check
 from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, asked_for, on_host, verify
+from tests.cuda_products import forget_plans
 
 FLAGS = {"": PLAIN, "sanitized": SANITIZED}[os.environ.get("CUDA_ON_HOST", "")]
 CHECKS = [each for each in every_check() if FLAGS is PLAIN or each.dtype == "float32"]
 
 
-def forget_plans() -> None:
-    """Forget launches whose index width was chosen under another limit."""
-    for module in (windows, indexing, padding, depthwise):
-        for value in vars(module).values():
-            if hasattr(value, "cache_clear"):
-                value.cache_clear()
-
-
+MODULES = (windows, indexing, padding, depthwise, implicit)
 VARIANTS = {"narrow": (32, 1), "several": (32, 4), "wide": (64, 4)}
 """Bits of an index, and planes that a thread works on."""
 
@@ -40,9 +34,9 @@ def variant(name: str) -> Iterator[None]:
             patch.setattr(windows, "NARROW", 0)
         # Planes that are left over, one to three, are then met as well.
         patch.setattr(windows, "MANY", 0 if planes > 1 else 2**62)
-        forget_plans()
+        forget_plans(*MODULES)
         yield
-    forget_plans()
+    forget_plans(*MODULES)
 
 
 @pytest.fixture(scope="module", params=VARIANTS)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from arrayconv.backends.cupy import launch
-from tests.cuda_checks import Check, added_in_order, every_check
+from tests.cuda_checks import added_in_order, every_check
+from tests.cuda_comparison import Check
 from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host, verify
 from tests.test_cuda_beyond_32_bits import check_spread
 from tests.test_cuda_on_host import variant
@@ -78,6 +79,41 @@ BUGS = (
     Bug("depthwise_weight", "(c - tap) / Stride >= Cells", "false", "runs-8-3-1"),
     Bug(
         "depthwise_weight", "position_of<Dims>(item * Cells", "position_of<Dims>(item", "runs-8-3-1"
+    ),
+    # Products: a column, row, step, tap or cell that is none; a barrier or a step is missing.
+    Bug(
+        "implicit",
+        "number < product.columns ? (",
+        "number <= product.columns ? (",
+        "product-conv2d-2x3x6x7",
+    ),
+    Bug(
+        "implicit",
+        "number < product.columns ? row",
+        "number <= product.columns ? row",
+        "tile-64x64-float32",
+    ),
+    Bug("implicit", "left : product.steps_each)", "left : left)", "tile-64x64-float32"),
+    Bug(
+        "implicit",
+        "to >= 0 && row < product",
+        "to >= 0 && row <= product",
+        "product-conv2d-2x3x6x7",
+    ),
+    Bug("implicit", "step + 2 * STEPS", "step + STEPS", "tile-64x64-float32"),
+    Bug("implicit", "part < parts; ++part", "part < 1; ++part", "tile-64x64-float32"),
+    Bug("implicit_transpose", "number < tile.last_step", "true", "product-conv2d-3x4x7x6"),
+    Bug("implicit_transpose", "&& tap < first[dim].kernel", "", "product-conv2d-3x4x7x6"),
+    Bug("implicit_transpose", "p.at[dim] < first[dim].rounds", "true", "product-conv1d-3x9"),
+    Bug("implicit_transpose", "cell < axis.size", "cell <= axis.size", "product-conv2d-3x4x7x6"),
+    Bug("implicit_transpose", "sights.position -= later;", "", "product-conv2d-3x4x7x6"),
+    Bug("implicit", "__syncthreads();\n    read(0);", "read(0);", "tile-64x64-float32"),
+    Bug("implicit", "store(0);\n    __syncthreads();", "store(0);", "tile-64x64-float32"),
+    Bug(
+        "implicit",
+        "store(stage ^ 1);\n        __syncthreads();",
+        "store(stage ^ 1);",
+        "tile-64x64-float32",
     ),
 )
 

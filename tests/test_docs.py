@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+import arrayconv as ac
+
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
-WITHOUT_CODE = {DOCS / "support.md", DOCS / "explorer.md", *(DOCS / "reference").glob("*.md")}
-"""What docs/hooks.py fills, and the page whose code is JavaScript."""
+WITHOUT_CODE = {
+    *(DOCS / name for name in ("support.md", "explorer.md", "recipes/index.md")),
+    *(DOCS / "reference").glob("*.md"),
+}
+"""What docs/hooks.py fills, the page whose code is JavaScript, and the list of recipes."""
 PAGES = [REPOSITORY / "README.md", *sorted({*DOCS.glob("**/*.md")} - WITHOUT_CODE)]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
@@ -86,3 +92,15 @@ def test_a_missing_library_is_found(monkeypatch):
         "cupy",
     }
     assert missing_libraries("import numpy") == set()
+
+
+def test_the_changelog_begins_with_this_version_and_names_every_function():
+    changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(\S+)\] - (unreleased|\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)
+    assert headings[0][0] == ac.__version__
+    code = " ".join(re.findall(r"`([^`]+)`", changelog))
+    functions = [name for name in ac.__all__ if inspect.isfunction(getattr(ac, name))]
+    # `max_pool` in 1, 2 and 3 dimensions.
+    stems = {re.sub("[123]d$", "", name) for name in functions}
+    assert len(stems) > 20
+    assert [each for each in sorted(stems) if not re.search(rf"\b{each}([123]d)?\b", code)] == []

@@ -16,7 +16,7 @@ import pytest
 
 import arrayconv
 from arrayconv import nn
-from docs.docstrings import entries, sections
+from docs.docstrings import REFERENCE, entries, sections
 
 RAISES_NOTHING = {"show_config"}
 # Functions that PyTorch has under the same name in torch.nn.functional, for those without torch.
@@ -29,6 +29,16 @@ TWINS = {
     *("fractional_max_pool2d", "fractional_max_pool3d"),
     *("cross_entropy", "dropout", "fold", "linear", "pad", "relu", "unfold"),
 }
+
+
+# What computes nothing of its own: it moves, chooses, reports, or rearranges.
+WITHOUT_FORMULA = {
+    *("Device", "Explanation", "Options", "Prepared"),
+    *("explain", "get_device", "options", "prepare", "show_config", "to_numpy"),
+    *("extract_patches", "flatten", "from_image", "to_image"),
+}
+SOURCE = re.compile(r"\b(1[89]|20)\d\d\b|documentation of |aten/src/|ONNX, operator ")
+"""A year, or the part of a library's documents or code."""
 
 
 def public(module: ModuleType) -> list[tuple[str, Any]]:
@@ -107,6 +117,26 @@ def test_the_twins_are_those_of_torch(torch):
     assert there == TWINS
 
 
+def sources(docstring: str) -> list[str]:
+    """Return the entries of the section References."""
+    return REFERENCE.split(sections(docstring).get("References", ""))[1:]
+
+
+@pytest.mark.parametrize(("name", "value"), public(arrayconv))
+def test_a_formula_has_its_source(name, value):
+    found = sources(value.__doc__)
+    if name in WITHOUT_FORMULA:
+        assert found == []
+    elif not stands_for(name, value.__doc__):
+        assert found
+    assert [each for each in found if not SOURCE.search(each)] == []
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "BatchNorm2d"])
+def test_a_layer_with_a_formula_of_its_own_has_its_source(name):
+    assert any(SOURCE.search(each) for each in sources(getattr(nn, name).__doc__))
+
+
 @pytest.mark.parametrize(("name", "value"), public(nn))
 def test_a_layer_has_its_arguments_and_an_example(name, value):
     written = inspect.getdoc(value) or ""
@@ -153,6 +183,16 @@ def test_what_is_lacking_is_found():
         "dtypes",
         "differences from torch",
     ]
+
+
+def test_a_source_is_told_from_a_mere_word():
+    assert sources("Do.\n\nReferences\n----------\n.. [1] A. Uthor, 1999.\n.. [2] A book.") == [
+        "A. Uthor, 1999.\n",
+        "A book.",
+    ]
+    assert sources("Do, as A. Uthor did in 1999.") == []
+    assert SOURCE.search("A. Uthor, 1999.")
+    assert not SOURCE.search("A book.")
 
 
 def test_one_dimension_may_point_at_two():

@@ -14,7 +14,7 @@ mpl = pytest.importorskip("matplotlib", reason="arrayconv.draw needs matplotlib"
 
 import arrayconv as ac  # noqa: E402
 from arrayconv import draw  # noqa: E402
-from arrayconv.draw.grids import PADDING, SEEN  # noqa: E402
+from arrayconv.draw.grids import PADDING, PLAIN, SEEN  # noqa: E402
 
 PICTURE = LECTURE[0, 0]
 
@@ -100,6 +100,25 @@ def test_a_pool_frames_the_cells_that_it_takes():
     assert corners == [(-0.5, -0.5), (1.5, -0.5), (-0.5, 1.5), (1.5, 1.5)]
     taken = [tuple(colours(left)[row, column]) for row, column in ((0, 0), (0, 2), (2, 0), (2, 2))]
     assert taken == [tuple(colour) for colour in colours(right).reshape(-1, 4)]
+
+
+def test_a_cell_that_one_window_sees_has_a_shade_of_its_maximum():
+    left, right = draw.pooling(MAPS[0, 0], 2).axes
+    drawn, maxima = colours(left), colours(right).reshape(2, 2, 4)
+    for row in range(4):
+        for column in range(4):
+            hue = maxima[row // 2, column // 2][:3]
+            np.testing.assert_allclose(drawn[row, column][:3], hue)
+    assert drawn[1, 1][3] < drawn[0, 0][3]
+
+
+def test_a_cell_that_several_windows_see_or_none_has_no_shade():
+    left, _ = draw.pooling(np.arange(25).reshape(5, 5), 3, stride=2).axes
+    drawn = colours(left)
+    np.testing.assert_allclose(drawn[2, 0], PLAIN)
+    assert not np.allclose(drawn[0, 0], PLAIN)
+    beyond, _ = draw.pooling(np.arange(25).reshape(5, 5), 2).axes
+    np.testing.assert_allclose(colours(beyond)[4, 0], PLAIN)
 
 
 def test_one_cell_taken_by_several_windows_is_framed_once():

@@ -9,7 +9,8 @@ import pytest
 
 import arrayconv as ac
 from arrayconv import nn
-from arrayconv.backends.numpy import winograd
+from arrayconv.backends.numpy import compiled_winograd, winograd
+from arrayconv.backends.numpy.compiler import missing
 from tests.cases import CONVOLUTIONS, assert_close
 
 
@@ -17,20 +18,23 @@ from tests.cases import CONVOLUTIONS, assert_close
 def transformed(monkeypatch) -> list[int]:
     """A list that grows with each transformed weight."""
     calls: list[int] = []
-    original = winograd.transform_weight
 
-    def counted(w, groups, tile):
-        calls.append(tile)
-        return original(w, groups, tile)
+    def counted(original):
+        def transform_weight(w, groups, tile):
+            calls.append(tile)
+            return original(w, groups, tile)
 
-    monkeypatch.setattr(winograd, "transform_weight", counted)
+        return transform_weight
+
+    for module in (winograd, compiled_winograd):
+        monkeypatch.setattr(module, "transform_weight", counted(module.transform_weight))
     return calls
 
 
 def layer() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return an input, a weight and a bias for which Winograd is the fastest."""
     rng = np.random.default_rng(0)
-    arrays = (rng.standard_normal(shape) for shape in ((1, 96, 40, 40), (64, 96, 3, 3), (64,)))
+    arrays = (rng.standard_normal(shape) for shape in ((1, 96, 56, 56), (64, 96, 3, 3), (64,)))
     x, w, b = (array.astype("float32") for array in arrays)
     return x, w, b
 
@@ -44,7 +48,16 @@ def test_every_case(library, case):
         assert_close(library.to_numpy(prepared(x)), wanted, "float32")
 
 
-@pytest.mark.parametrize("algorithm", ["winograd_4x4", "winograd_2x2", "im2col"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        *("winograd_4x4", "winograd_2x2", "im2col"),
+        pytest.param(
+            "numba_winograd_4x4",
+            marks=pytest.mark.skipif(missing() is not None, reason=f"{missing()}"),
+        ),
+    ],
+)
 def test_the_weight_is_transformed_once(transformed, algorithm):
     x, w, b = layer()
     wanted = ac.conv2d(x, w, b, padding=1, algorithm=algorithm)
@@ -52,16 +65,20 @@ def test_the_weight_is_transformed_once(transformed, algorithm):
     prepared = ac.prepare(ac.conv2d, w, b, padding=1, algorithm=algorithm)
     for _ in range(3):
         np.testing.assert_array_equal(prepared(x), wanted)
-    np.testing.assert_array_equal(prepared(x[:, :, :20]).shape, (1, 64, 20, 40))
+    np.testing.assert_array_equal(prepared(x[:, :, :20]).shape, (1, 64, 20, 56))
     assert len(transformed) == (0 if algorithm == "im2col" else 1)
 
 
 def test_winograd_pays_earlier_where_the_weight_is_prepared():
-    x, w = np.ones((1, 512, 14, 14), "float32"), np.ones((512, 512, 3, 3), "float32")
-    primitive = ac.prepare(ac.conv2d, w, padding=1)
-    assert ac.explain(ac.conv2d, x, w, padding=1).chosen != "winograd_4x4"
-    primitive(x)
-    assert list(primitive._ready) == ["winograd_4x4"]
+    channels, size, name = (
+        (128, 28, "numba_winograd_4x4") if missing() is None else (512, 7, "winograd_4x4")
+    )
+    x = np.ones((1, channels, size, size), "float32")
+    w = np.ones((channels, channels, 3, 3), "float32")
+    prepared = ac.prepare(ac.conv2d, w, padding=1)
+    assert ac.explain(ac.conv2d, x, w, padding=1).chosen != name
+    prepared(x)
+    assert list(prepared._ready) == [name]
 
 
 def test_the_weight_is_a_copy():

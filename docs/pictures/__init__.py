@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from docs.pictures import grids, photographs, plots
+from docs.pictures import grids, kernels, photographs, plots
 
 THEMES = {
     "light": {"text.color": "#1f2328", "axes.labelcolor": "#1f2328"},
@@ -56,6 +56,7 @@ PICTURES: dict[str, Callable[[], Made]] = {
     "volume.webp": photographs.volume,
     "digits.png": plots.digits,
     "house.svg": plots.house,
+    "product-tile.svg": kernels.product_tile,
 }
 
 

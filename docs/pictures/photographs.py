@@ -40,7 +40,7 @@ def _photographs(shown: list[Any], titles: list[str], **style: Any) -> Figure:
     grid: Any = figure.subplots(1, len(shown), squeeze=False)[0]
     for axes, picture, title in zip(grid, shown, titles, strict=True):
         axes.imshow(picture, **({} if picture.ndim == 3 else {"cmap": "gray", **style}))
-        axes.set_title(title, fontsize=13)
+        axes.set_title(title, fontsize=5 + 2 * len(shown))
         axes.set_axis_off()
     return figure
 

@@ -18,7 +18,7 @@ from arrayconv import _registry, primitives
 from arrayconv._registry import Primitive
 from arrayconv.backends.cupy import launch
 from arrayconv.backends.cupy.launch import Kernel, Value
-from tests.cuda_checks import Check, compare
+from tests.cuda_comparison import Check, compare
 
 HERE = Path(__file__).parent
 PLAIN = ("-O1",)

@@ -14,7 +14,9 @@ from matplotlib.patches import Rectangle
 
 from arrayconv._arrays import Array
 from arrayconv.draw.grids import CELL, PADDING, PLAIN, SEEN, cells, plane_of
+from arrayconv.functional.averages import avg_pool2d
 from arrayconv.functional.columns import fold, unfold
+from arrayconv.functional.gradients import vjp
 from arrayconv.functional.maxima import max_pool2d
 from arrayconv.functional.shapes import output_size as size_of_output
 
@@ -184,7 +186,8 @@ def pooling(
     Returns
     -------
     matplotlib.figure.Figure
-        With two axes: the input, with the chosen cells coloured and framed, and the maxima.
+        With two axes: the input, with the chosen cells coloured and framed, and those that no
+        other window sees in a paler shade; and the maxima.
 
     Raises
     ------
@@ -207,6 +210,16 @@ def pooling(
     chosen = np.unique(index[index >= 0])
     colours = np.broadcast_to(PLAIN, (picture.size, 4)).copy()
     colours[chosen] = _pixel_colours(len(chosen))
+    # The gradient of a sum over windows gives each cell what its windows have, added up.
+    arguments = {"stride": stride, "padding": padding, "ceil_mode": ceil_mode, "dilation": dilation}
+    one = np.ones((1, 1, *picture.shape))
+    _, pullback = vjp(avg_pool2d, one, kernel_size=kernel_size, divisor_override=1, **arguments)
+    numbers = np.arange(float(index.size)).reshape(1, 1, *index.shape)
+    seen, owner = (
+        np.asarray(pullback(each)[0]).ravel() for each in (np.ones_like(numbers), numbers)
+    )
+    alone = np.setdiff1d(np.flatnonzero(seen == 1), chosen)
+    colours[alone] = colours[index.ravel()[owner[alone].astype(int)]] * (1, 1, 1, 0.3)
     figure, (left, right) = _figure([picture.shape, maxima.shape])
     cells(left, picture, colours.reshape(*picture.shape, 4), "input")
     for row, column in zip(*np.unravel_index(chosen, picture.shape), strict=True):

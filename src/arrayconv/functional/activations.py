@@ -33,6 +33,11 @@ def relu(input: Array) -> Array:
     -----
     The gradient at 0 is 0, as in PyTorch.
 
+    References
+    ----------
+    .. [1] V. Nair and G. Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines",
+       2010.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac
@@ -103,9 +108,13 @@ def dropout(input: Array, p: float = 0.5, training: bool = True) -> Array:
 
     Notes
     -----
-    N. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting",
-    2014. Differences from ``torch.nn.functional.dropout``: the choice comes from a generator of
+    Differences from ``torch.nn.functional.dropout``: the choice comes from a generator of
     arrayconv's own, and there is no ``inplace``.
+
+    References
+    ----------
+    .. [1] N. Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from
+       Overfitting", 2014.
 
     Examples
     --------

@@ -125,6 +125,10 @@ def avg_pool2d(
 ) -> Array:
     """Return the average of each window of images (N, C, H, W).
 
+    ``output[n, c, p] = (sum over t of input[n, c, p * stride + t * dilation - padding]) / divisor``
+    with ``p`` and ``t`` running over both spatial dimensions, and 0 where that is padding. The
+    divisor is the number of cells in the window, as ``count_include_pad`` counts them.
+
     Parameters
     ----------
     input : array, shape (N, C, H, W) or (C, H, W)
@@ -151,10 +155,20 @@ def avg_pool2d(
     TypeError
         Where an argument is of the wrong type, or the input is of bools.
 
+    See Also
+    --------
+    adaptive_avg_pool2d : By the output's size.
+
     Notes
     -----
     Differences from ``torch.nn.functional.avg_pool2d``: padding in pairs and words, complex and
     every integer dtype, the keyword ``dilation``.
+
+    References
+    ----------
+    .. [1] Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-Based Learning Applied to
+       Document Recognition", 1998: subsampling.
+    .. [2] PyTorch, documentation of torch.nn.AvgPool2d: the divisors.
 
     Examples
     --------
@@ -263,7 +277,9 @@ def adaptive_avg_pool1d(input: Array, output_size: Sizes) -> Array:
 def adaptive_avg_pool2d(input: Array, output_size: Sizes) -> Array:
     """Divide images (N, C, H, W) into ``output_size`` parts, and return the average of each.
 
-    The parts are those of `adaptive_max_pool2d`. Unlike torch's it takes integers, too.
+    Part ``o`` of ``out`` reaches from ``floor(o * size / out)`` to ``ceil((o + 1) * size / out)``
+    in each dimension, as in PyTorch: parts may overlap by a cell. So a network takes images of any
+    size.
 
     Parameters
     ----------
@@ -283,6 +299,22 @@ def adaptive_avg_pool2d(input: Array, output_size: Sizes) -> Array:
         Where a size does not fit.
     TypeError
         Where an argument is of the wrong type, or the input is of bools.
+
+    See Also
+    --------
+    adaptive_max_pool2d : The largest value of each part.
+    avg_pool2d : The average of windows of a given size.
+
+    Notes
+    -----
+    Difference from ``torch.nn.functional.adaptive_avg_pool2d``: integers too, which are divided
+    towards zero.
+
+    References
+    ----------
+    .. [1] M. Lin, Q. Chen and S. Yan, "Network In Network", 2013, arXiv:1312.4400: global average
+       pooling.
+    .. [2] PyTorch, aten/src/ATen/native/AdaptivePooling.h: where a part starts and ends.
 
     Examples
     --------

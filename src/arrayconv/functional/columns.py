@@ -89,7 +89,7 @@ def unfold(
     ``output[n, c * taps + t, position] = input[n, c, position * stride + t * dilation - padding]``
     in each spatial dimension, taps and positions both counted with the last dimension fastest;
     0 where that is padding. A convolution is then one matrix product:
-    ``weight.reshape(O, C * taps) @ unfold(input)`` (Chellapilla, Puri and Simard, 2006).
+    ``weight.reshape(O, C * taps) @ unfold(input)``.
 
     Parameters
     ----------
@@ -125,6 +125,11 @@ def unfold(
     Differences from ``torch.nn.functional.unfold``: any number of spatial dimensions (one by
     ``kernel_size=(k,)``), every dtype, uneven padding and padding by words.
 
+    References
+    ----------
+    .. [1] K. Chellapilla, S. Puri and P. Simard, "High Performance Convolutional Neural Networks
+       for Document Processing", 2006: convolution as one matrix product.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac
@@ -133,6 +138,13 @@ def unfold(
             [1, 2, 4, 5],
             [3, 4, 6, 7],
             [4, 5, 7, 8]]])
+
+    A convolution is a product with the columns:
+
+    >>> images, weight = np.ones((2, 3, 8, 8)), np.ones((4, 3, 3, 3))
+    >>> product = weight.reshape(4, 27) @ ac.unfold(images, 3)
+    >>> np.array_equal(product.reshape(2, 4, 6, 6), ac.conv2d(images, weight))
+    True
     """
     call = unfold_call(input, kernel_size, dilation, padding, stride)
     return like_input(call.run(), input.ndim < call.arguments[0].ndim)
@@ -224,9 +236,10 @@ def fold(
 ) -> Array:
     """Add columns back into the array whose windows they are (col2im): the adjoint of `unfold`.
 
-    Each cell of the output is the sum of the entries of all columns whose window sees it.
-    ``fold(unfold(x))`` is ``x`` times the number of windows that see each cell; divide by
-    ``fold(unfold(ones_like(x)))`` to have ``x`` back.
+    Each cell of the output is the sum of the entries of all columns whose window sees it:
+    ``output[n, c, position * stride + t * dilation - padding] += input[n, c * taps + t,
+    position]``. So ``fold(unfold(x))`` is ``x`` times the number of windows that see each cell;
+    divide by ``fold(unfold(ones_like(x)))`` to have ``x`` back.
 
     Parameters
     ----------
@@ -260,6 +273,11 @@ def fold(
     -----
     Differences from ``torch.nn.functional.fold``: any number of spatial dimensions, every dtype,
     uneven padding and padding by words.
+
+    References
+    ----------
+    .. [1] PyTorch, documentation of torch.nn.Fold: the sum over overlapping windows, and its
+       divisor.
 
     Examples
     --------

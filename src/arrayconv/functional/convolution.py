@@ -238,6 +238,14 @@ def conv2d(
     integers on every library, the keywords ``padding_mode`` and ``algorithm``. Errors are
     ValueError or TypeError.
 
+    References
+    ----------
+    .. [1] I. Goodfellow, Y. Bengio and A. Courville, "Deep Learning", 2016, section 9.1:
+       convolution, and the cross-correlation that goes by its name.
+    .. [2] V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016,
+       arXiv:1603.07285: the sizes.
+    .. [3] ONNX, operator Conv, attribute auto_pad: "same_upper" and "same_lower".
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac
@@ -246,6 +254,18 @@ def conv2d(
     >>> ac.conv2d(image, laplace, bias=np.asarray([5.0]))
     array([[[[5., 5.],
              [5., 5.]]]])
+
+    Eight kernels of three channels each, over two colour images, at every second cell:
+
+    >>> images, weight = np.ones((2, 3, 32, 32)), np.ones((8, 3, 3, 3))
+    >>> ac.conv2d(images, weight, stride=2, padding=1).shape
+    (2, 8, 16, 16)
+
+    The gradients:
+
+    >>> output, pullback = ac.vjp(ac.conv2d, images, weight, stride=2, padding=1)
+    >>> [gradient.shape for gradient in pullback(np.ones_like(output))]
+    [(2, 3, 32, 32), (8, 3, 3, 3)]
     """
     call = _conv_call(
         2,

@@ -270,6 +270,10 @@ def correlate(
     larger) and, with "same", to `scipy.ndimage.correlate`, whose ``mode`` "constant" is "zeros"
     here, "mirror" is "reflect", "nearest" is "replicate" and "wrap" is "circular".
 
+    References
+    ----------
+    .. [1] SciPy, documentation of scipy.signal.correlate: the sum and the modes.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac
@@ -327,6 +331,10 @@ def convolve(
     -----
     Equal to `scipy.signal.convolve`; `scipy.ndimage.convolve` puts the centre of a kernel with an
     even number of taps one cell further on.
+
+    References
+    ----------
+    .. [1] SciPy, documentation of scipy.signal.convolve: the sum and the modes.
 
     Examples
     --------

@@ -63,6 +63,10 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     Difference from ``torch.nn.functional.linear``: none in what it accepts and returns, but
     errors are ValueError or TypeError.
 
+    References
+    ----------
+    .. [1] PyTorch, documentation of torch.nn.Linear.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac

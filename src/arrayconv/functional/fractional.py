@@ -219,7 +219,11 @@ def fractional_max_pool2d(
     Notes
     -----
     With the same samples the windows are those of PyTorch's
-    ``torch.nn.functional.fractional_max_pool2d``: see B. Graham, "Fractional Max-Pooling", 2014.
+    ``torch.nn.functional.fractional_max_pool2d``.
+
+    References
+    ----------
+    .. [1] B. Graham, "Fractional Max-Pooling", 2014, arXiv:1412.6071.
 
     Examples
     --------

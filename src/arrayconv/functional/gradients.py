@@ -46,6 +46,10 @@ def vjp(fun: Callable[..., Array], *arrays: Array, **params: Any) -> tuple[Array
     ValueError
         Where ``fun`` would raise it, or the cotangent has another shape.
 
+    References
+    ----------
+    .. [1] A. Griewank and A. Walther, "Evaluating Derivatives", 2008, chapter 3: the reverse mode.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac

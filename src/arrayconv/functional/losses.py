@@ -104,6 +104,11 @@ def cross_entropy(input: Array, target: Array, reduction: str = "mean") -> Array
     Difference from ``torch.nn.functional.cross_entropy``: classes as integers only, without
     weights or smoothing.
 
+    References
+    ----------
+    .. [1] J. Bridle, "Probabilistic Interpretation of Feedforward Classification Network Outputs",
+       1990: the softmax and this loss.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac

@@ -129,6 +129,10 @@ def max_pool2d(
 ) -> Any:
     """Return the largest value of each window of images (N, C, H, W).
 
+    ``output[n, c, p] = max over t of input[n, c, p * stride + t * dilation - padding]`` with ``p``
+    and ``t`` running over both spatial dimensions; cells of the padding are passed by. Windows lie
+    side by side unless ``stride`` says otherwise.
+
     Parameters
     ----------
     input : array, shape (N, C, H, W) or (C, H, W)
@@ -174,6 +178,12 @@ def max_pool2d(
     -----
     Differences from ``torch.nn.functional.max_pool2d``: padding in pairs and words, every integer
     dtype.
+
+    References
+    ----------
+    .. [1] V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016,
+       arXiv:1603.07285, chapter 3: the sizes.
+    .. [2] PyTorch, documentation of torch.nn.MaxPool2d: what ceil_mode drops.
 
     Examples
     --------
@@ -318,6 +328,12 @@ def adaptive_max_pool2d(input: Array, output_size: Sizes, return_indices: bool =
     Notes
     -----
     Difference from ``torch.nn.functional.adaptive_max_pool2d``: integers too.
+
+    References
+    ----------
+    .. [1] K. He, X. Zhang, S. Ren and J. Sun, "Spatial Pyramid Pooling in Deep Convolutional
+       Networks for Visual Recognition", 2014, arXiv:1406.4729: a fixed number of parts.
+    .. [2] PyTorch, aten/src/ATen/native/AdaptivePooling.h: where a part starts and ends.
 
     Examples
     --------

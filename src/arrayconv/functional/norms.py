@@ -165,6 +165,12 @@ def lp_pool2d(
     Difference from ``torch.nn.functional.lp_pool2d``: the keywords ``padding`` and ``dilation``.
     The gradient of a window whose sum is 0 is 0, as in PyTorch.
 
+    References
+    ----------
+    .. [1] P. Sermanet, S. Chintala and Y. LeCun, "Convolutional Neural Networks Applied to House
+       Numbers Digit Classification", 2012, arXiv:1204.3968.
+    .. [2] PyTorch, documentation of torch.nn.LPPool2d.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac

@@ -129,6 +129,10 @@ def pad(
     rather than rounded; all modes serve any number of dimensions and every dtype; and a circular
     padding beside a crop wraps what is left, where torch's may read memory that nobody wrote.
 
+    References
+    ----------
+    .. [1] PyTorch, documentation of torch.nn.functional.pad.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac
@@ -159,9 +163,11 @@ def padded_input(x: Array, window: Window, padding_mode: str) -> tuple[Array, Wi
 
     Zeros are left to the primitive, which need not make them.
     """
+    if isinstance(padding_mode, str) and padding_mode == "zeros":
+        return x, window
     one_of("padding_mode", padding_mode, tuple(_MODES))
     pairs = _pairs(window)
-    if padding_mode == "zeros" or not any(map(any, pairs)):
+    if not any(map(any, pairs)):
         return x, window
     for axis in window:
         padding_runs(axis.size, axis.before, axis.after, _MODES[padding_mode])

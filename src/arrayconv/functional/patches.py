@@ -215,6 +215,11 @@ def merge_patches(
     --------
     extract_patches : The way there.
 
+    References
+    ----------
+    .. [1] PyTorch, documentation of torch.nn.Fold: the sum over overlapping windows, and its
+       divisor.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac

@@ -56,6 +56,13 @@ def output_size(
     TypeError
         Where an argument is not an integer or a tuple of integers.
 
+    References
+    ----------
+    .. [1] V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016,
+       arXiv:1603.07285.
+    .. [2] PyTorch, documentation of torch.nn.MaxPool2d: what ceil_mode drops.
+    .. [3] ONNX, operator Conv, attribute auto_pad: "same_upper" and "same_lower".
+
     Examples
     --------
     >>> import arrayconv as ac
@@ -116,6 +123,11 @@ def transposed_output_size(
         ``stride`` and ``dilation``'s larger one.
     TypeError
         Where an argument is not an integer or a tuple of integers.
+
+    References
+    ----------
+    .. [1] V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016,
+       arXiv:1603.07285, chapter 4.
 
     Examples
     --------

@@ -171,8 +171,8 @@ def conv_transpose2d(
 
     The adjoint (transpose) of the convolution with the same weight, stride, padding, dilation
     and groups: ``output[n, o, p * stride + t * dilation - padding] += weight[c, o, t] *
-    input[n, c, p]`` over all positions ``p``, taps ``t`` and channels ``c``, plus the bias. See
-    V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016.
+    input[n, c, p]`` over all positions ``p``, taps ``t`` and channels ``c``, plus the bias. With a
+    stride it enlarges: a stride of 2 doubles the size, but for the ends.
 
     Parameters
     ----------
@@ -219,6 +219,11 @@ def conv_transpose2d(
     every library, the keyword ``algorithm``; a padding that crops all of the output is an error.
     Errors are ValueError or TypeError.
 
+    References
+    ----------
+    .. [1] V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016,
+       arXiv:1603.07285, chapter 4.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac
@@ -226,6 +231,8 @@ def conv_transpose2d(
     array([[[[1., 2., 1.],
              [2., 4., 2.],
              [1., 2., 1.]]]])
+    >>> ac.conv_transpose2d(np.ones((1, 8, 16, 16)), np.ones((8, 3, 4, 4)), None, 2, 1).shape
+    (1, 3, 32, 32)
     """
     call = _transposed_call(
         2,

@@ -212,6 +212,11 @@ def max_unpool2d(
     repeated indices a result that is always the same. As in PyTorch, the gradient takes no note
     of repeated indices: each of them gathers the cell's.
 
+    References
+    ----------
+    .. [1] M. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks", 2013,
+       arXiv:1311.2901, section 2.1.
+
     Examples
     --------
     >>> import numpy as np, arrayconv as ac

@@ -85,8 +85,8 @@ class BatchNorm1d(_BatchNorm):
 class BatchNorm2d(_BatchNorm):
     """Batch normalisation of (N, C, H, W); arguments of ``torch.nn.BatchNorm2d``.
 
-    S. Ioffe and C. Szegedy, "Batch Normalization", 2015. In training each channel is normalised by
-    the mean and the variance of the batch, which the running statistics follow; else by these.
+    In training each channel is normalised by the mean and the variance of the batch, which the
+    running statistics follow; else by these.
 
     Parameters
     ----------
@@ -100,6 +100,11 @@ class BatchNorm2d(_BatchNorm):
         Whether a weight and a bias for each channel are learned.
     device, dtype
         As in `Conv2d`.
+
+    References
+    ----------
+    .. [1] S. Ioffe and C. Szegedy, "Batch Normalization: Accelerating Deep Network Training by
+       Reducing Internal Covariate Shift", 2015, arXiv:1502.03167.
 
     Examples
     --------

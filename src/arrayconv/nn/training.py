@@ -104,7 +104,13 @@ class SGD(_Optimizer):
     weight_decay : float, optional
         The share of a parameter that is added to its gradient.
     nesterov : bool, optional
-        Whether to look ahead: Y. Nesterov, 1983.
+        Whether to look ahead, as Nesterov does.
+
+    References
+    ----------
+    .. [1] Y. Nesterov, "A method for solving the convex programming problem with convergence rate
+       O(1/k^2)", 1983.
+    .. [2] PyTorch, documentation of torch.optim.SGD: the order of the steps.
 
     Examples
     --------
@@ -138,7 +144,7 @@ class SGD(_Optimizer):
 
 
 class Adam(_Optimizer):
-    """Adam: D. Kingma and J. Ba, "Adam: A Method for Stochastic Optimization", 2015.
+    """Adam, which scales each step by the gradients so far; arguments of ``torch.optim.Adam``.
 
     Parameters
     ----------
@@ -152,6 +158,10 @@ class Adam(_Optimizer):
         Keeps the divisor from 0.
     weight_decay : float, optional
         The share of a parameter that is added to its gradient.
+
+    References
+    ----------
+    .. [1] D. Kingma and J. Ba, "Adam: A Method for Stochastic Optimization", 2014, arXiv:1412.6980.
 
     Examples
     --------

@@ -7,19 +7,32 @@ from collections.abc import Callable
 from typing import Any
 
 from arrayconv._registry import Implementation, never
-from arrayconv.backends.cupy import depthwise, indexing, padding, windows
+from arrayconv.backends.cupy import depthwise, implicit, indexing, padding, windows
 
-VERIFIED: frozenset[str] = frozenset()
-"""The primitives whose kernels a committed record shows to be right on a GPU."""
+VERIFIED: frozenset[tuple[str, str]] = frozenset()
+"""(primitive, implementation) whose kernels a committed record shows to be right on a GPU."""
 
 
-def _cuda(
+def _implementation(
+    name: str,
     primitive: str,
     run: Callable[..., Any],
     unfit: Callable[..., str | None],
     slow: Callable[..., str | None] = never,
-) -> tuple[Implementation, ...]:
-    return (Implementation("cuda", run, unfit, slow, primitive in VERIFIED),)
+) -> Implementation:
+    return Implementation(name, run, unfit, slow, (primitive, name) in VERIFIED)
+
+
+def _cuda(primitive: str, *functions: Callable[..., Any]) -> tuple[Implementation, ...]:
+    return (_implementation("cuda", primitive, *functions),)
+
+
+def _convolution(primitive: str, *depthwise: Callable[..., Any]) -> tuple[Implementation, ...]:
+    """Return the kernels for channels that are convolved alone, and those for all others."""
+    return (
+        *_cuda(primitive, *depthwise),
+        _implementation("cuda-implicit", primitive, getattr(implicit, primitive), implicit.unfit),
+    )
 
 
 implementations = {
@@ -37,7 +50,9 @@ implementations = {
     "scatter_add": _cuda("scatter_add", indexing.scatter_add, indexing.scatter_add_unfit),
     "pad": _cuda("pad", padding.pad, padding.pad_unfit),
     "pad_adjoint": _cuda("pad_adjoint", padding.pad_adjoint, padding.pad_adjoint_unfit),
-    "conv": _cuda("conv", depthwise.conv, depthwise.conv_unfit),
-    "conv_transpose": _cuda("conv_transpose", depthwise.conv_transpose, depthwise.conv_unfit),
-    "conv_weight": _cuda("conv_weight", depthwise.conv_weight, depthwise.conv_weight_unfit),
+    "conv": _convolution("conv", depthwise.conv, depthwise.conv_unfit),
+    "conv_transpose": _convolution(
+        "conv_transpose", depthwise.conv_transpose, depthwise.conv_unfit
+    ),
+    "conv_weight": _convolution("conv_weight", depthwise.conv_weight, depthwise.conv_weight_unfit),
 }

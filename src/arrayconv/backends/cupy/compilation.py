@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from arrayconv._device import cuda_devices
 from arrayconv._window import PADDING_MODES
+from arrayconv.backends.cupy import implicit
 from arrayconv.backends.cupy.geometry import PARTS
 from arrayconv.backends.cupy.launch import (
     INDICES,
@@ -59,6 +60,19 @@ _ORDERED = tuple(name for name in TYPES.values() if name != "Bool" and "Complex"
 _REGULAR = ((0, 0), (2, 2), (3, 1), (3, 2))
 _MODES = tuple(map(str, range(len(PADDING_MODES))))
 _POOLED = (*_REGULAR, (PARTS, 0))
+
+
+def _implicit() -> Iterator[Template]:
+    """Yield the products, for the types that have the same tiles."""
+    by_tiles: dict[tuple[str, ...], list[str]] = {}
+    for kind in _PRODUCTS:
+        tiles = tuple(tile.argument for tile in implicit.tiles_of(kind))
+        by_tiles.setdefault(tiles, []).append(kind)
+    for tiles, kinds in by_tiles.items():
+        for function, file in implicit.FILES.items():
+            yield Template(file, function, tuple(kinds), more=tiles)
+
+
 TEMPLATES = (
     Template("unfold", "unfold", tuple(WORDS.values()), (*_REGULAR, (7, 2)), runs=True),
     Template("fold", "fold", _SUMMANDS, (*_REGULAR, (7, 2))),
@@ -91,6 +105,8 @@ TEMPLATES = (
         planes=False,
     ),
     Template("depthwise_weight", "depthwise_weight_sum", _PRODUCTS, by_dims=False),
+    *_implicit(),
+    Template("implicit", "implicit_conv_weight_sum", _PRODUCTS, by_dims=False),
 )
 
 
@@ -188,7 +204,7 @@ def compile_offline(kernels: Iterable[Kernel], architecture: str) -> list[Compil
     by_file: dict[str, list[Kernel]] = {}
     for kernel in kernels:
         by_file.setdefault(kernel.file, []).append(kernel)
-    # Imported once, before threads would do it at the same time.
+    # Two threads must not import it at once.
     importlib.import_module("cuda.core")
     # The compiler lets go of Python's lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -31,6 +31,25 @@ def _divisor(index: Any) -> np.dtype[Any]:
     return np.dtype([("multiplier", index), ("shift", index)])
 
 
+class Tiled(NamedTuple):
+    """A product of matrices, one for each group, and how blocks divide it: see tiles.cuh."""
+
+    rows: int
+    columns: int
+    steps: int
+    steps_each: int
+    groups: int
+    parts: int
+    phases: int
+    row_tiles: int
+    column_tiles: int
+
+    @property
+    def blocks(self) -> int:
+        """The number of tiles in all."""
+        return self.row_tiles * self.column_tiles * self.phases * self.parts * self.groups
+
+
 @lru_cache(maxsize=2)
 def structs(bits: int) -> dict[str, np.dtype[Any]]:
     """Return the dtypes that mirror the structs of the kernels, for indices of so many bits."""
@@ -42,10 +61,14 @@ def structs(bits: int) -> dict[str, np.dtype[Any]]:
     layout = [("channels", index), ("image", index), ("channel", index), ("cell", index, (DIMS,))]
     groups = [("outputs", index), ("multiplier", index), ("row_groups", index)]
     groups += [(f"by_{name}", divisor) for name, _ in groups]
+    counter = np.dtype([("sizes", index, (DIMS,)), ("by_sizes", divisor, (DIMS,))])
+    product = [(name, index) for name in Tiled._fields]
+    product += [("column", counter), ("step", counter)]
     return {
         "Window": np.dtype([("axes", axis, (DIMS,))]),
         "Layout": np.dtype([*layout, ("by_channels", divisor)]),
         "Groups": np.dtype(groups),
+        "Product": np.dtype(product),
     }
 
 
@@ -179,6 +202,19 @@ def packed_groups(outputs: int, multiplier: int, row_groups: int, bits: int) -> 
         ("row_groups", row_groups),
     ):
         struct[name], struct[f"by_{name}"] = number, divided_by(number, bits)
+    return struct
+
+
+@lru_cache(maxsize=4096)
+def packed_product(tiled: Tiled, column: tuple[int, ...], step: tuple[int, ...], bits: int) -> Any:
+    """Return the struct Product, whose columns and steps count in up to three axes."""
+    struct = np.zeros(1, structs(bits)["Product"])
+    for name, number in tiled._asdict().items():
+        struct[name] = number
+    for name, sizes in (("column", column), ("step", step)):
+        in_dims = (*(1,) * (DIMS - len(sizes)), *sizes)
+        struct[name]["sizes"] = in_dims
+        struct[name]["by_sizes"] = [[divided_by(size, bits) for size in in_dims]]
     return struct
 
 

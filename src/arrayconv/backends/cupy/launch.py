@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 HEADERS = ("numbers.cuh", "geometry.cuh", "loops.cuh")
+MORE_HEADERS = dict.fromkeys(("implicit", "implicit_transpose"), ("tiles.cuh", "product.cuh"))
+"""The headers that a file needs besides."""
 OPTIONS = ("-std=c++17",)
 THREADS = 256
 
@@ -40,7 +42,7 @@ def source(file: str) -> str:
     Not by include paths: a cache of compiled text would not notice that a header has changed.
     """
     folder = Path(__file__).parent
-    names = (*HEADERS, f"{file}.cu")
+    names = (*HEADERS, *MORE_HEADERS.get(file, ()), f"{file}.cu")
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 

@@ -3,6 +3,30 @@
 // Both have an outer half, over rows, and an inner one along a row; a thread that takes a run of
 // several results of a row replaces the inner half, since these see, or are seen by, nearly the same.
 
+// A phase is the cells of an axis whose numbers are the same modulo the stride: the same taps see
+// them.
+template <typename Index>
+__device__ __forceinline__ Index phases_of(const Axis<Index>& axis) {
+    return axis.stride < axis.size ? axis.stride : axis.size;
+}
+
+// The sights of cell `phase`, of which the first position may be none of the axis, and negative; those
+// of cell `phase + k * stride` have k more. A phase that is not seen has no rounds.
+template <int Dims, typename Index>
+__device__ __forceinline__ Sights<Index> sights_of_phase(
+    int dim, const Window<Index>& window, Index phase) {
+    const Axis<Index>& axis = window.axes[dim];
+    // The sights are asked of a later cell of the phase, whose first position is one.
+    const Index wanting = (axis.tap_step - 1) * axis.dilation - axis.before - phase;
+    const Index later =
+        wanting > 0 ? axis.by_stride.quotient(wanting + axis.stride - 1) : Index(0);
+    Place<Index> place = {0, {0, 0, 0}};
+    place.at[dim] = phase + later * axis.stride;
+    Sights<Index> sights = sights_of<Dims, 0, 0>(dim, window, place);
+    sights.position -= later;
+    return sights;
+}
+
 // How many turns of a loop the compiler lays out: a row of known taps, and few such rows.
 __device__ constexpr int laid_out(int kernel, bool row) {
     return kernel > 0 && (row || kernel <= 3) ? kernel : 1;

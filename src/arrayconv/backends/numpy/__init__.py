@@ -8,7 +8,10 @@ from arrayconv.backends.numpy.blas import Hold, one_thread
 from arrayconv.backends.numpy.compiler import missing
 
 implementations = {
-    "unfold": (Implementation("strided", columns.unfold),),
+    "unfold": (
+        Implementation("numba", folding.unfold, folding.unfold_unfit, folding.unfold_slow),
+        Implementation("strided", columns.unfold),
+    ),
     "fold": (
         Implementation("numba", folding.fold, folding.unfit, folding.slow),
         Implementation("strided", columns.fold),

@@ -55,6 +55,12 @@ def budget(bytes_in_and_out: int, workspace_bytes: int) -> int:
     return min(workspace_bytes, max(SMALLEST_BUDGET, bytes_in_and_out // 2))
 
 
+def equal_parts(length: int, parts: int) -> list[tuple[int, int]]:
+    """Return equal ranges of ``length``, at most ``parts``, so that none is a small rest."""
+    each = -(-length // max(1, min(length, parts)))
+    return [(start, min(length, start + each)) for start in range(0, length, each)]
+
+
 @lru_cache(maxsize=512)
 def cut(
     window: Window, batch: int, channels: int, bytes_per_position: int, limit: int

@@ -1,4 +1,4 @@
-"""fold by compiled loops, where numba is installed: a plane stays in the cache for all its taps."""
+"""unfold and fold by compiled loops, where numba is installed: a plane stays in the cache."""
 
 from __future__ import annotations
 
@@ -14,14 +14,41 @@ from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.separable import CHUNK
 from arrayconv.backends.numpy.threads import run_blocks
 
+WIDE = 24
+"""Positions of a row from which on copies of single rows are faster than NumPy's of planes."""
+WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+"""What a number of so many bytes is copied as."""
+
 
 def unfit(columns: Any, window: Window) -> str | None:
     """Return why a fold cannot be served."""
     if columns.dtype not in (np.float32, np.float64):
         return f"it is compiled for float32 and float64, not for {columns.dtype}"
+    return _too_deep(window) or missing()
+
+
+def unfold_unfit(x: Any, window: Window) -> str | None:
+    """Return why an unfold cannot be served."""
+    if x.dtype.itemsize not in WORDS:
+        return f"it copies numbers of up to 8 bytes, not {x.dtype}"
+    return _too_deep(window) or missing()
+
+
+def _too_deep(window: Window) -> str | None:
     if len(window) > 3:
         return f"its loops are for 1, 2 and 3 spatial dimensions, not {len(window)}"
-    return missing()
+    return None
+
+
+def unfold_slow(x: Any, window: Window) -> str | None:
+    """Return why NumPy's own copies are better."""
+    if is_apart(window) and window[-1].stride > 1:
+        return "windows that lie apart are one transposing copy"
+    if window[-1].stride == 1:
+        return "runs of neighbours are copied as fast"
+    if window[-1].out < WIDE:
+        return f"rows of {window[-1].out} positions are shorter than {WIDE}"
+    return None
 
 
 def slow(columns: Any, window: Window) -> str | None:
@@ -53,7 +80,7 @@ def fold(columns: Any, window: Window) -> Any:
     flat, out = np.ascontiguousarray(columns).reshape(-1), x.reshape(-1)
     planes = batch * channels
     geometry = _geometry(window)
-    add = loops("fold_loops").fold
+    add = loops("column_loops").fold
 
     def some_planes(part: slice) -> None:
         add(flat, out, part.start, min(part.stop, planes), *geometry)
@@ -62,3 +89,24 @@ def fold(columns: Any, window: Window) -> Any:
     blocks = [slice(start, start + some) for start in range(0, planes, some)]
     run_blocks(some_planes, blocks, least=2)
     return x
+
+
+def unfold(x: Any, window: Window) -> Any:
+    """Return the columns (N, C * taps, positions)."""
+    taps, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
+    batch, channels = x.shape[:2]
+    columns = np.empty((batch, channels * taps, positions), x.dtype)
+    word = WORDS[x.dtype.itemsize]
+    flat = np.ascontiguousarray(x).reshape(-1).view(word)
+    out = columns.reshape(-1).view(word)
+    planes = batch * channels
+    geometry = _geometry(window)
+    copy = loops("column_loops").unfold
+
+    def some_planes(part: slice) -> None:
+        copy(flat, out, part.start, min(part.stop, planes), *geometry)
+
+    some = max(1, CHUNK // max(1, taps * positions * x.itemsize))
+    blocks = [slice(start, start + some) for start in range(0, planes, some)]
+    run_blocks(some_planes, blocks, least=2)
+    return columns

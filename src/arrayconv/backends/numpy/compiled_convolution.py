@@ -21,12 +21,13 @@ from arrayconv._options import current
 from arrayconv._parts import adjoint_part, sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
 from arrayconv.backends.numpy import layouts
+from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
 from arrayconv.backends.numpy.threads import run_blocks
 
-CHUNK = 1 << 20
+CHUNK = 1 << 19
 """Bytes that a block lays out: the second cache should hold most of it."""
 WORTH_A_THREAD = 1 << 20
 """Multiply-adds below which a block is not cut for another thread."""
@@ -50,9 +51,9 @@ class Sums(NamedTuple):
     place: int
     """The first result."""
     stores: Any
-    """Which lanes of a vector of sums go where (place, low, high)."""
+    """Which lanes of a vector of sums go where (place, low, high); of a depthwise one its rows."""
     ends: Any
-    """How many of these there are before each vector, and in all."""
+    """How many of these there are before each vector, and in all; or steps from row to row."""
 
 
 class Block(NamedTuple):
@@ -81,12 +82,6 @@ class Plan(NamedTuple):
     clear: Callable[..., None]
     fill: Callable[..., None]
     interleave: Callable[..., None]
-
-
-def _cut(length: int, parts: int) -> list[tuple[int, int]]:
-    """Return equal ranges of ``length``, so that none is a small rest."""
-    each = -(-length // max(1, min(length, parts)))
-    return [(start, min(length, start + each)) for start in range(0, length, each)]
 
 
 @lru_cache(maxsize=256)
@@ -124,11 +119,21 @@ def plan(
     @cache
     def tables(images: int, start: int, stop: int) -> list[tuple[Any, ...]]:
         layout = laid(images, start, stop)
-        return [
-            (each, _table(each, seen, layout.size, weights), *_stores(each.crop, lanes))
-            for each in layout.passes
-            if each.taps
-        ]
+        found = []
+        for each in layout.passes:
+            if not each.taps:
+                continue
+            table = _table(each, seen, layout.size, weights)
+            rows = _rows(window, stop - start, is_adjoint) if seen == 1 else None
+            if rows is None:
+                found.append((rows, table, *_stores(each.crop, lanes)))
+            else:
+                # Taps from the first row that is seen to the last.
+                table = table[::-1].copy() if is_adjoint else table
+                starts = _row_starts(each.crop, stop - start, rows.rows)
+                steps = np.array([layout.line, to_sizes[-1], each.crop.length])
+                found.append((rows, table, starts, steps))
+        return found
 
     def block(
         images: tuple[int, int], part: tuple[int, int], some: tuple[int, int], of: tuple[int, int]
@@ -139,14 +144,16 @@ def plan(
         place = images[0] * target[0] + first * prod(to_sizes) + part[0] * target[1]
         sums = tuple(
             Sums(
-                compiled.convolve(tile, count % tile.outputs, lanes),
+                compiled.convolve(tile, count % tile.outputs, lanes)
+                if rows is None
+                else compiled.convolve_depthwise(rows, lanes),
                 table,
                 some[0] * made * seen * taps + of[0] * step,
                 place,
                 stores,
                 ends,
             )
-            for each, table, stores, ends in tables(*where)
+            for rows, table, stores, ends in tables(*where)
         )
         low = part_of(window[0], *part).low
         start = images[0] * source[0] + some[0] * seen * prod(from_sizes) + low * source[1]
@@ -168,8 +175,8 @@ def plan(
         lacking = -(-wanted // prod(cuts.values()))
         cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
     lengths = (batch, to_sizes[0], groups, made)
-    ranges = (_cut(*each) for each in zip(lengths, cuts.values(), strict=True))
-    blocks = tuple(block(*each) for each in product(*ranges))
+    cut = (equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True))
+    blocks = tuple(block(*each) for each in product(*cut))
     return Plan(
         blocks,
         max(each.channels * each.layout.size for each in blocks) + tile.vectors * lanes,
@@ -187,6 +194,22 @@ def _table(each: Pass, channels: int, size: int, weights: int) -> Any:
     of_taps = np.array([each.offsets, each.taps], np.int64).T
     of_channels = np.arange(channels)[:, None] * np.array([size, weights])
     return np.ascontiguousarray((of_channels[:, None] + of_taps).reshape(-1, 2))
+
+
+def _rows(window: Window, height: int, is_adjoint: bool) -> Any:
+    """Return how a depthwise convolution sums by rows, or None where it does not."""
+    strides = [axis.stride for axis in window]
+    if len(window) != 2 or window[0].dilation != 1 or (is_adjoint and strides != [1, 1]):
+        return None
+    rows_of = loops("conv_loops").rows_of
+    return rows_of(window[0].kernel, window[1].kernel, strides[0], height)
+
+
+def _row_starts(crop: Copies, height: int, rows: int) -> Any:
+    """Return the first cell and result of each ``rows`` rows; the last ones may do some again."""
+    firsts = np.minimum(np.arange(0, height, rows), height - rows)
+    chosen = (np.arange(0, len(crop.source), height)[:, None] + firsts).reshape(-1)
+    return np.stack([crop.source[chosen], crop.target[chosen]], axis=1)
 
 
 def _stores(crop: Copies, lanes: int) -> tuple[Any, Any]:
@@ -224,11 +247,9 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     flat, weight = np.ascontiguousarray(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result, cells_of, results_of = target.reshape(-1), prod(sizes), prod(shape[2:])
-    seen, of_group, results_of_group = (
-        channels // groups,
-        len(weight) // groups,
-        shape[1] // groups * results_of,
-    )
+    clear, fill, step = planned.clear, planned.fill, planned.step
+    seen, of_group, results = channels // groups, len(weight) // groups, len(result) // batch
+    results //= groups
 
     def workspace() -> Any:
         cells = np.empty(planned.cells, w.dtype)
@@ -237,15 +258,16 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
         return cells
 
     def work(block: Block, cells: Any) -> None:
-        size, channels = block.layout.size, block.channels
-        planned.clear(cells, size, channels, *block.layout.gaps)
-        for each in block.layout.fill:
-            planned.fill(flat, block.source, cells_of, cells, size, channels, *each)
-        for convolve, table, first, place, stores, ends in block.sums:
+        layout, first, channels, groups, outputs, sums = block
+        size = layout.size
+        clear(cells, size, channels, *layout.gaps)
+        for each in layout.fill:
+            fill(flat, first, cells_of, cells, size, channels, *each)
+        every = seen * size
+        for convolve, table, factor, place, stores, ends in sums:
             convolve(
-                *(cells, seen * size, table, weight, first, of_group, planned.step),
-                *(block.groups, block.outputs),
-                *(result, place, results_of_group, results_of, stores, ends),
+                *(cells, every, table, weight, factor, of_group, step, groups, outputs),
+                *(result, place, results, results_of, stores, ends),
             )
 
     if len(planned.blocks) == 1:
@@ -258,6 +280,6 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     # The phases of each row are one after the other.
     mixed = np.empty_like(target)
     rows, made = (each.reshape(-1, shape[-1]) for each in (target, mixed))
-    parts = [slice(*each) for each in _cut(len(rows), -(-target.nbytes // CHUNK))]
+    parts = [slice(*each) for each in equal_parts(len(rows), -(-target.nbytes // CHUNK))]
     run_blocks(lambda part: planned.interleave(rows[part], made[part], stride), parts)
     return mixed

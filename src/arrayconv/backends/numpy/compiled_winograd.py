@@ -22,7 +22,7 @@ from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.layouts import Layout
 from arrayconv.backends.numpy.threads import run_blocks
 
-CHUNK = 1 << 20
+CHUNK = 4 << 20
 """Bytes of points that a block holds, of cells and of outputs: the second cache should."""
 
 
@@ -68,7 +68,7 @@ def _tiles(axis: Axis, tile: int) -> Axis:
 
 @lru_cache(maxsize=256)
 def plan(window: Window, batch: int, channels: int, outputs: int, tile: int, limit: int) -> Plan:
-    """Return the plan by which no block has more than ``limit`` points (those of a row at least)."""
+    """Return the plan by which no block has more than ``limit`` points, those of a row at least."""
     height, width = (_tiles(axis, tile) for axis in window)
     of_row = (tile + 2) ** 2 * width.out * (channels + outputs)
     rows = max(1, min(height.out, limit // of_row))
@@ -100,51 +100,103 @@ def plan(window: Window, batch: int, channels: int, outputs: int, tile: int, lim
     return Plan(tuple(blocks), max(each.layout.size for each in blocks), width.out)
 
 
-def run(x: Any, weight: Any, window: Window, groups: int, tile: int) -> Any:
-    """Return y (N, O, *positions) by a transformed weight (points, groups, 1, O / groups, ...)."""
+class Weight(NamedTuple):
+    """A transformed weight, flat, and how it is walked through."""
+
+    factors: Any
+    outputs: int
+    """Of a group."""
+    every: int
+    """From group to group."""
+    step: int
+    """From output to output."""
+    term: int
+    """From channel to channel."""
+    pairs: int
+    """From point to point."""
+
+
+def transform_weight(w: Any, groups: int, tile: int) -> Weight:
+    """Return what `run` takes: the points of each pair of an output and a channel."""
+    outputs, seen = w.shape[0] // groups, w.shape[1]
+    return Weight(_points(w, tile, 1), outputs, outputs * seen, seen, 1, outputs * groups * seen)
+
+
+def transform_flipped(w: Any, groups: int, tile: int) -> Weight:
+    """Return the same of the weight by which the adjoint is a convolution, without a copy of it."""
+    seen, outputs = w.shape[0] // groups, w.shape[1]
+    return Weight(
+        _points(w, tile, -1), outputs, outputs * seen, 1, outputs, outputs * groups * seen
+    )
+
+
+def _points(w: Any, tile: int, direction: int) -> Any:
+    to_points = winograd.transforms(tile, w.dtype).weight[:, ::direction]
+    return np.matmul(to_points, w.reshape(-1, to_points.shape[1]).T).reshape(-1)
+
+
+def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
+    """Return y (N, O, *positions) by a transformed weight."""
     compiled = loops("winograd_loops")
-    (batch, channels), outputs = x.shape[:2], groups * weight.shape[3]
+    (batch, channels), outputs = x.shape[:2], groups * weight.outputs
     positions = output_sizes(window)
     y = np.empty((batch, outputs, *positions), x.dtype)
-    room = winograd.room(x.nbytes + y.nbytes, weight.nbytes)
-    limit = max(min(room, CHUNK // x.itemsize), weight.size // 4)
+    if y.size == 0:
+        return y
+    room = winograd.room(x.nbytes + y.nbytes, weight.factors.nbytes)
+    limit = max(min(room, CHUNK // x.itemsize), len(weight.factors) // 4)
     planned = plan(window, batch, channels, outputs, tile, limit)
     side, lanes = tile + 2, compiled.VECTOR_BYTES // x.itemsize
     square, across = side * side, planned.across
     along = np.arange(side) * lanes
     flat, result = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
     cells_of, results_of = x[0, 0].size, y[0, 0].size
-    wide = -(-across // lanes) * lanes
+    seen, made = channels // groups, outputs // groups
+    of_tile = compiled.tile(made)
+    convolve = compiled.convolve(of_tile, made % of_tile.outputs, lanes)
 
-    def rows_of(planes: int, tiles: int) -> tuple[Any, Any, int]:
-        """Return points (square, groups, planes / groups, tiles), flat, and the step of one."""
+    def points(planes: int, tiles: int) -> tuple[Any, int]:
+        """Return room for points (square, planes, tiles), and the step from one to the next."""
         # An odd number of vectors, so that the cache has room for the points of a tile.
         step = (planes * tiles // lanes | 1) * lanes + 2 * lanes
-        buffer = np.empty(square * step + lanes, x.dtype)
-        points = buffer[: square * step].reshape(square, step)[:, : planes * tiles]
-        return buffer, points.reshape(square, groups, planes // groups, tiles), step
+        return np.empty(square * step + of_tile.vectors * lanes, x.dtype), step
 
     def work(block: Block) -> None:
-        tiles = len(block.starts) * across
-        cells = np.empty(channels * block.layout.size + square * lanes, x.dtype)
-        compiled.clear(cells, block.layout.size, channels, *block.layout.gaps)
-        cells[channels * block.layout.size :] = 0
+        size, tiles = block.layout.size, len(block.starts) * across
+        cells = np.empty(channels * size + square * lanes, x.dtype)
+        compiled.clear(cells, size, channels, *block.layout.gaps)
+        cells[channels * size :] = 0
         for each in block.layout.fill:
-            where = cells_of, cells, block.layout.size, channels
-            compiled.fill(flat, block.source, *where, *each)
-        seen, factors, step = rows_of(channels, tiles)
+            compiled.fill(flat, block.source, cells_of, cells, size, channels, *each)
+        of_cells, step = points(channels, tiles)
         held = np.empty(square * lanes, x.dtype)
         compiled.to_points(
-            *(tile, cells, block.layout.size, block.places, block.starts, across, channels),
-            *(held, along, seen, step),
+            *(tile, cells, size, block.places, block.starts, across, channels),
+            *(held, along, of_cells, step),
         )
         del cells
-        made, products, step = rows_of(outputs, tiles)
-        np.matmul(weight[:, :, 0], factors, out=products)
+        sums, next_sum = points(outputs, tiles)
+        firsts = np.arange(0, tiles, lanes)
+        stores = np.stack([firsts, 0 * firsts, np.minimum(lanes, tiles - firsts)], axis=1)
+        ends, terms = np.arange(len(firsts) + 1), np.arange(seen)[:, None] * [tiles, weight.term]
+        for group in range(groups):
+            # To sum up all points at once, they are its groups.
+            convolve(
+                *(of_cells[group * seen * tiles :], step, terms),
+                *(
+                    weight.factors,
+                    group * weight.every,
+                    weight.pairs,
+                    weight.step,
+                    square,
+                    made,
+                    sums,
+                ),
+                *(group * made * tiles, next_sum, tiles, stores, ends),
+            )
         compiled.from_points(
-            *(tile, made, step, positions[1], across, outputs, held, along),
-            *(np.empty(tile * tile * wide, x.dtype), result[block.target :], results_of),
-            *(block.outputs, block.heights, positions[1]),
+            *(tile, sums, next_sum, positions[1], across, outputs, held, along),
+            *(result[block.target :], results_of, block.outputs, block.heights, positions[1]),
         )
 
     run_blocks(work, planned.blocks, products=True)
@@ -153,16 +205,16 @@ def run(x: Any, weight: Any, window: Window, groups: int, tile: int) -> Any:
 
 def conv(x: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
     """Return y (N, O, *positions)."""
-    return run(x, winograd.transform_weight(w, groups, tile), window, groups, tile)
+    return run(x, transform_weight(w, groups, tile), window, groups, tile)
 
 
 def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window], Any]:
     """Return the convolution of an input by a window, with the weight transformed beforehand."""
-    weight = winograd.transform_weight(w, groups, tile)
+    weight = transform_weight(w, groups, tile)
     return lambda x, window: run(x, weight, window, groups, tile)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
     """Return x (N, C, *sizes), with a stride of 1."""
     adjoint = tuple(adjoint_axis(axis) for axis in window)
-    return run(y, winograd.transform_flipped(w, groups, tile), adjoint, groups, tile)
+    return run(y, transform_flipped(w, groups, tile), adjoint, groups, tile)

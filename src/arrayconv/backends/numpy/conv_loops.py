@@ -7,15 +7,26 @@ from functools import cache
 from typing import Any
 
 import numba
+import numpy as np
 
+from arrayconv.backends.numpy.row_sums import Rows, rows_of, sum_rows
 from arrayconv.backends.numpy.vectors import VECTOR_BYTES, Tile, tile
 from arrayconv.backends.numpy.vectors import sum_products as add
 
-__all__ = ["VECTOR_BYTES", "clear", "convolve", "fill", "interleave", "tile"]
+__all__ = [
+    "VECTOR_BYTES",
+    "clear",
+    "convolve",
+    "convolve_depthwise",
+    "fill",
+    "interleave",
+    "rows_of",
+    "tile",
+]
 
-TERMS = 512
-"""Terms that are summed up by themselves: the first cache holds their cells for some outputs, and
-rounding grows with the number of such sums, not of terms."""
+TERMS = 640
+"""Terms that are summed up by themselves, at most: the first cache holds their cells for some
+outputs, and rounding grows with the number of such sums, not of terms."""
 WEIGHTS = 1 << 17
 """Weights that are used for one run of outputs after the other: the second cache should hold them,
 and the cells."""
@@ -54,6 +65,9 @@ def fill(
                 # A constant, in 32 bits that cannot wrap around in 64: this too is done by vectors.
                 for cell in range(_narrow(length)):
                     made[cell] = seen[_narrow(2) * _narrow(cell)]
+            elif step == 4:
+                for cell in range(_narrow(length)):
+                    made[cell] = seen[_narrow(4) * _narrow(cell)]
             else:
                 for cell in range(length):
                     made[cell] = seen[cell * step]
@@ -120,10 +134,13 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
         stores: Any,
         ends: Any,
     ) -> None:
-        same = (cells, table, weight, step, result, size, stores, ends)
         terms, every_vector = table.shape[0], ends.shape[0] - 1
-        at_once = max(1, min(MOST, WEIGHTS // max(1, terms)) // outputs) * outputs
+        held = np.empty(MOST * vectors * lanes, cells.dtype)
+        same = (cells, table, weight, step, result, size, stores, ends, held, terms)
+        # Of a phase's weights those of the others are neighbours, which come along.
+        at_once = max(1, min(MOST, WEIGHTS * count // max(1, every)) // outputs) * outputs
         parts = -(-count // at_once)
+        at_a_time = -(-terms // max(1, -(-terms // TERMS)))
         for number in range(groups * parts):
             group, one = number // parts, number % parts * at_once
             many = min(at_once, count - one)
@@ -132,28 +149,73 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
             goal = target + group * block + one * size
             for v in range(0, every_vector, vectors):
                 left, cell = every_vector - v, group * each + v * lanes
-                for begin in range(0, terms, TERMS):
-                    end = min(terms, begin + TERMS)
+                for begin in range(0, terms, at_a_time):
+                    end = min(terms, begin + at_a_time)
                     for output in range(0, whole, outputs):
                         w, to = factors + output * step, goal + output * size
+                        kept = output * vectors * lanes
                         if left >= vectors:
-                            add(outputs, vectors, cell, begin, end, w, to, v, same)
+                            add(outputs, vectors, cell, begin, end, w, to, v, kept, same)
                         elif vectors > 3 and left == 3:
-                            add(outputs, 3, cell, begin, end, w, to, v, same)
+                            add(outputs, 3, cell, begin, end, w, to, v, kept, same)
                         elif left == 2:
-                            add(outputs, 2, cell, begin, end, w, to, v, same)
+                            add(outputs, 2, cell, begin, end, w, to, v, kept, same)
                         else:
-                            add(outputs, 1, cell, begin, end, w, to, v, same)
+                            add(outputs, 1, cell, begin, end, w, to, v, kept, same)
                     if rest > 0 and whole < many:
                         w, to = factors + whole * step, goal + whole * size
+                        kept = whole * vectors * lanes
                         if left >= vectors:
-                            add(rest, vectors, cell, begin, end, w, to, v, same)
+                            add(rest, vectors, cell, begin, end, w, to, v, kept, same)
                         elif vectors > 3 and left == 3:
-                            add(rest, 3, cell, begin, end, w, to, v, same)
+                            add(rest, 3, cell, begin, end, w, to, v, kept, same)
                         elif left == 2:
-                            add(rest, 2, cell, begin, end, w, to, v, same)
+                            add(rest, 2, cell, begin, end, w, to, v, kept, same)
                         else:
-                            add(rest, 1, cell, begin, end, w, to, v, same)
+                            add(rest, 1, cell, begin, end, w, to, v, kept, same)
+
+    compiled: Callable[..., None] = run
+    return compiled
+
+
+@cache
+def convolve_depthwise(shape: Rows, lanes: int) -> Callable[..., None]:
+    """Return the same for groups of one channel, by rows: it takes what that of `convolve` does.
+
+    But of the last two arguments ``starts`` has, for each of some rows of outputs, their first cell
+    and result, and ``steps`` the cells and the results from row to row, and the results of a row.
+    """
+    tall, wide, stride, rows = shape
+
+    @numba.njit(cache=True, nogil=True)
+    def run(
+        cells: Any,
+        each: Any,
+        table: Any,
+        weight: Any,
+        first: Any,
+        every: Any,
+        step: Any,
+        groups: Any,
+        count: Any,
+        result: Any,
+        target: Any,
+        block: Any,
+        size: Any,
+        starts: Any,
+        steps: Any,
+    ) -> None:
+        line, down, width = steps[0], steps[1], steps[2]
+        same = (cells, table, weight, result, line, down)
+        for group in range(groups):
+            for output in range(count):
+                w = first + group * every + output * step
+                goal = target + group * block + output * size
+                for number in range(starts.shape[0]):
+                    cell, place = group * each + starts[number, 0], goal + starts[number, 1]
+                    for at in range(0, width, lanes):
+                        left = width - at
+                        sum_rows(tall, wide, stride, rows, cell + at, w, place + at, left, same)
 
     compiled: Callable[..., None] = run
     return compiled

@@ -1,4 +1,4 @@
-"""The algorithms of convolution and of its adjoints; "auto" takes the cheapest by `costs`."""
+"""The algorithms of convolution and of its adjoints; "auto" takes the cheapest by `rule`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,38 @@ from typing import Any
 
 from arrayconv._registry import Implementation, never
 from arrayconv._window import Window, adjoint_axis
-from arrayconv.backends.numpy import blocked, costs, fourier, mec, pointwise, shifts, winograd
+from arrayconv.backends.numpy import (
+    blocked,
+    compiled_gradient,
+    compiled_winograd,
+    costs,
+    fourier,
+    mec,
+    pointwise,
+    shifts,
+    winograd,
+)
 from arrayconv.backends.numpy import compiled_convolution as compiled
-from arrayconv.backends.numpy.costs import Algorithm, Rule, Shape
+from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.rule import Algorithm, Rule
+
+
+def _winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
+    """Return the nanoseconds of `winograd`: where its transforms can be compiled, no fewer."""
+    own = costs.winograd(shape, tile, prepared)
+    if compiled_winograd.unfit(shape) is not None:
+        return own
+    return max(own, 1.01 * costs.numba_winograd(shape, tile, prepared))
+
 
 FORWARD = Rule(
     costs.forward,
     (
+        # The one that most calls end at is the first to be asked.
+        Algorithm("numba", compiled.conv, compiled.unfit, costs.numba),
         Algorithm("im2col", blocked.conv, never, costs.im2col),
         Algorithm("pointwise", pointwise.conv, pointwise.unfit, costs.pointwise),
         Algorithm("mec", mec.conv, mec.unfit, costs.mec),
-        Algorithm("numba", compiled.conv, compiled.unfit, costs.numba),
         Algorithm("shifts", shifts.conv, shifts.unfit, costs.shifts),
         Algorithm("fft", fourier.conv, fourier.unfit, costs.fft),
         *(
@@ -26,8 +47,18 @@ FORWARD = Rule(
                 f"winograd_{tile}x{tile}",
                 partial(winograd.conv, tile=tile),
                 winograd.unfit,
-                partial(costs.winograd, tile=tile),
+                partial(_winograd, tile=tile),
                 partial(winograd.prepare, tile=tile),
+            )
+            for tile in (4, 2)
+        ),
+        *(
+            Algorithm(
+                f"numba_winograd_{tile}x{tile}",
+                partial(compiled_winograd.conv, tile=tile),
+                compiled_winograd.unfit,
+                partial(costs.numba_winograd, tile=tile),
+                partial(compiled_winograd.prepare, tile=tile),
             )
             for tile in (4, 2)
         ),
@@ -55,20 +86,15 @@ def _if_sliding(unfit: Callable[[Shape], str | None]) -> Callable[[Shape], str |
     return reason
 
 
-def _im2col_adjoint(shape: Shape) -> float:
-    """Return the nanoseconds of columns added to cells, or of columns of the other array."""
-    columns = shape.positions * shape.taps * shape.outputs
-    added = shape.multiply_adds * costs.MULTIPLY_ADD + columns * 1.5 * costs.COLUMN
-    return added if costs.strided(shape.window) else min(added, costs.im2col(shape))
-
-
 _ADJOINTS = {
-    f"winograd_{tile}x{tile}": partial(winograd.conv_transpose, tile=tile) for tile in (4, 2)
+    f"{name}_{tile}x{tile}": partial(module.conv_transpose, tile=tile)
+    for name, module in (("winograd", winograd), ("numba_winograd", compiled_winograd))
+    for tile in (4, 2)
 }
 BACKWARD = Rule(
     costs.backward,
     (
-        Algorithm("im2col", blocked.conv_transpose, never, _im2col_adjoint),
+        Algorithm("im2col", blocked.conv_transpose, never, costs.im2col_adjoint),
         Algorithm("numba", compiled.conv_transpose, compiled.unfit, costs.numba_adjoint),
         *(
             each._replace(
@@ -92,6 +118,7 @@ TO_WEIGHT = Rule(
     costs.of_weight,
     (
         Algorithm("im2col", blocked.conv_weight, never, costs.im2col_weight),
+        Algorithm("numba", compiled_gradient.conv_weight, compiled.unfit, costs.numba_weight),
         *(
             Algorithm(
                 f"winograd_{tile}x{tile}",

@@ -1,4 +1,4 @@
-"""Which algorithm "auto" takes: the one with the lowest estimate of time. One rule, in one place.
+"""Estimates of the time that algorithms take: `rule` takes the one with the lowest.
 
 An estimate counts what an algorithm does (multiply-adds in products, numbers copied or
 transformed, calls) and multiplies by what each of them took on one core at which a product of
@@ -8,14 +8,12 @@ products and copies are faster or slower together; the benchmark checks its choi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from arrayconv._arrays import library_of
-from arrayconv._registry import Implementation, never
 from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, span
 
 MULTIPLY_ADD = 0.020
@@ -29,12 +27,23 @@ PRODUCT = 800.0
 """Nanoseconds that a product takes at least."""
 TRANSPOSED = 0.006
 """Nanoseconds more that a multiply-add takes where the second factor is transposed."""
-COLUMN = 0.33
+COLUMN = 0.5
 """Nanoseconds to lay out a number of im2col's columns."""
+ADDED = 1.5
+"""Nanoseconds to add a number of columns to the cell that it is for."""
+WEIGHT = 0.5
+"""Nanoseconds to read a number of the weight for a product."""
+FEW = 20
+"""Outputs for which a product takes twice the time that it takes for very many."""
 WEIGHT_POINT = 0.6
 """Nanoseconds to make a number of a transformed weight."""
-WINOGRAD_TILE = {2: (24.0, 5.0), 4: (77.0, 23.0)}
+WINOGRAD_TILE = {2: (34.0, 9.0), 4: (110.0, 40.0)}
 """Nanoseconds a tile of m x m takes: for each channel that it sees, and each that it makes."""
+COMPILED_TILE = {2: (8.0, 6.0, 1.0), 4: (18.0, 14.0, 2.0)}
+"""The same in compiled loops, where each row has whole vectors of tiles; and of each cell, laid out
+by phases."""
+COMPILED_POINTS = (0.03, 0.5)
+"""Nanoseconds of a multiply-add there, and of a number of the transformed weight, which is read."""
 CALLS = 60_000.0
 """Nanoseconds of Python and of small copies in an algorithm of many steps."""
 
@@ -45,6 +54,10 @@ IN_REGISTERS = 1.05
 """How much longer than in a large product a multiply-add takes in compiled sums of many outputs."""
 RUN = 25.0
 """Nanoseconds that vectors take to begin and end a run of cells, twice."""
+
+
+LANES = 2.3
+"""Nanoseconds to add up the lanes of a vector."""
 
 
 class Shape(NamedTuple):
@@ -106,8 +119,22 @@ def pointwise(shape: Shape) -> float:
 def im2col(shape: Shape) -> float:
     """Return the nanoseconds of laying out columns and of their product."""
     columns = shape.positions * shape.taps * shape.channels
+    weights = shape.outputs * shape.channels // shape.groups * shape.taps
     products = shape.batch * shape.groups
-    return shape.multiply_adds * MULTIPLY_ADD + columns * COLUMN + products * PRODUCT
+    return _product(shape) + columns * COLUMN + weights * WEIGHT + products * PRODUCT
+
+
+def im2col_adjoint(shape: Shape) -> float:
+    """Return the nanoseconds of columns added to cells, or of columns of the other array."""
+    columns = shape.positions * shape.taps * shape.outputs
+    weights = shape.outputs * shape.channels // shape.groups * shape.taps
+    added = _product(shape) + weights * WEIGHT + columns * ADDED
+    return added if strided(shape.window) else min(added, im2col(shape))
+
+
+def _product(shape: Shape) -> float:
+    """Return the nanoseconds of products, in which a number of columns serves all outputs."""
+    return shape.multiply_adds * MULTIPLY_ADD * (1 + FEW * shape.groups / shape.outputs)
 
 
 def mec(shape: Shape) -> float:
@@ -118,7 +145,7 @@ def mec(shape: Shape) -> float:
     return (
         CALLS / 4
         # Products of few columns are slow: by half where they are 30.
-        + shape.multiply_adds * MULTIPLY_ADD * (1 + (22 / width.out) ** 2)
+        + _product(shape) * (1 + (22 / width.out) ** 2)
         + laid * COLUMN
         + products * PRODUCT
     )
@@ -142,6 +169,21 @@ def winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
     )
 
 
+def numba_winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
+    """Return the nanoseconds of the same with compiled transforms, in two dimensions."""
+    height, width = shape.window
+    down, across = -(-height.out // tile), -(-width.out // tile)
+    pairs = (tile + 2) ** 2 * shape.outputs * shape.channels // shape.groups
+    to_points, from_points, cell = COMPILED_TILE[tile]
+    multiply_add, weight = COMPILED_POINTS
+    tiles, lanes = shape.batch * down * across, shape.batch * down * -(-across // 16) * 16
+    return (
+        pairs * (-(-tiles // 16) * 16 * multiply_add + weight + (0 if prepared else WEIGHT_POINT))
+        + lanes * (shape.channels * to_points + shape.outputs * from_points)
+        + shape.batch * shape.channels * height.size * width.size * cell
+    ) * 1.2 + CALLS
+
+
 def _copied(shape: Shape) -> float:
     """Return the nanoseconds of laying planes out with their padding, and of cropping sums."""
     cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
@@ -163,7 +205,12 @@ def numba(shape: Shape) -> float:
     terms = shape.taps * shape.channels // shape.groups
     # Where the outputs of a group are few, each vector of cells that is loaded serves few.
     each = MULTIPLY_ADD * (IN_REGISTERS + shape.groups / shape.outputs)
-    return float(CALLS / 8 + run * shape.outputs * terms * each + _copied(shape))
+    return float(CALLS / 8 + run * shape.outputs * terms * each + _laid_out(shape))
+
+
+def _laid_out(shape: Shape) -> float:
+    """Return the nanoseconds of laying planes out with their padding."""
+    return shape.batch * shape.channels * prod(axis.size for axis in shape.window) * COLUMN / 2
 
 
 def numba_adjoint(shape: Shape) -> float:
@@ -171,7 +218,7 @@ def numba_adjoint(shape: Shape) -> float:
     if not strided(shape.window):
         return numba(shape)
     each = MULTIPLY_ADD * (IN_REGISTERS + shape.groups / shape.outputs)
-    return CALLS / 8 + shape.multiply_adds * each + 2 * _copied(shape)
+    return CALLS / 8 + shape.multiply_adds * each + _laid_out(shape) + _copied(shape)
 
 
 def fft(shape: Shape) -> float:
@@ -211,87 +258,13 @@ def winograd_weight(shape: Shape, tile: int) -> float:
     return product + transforms + pairs * WEIGHT_POINT + CALLS
 
 
-class Algorithm(NamedTuple):
-    """One of several ways to the same result."""
-
-    name: str
-    run: Callable[..., Any]
-    unfit: Callable[[Shape], str | None]
-    nanoseconds: Callable[..., float]
-    """Of a shape; with ``prepared=True`` without what `prepare` does, if there is such."""
-    prepare: Callable[..., Callable[..., Any]] | None = None
-
-
-class Judged(NamedTuple):
-    """What is known of the algorithms of a primitive for one call."""
-
-    unfit: dict[str, str]
-    """Why some cannot serve it."""
-    nanoseconds: dict[str, float]
-    """The estimate of each of the others."""
-    best: str
-
-
-class Rule:
-    """Compares the algorithms of a primitive for a call, and remembers.
-
-    ``shape`` makes the primitive's arguments into the shape of a convolution.
-    """
-
-    def __init__(self, shape: Callable[..., Shape], algorithms: Sequence[Algorithm]) -> None:
-        self.algorithms = tuple(algorithms)
-        self._shape = shape
-        self._known: dict[Any, Judged] = {}
-
-    def _judged(self, a: Any, b: Any, window: Window, groups: int, prepared: bool) -> Judged:
-        """Return what is known of each algorithm for a call."""
-        key = (window, a.shape, b.shape, groups, a.dtype, prepared)
-        found = self._known.get(key)
-        if found is None:
-            shape = self._shape(a, b, window, groups)
-            reasons: dict[str, str] = {}
-            times: dict[str, float] = {}
-            for each in self.algorithms:
-                reason = each.unfit(shape)
-                if reason is not None:
-                    reasons[each.name] = reason
-                    continue
-                ready = {"prepared": True} if prepared and each.prepare else {}
-                times[each.name] = each.nanoseconds(shape, **ready)
-            found = Judged(reasons, times, min(times, key=times.__getitem__))
-            if len(self._known) >= 1024:
-                self._known.clear()
-            self._known[key] = found
-        return found
-
-    def implementations(self) -> tuple[Implementation, ...]:
-        """Return the entries of the registry."""
-        return tuple(
-            Implementation(
-                each.name,
-                each.run,
-                never if each.unfit is never else self._unfit(each.name),
-                self._slow(each.name, prepared=False),
-                prepare=each.prepare,
-                slow_prepared=self._slow(each.name, prepared=True),
-            )
-            for each in self.algorithms
-        )
-
-    def _unfit(self, name: str) -> Callable[..., str | None]:
-        def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
-            return self._judged(a, b, window, groups, False).unfit.get(name)
-
-        return reason
-
-    def _slow(self, name: str, prepared: bool) -> Callable[..., str | None]:
-        def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
-            _, times, best = self._judged(a, b, window, groups, prepared)
-            if best == name:
-                return None
-            if times[name] == inf:
-                return "its rounding, and how inf and NaN spread, are accepted for float32 only"
-            share = times[name] / max(1.0, times[best])
-            return f"estimated at {share:.3g} times the time of {best}"
-
-        return reason
+def numba_weight(shape: Shape) -> float:
+    """Return the nanoseconds of the gradient by inner products of runs that are laid out."""
+    rows = [axis.out + axis.dilation * (axis.kernel - 1) // axis.stride for axis in shape.window]
+    run = shape.batch * shape.window[0].out * prod(rows[1:])
+    terms = shape.taps * shape.channels // shape.groups
+    each = MULTIPLY_ADD * (IN_REGISTERS + 3 * shape.groups / shape.outputs)
+    # The lanes of each sum are added up for each 128 vectors.
+    sums = shape.outputs * terms * -(-run // 2048) * LANES
+    laid = _laid_out(shape) + run * shape.outputs * COLUMN / 2
+    return float(CALLS / 4 + run * shape.outputs * terms * each + sums + laid)

@@ -50,6 +50,8 @@ class Layout(NamedTuple):
 
     size: int
     """Cells of a channel."""
+    line: int
+    """Cells from a row of a phase to the next one."""
     gaps: tuple[Any, Any]
     """Where runs of padding start, and their lengths."""
     fill: tuple[Copies, ...]
@@ -87,10 +89,10 @@ def sliding(window: Window, source: Ints, target: Ints) -> Layout:
     crop = _copies(outs, along, outs, target)
     every = tuple(range(len(planned.offsets)))
     one = Pass(every, planned.offsets, planned.length, crop)
-    return Layout(planned.size, _gaps(planned.size, fill), fill, (one,))
+    return Layout(planned.size, planned.rows[-1], gaps(planned.size, fill), fill, (one,))
 
 
-def _gaps(size: int, fill: tuple[Copies, ...]) -> tuple[Any, Any]:
+def gaps(size: int, fill: tuple[Copies, ...]) -> tuple[Any, Any]:
     """Return where the runs of cells that nothing is copied to start, and their lengths."""
     empty = np.ones(size + 2, bool)
     empty[[0, -1]] = False
@@ -171,4 +173,4 @@ def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
         cells = (*(phase.cells for phase in chosen[:-1]), runs[chosen[-1].cells.start])
         crop = _copies(held, along, cells, target)
         passes.append(Pass(tuple(taps), tuple(offsets), length, crop))
-    return Layout(prod(rows), _gaps(prod(rows), fill), fill, tuple(passes))
+    return Layout(prod(rows), rows[-1], gaps(prod(rows), fill), fill, tuple(passes))

@@ -19,8 +19,8 @@ from numba.extending import intrinsic
 _features = binding.get_host_cpu_features()
 _WIDE = bool(_features.get("avx512f"))
 VECTOR_BYTES = 64 if _WIDE else 32 if _features.get("avx") else 16
-_REGISTERS = 32 if _WIDE or _features.get("neon") else 16
-_number = ir.IntType(64)
+REGISTERS = 32 if _WIDE or _features.get("neon") else 16
+number = ir.IntType(64)
 
 
 class Tile(NamedTuple):
@@ -32,13 +32,13 @@ class Tile(NamedTuple):
 
 def tile(outputs: int) -> Tile:
     """Return the tile for ``outputs`` outputs, of which it may take a part at a time."""
-    most = 8 if _REGISTERS == 32 else 4
+    most = 8 if REGISTERS == 32 else 4
     if outputs >= most - 1:
         return Tile(min(outputs, most), 3)
     return Tile(outputs, 4)
 
 
-class _Vectors:
+class Vectors:
     """What the code of vectors of one dtype is made of."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
@@ -48,6 +48,25 @@ class _Vectors:
         self.vector = ir.VectorType(element, self.lanes)
         self.mask = ir.VectorType(ir.IntType(1), self.lanes)
         self.suffix = f"v{self.lanes}f{bits}"
+
+    def unpacked(self, kind: Any, value: Any) -> list[Any]:
+        """Return the members of a tuple; of an array its data."""
+        members = []
+        for place, each in enumerate(kind.types):
+            member = self.builder.extract_value(value, place)
+            if isinstance(each, types.Array):
+                member = self._context.make_array(each)(self._context, self.builder, member).data
+            members.append(member)
+        return members
+
+    def nothing(self) -> Any:
+        """Return what code without a result returns."""
+        return self._context.get_dummy_value()
+
+    def multiply_add(self, one: Any, other: Any, total: Any) -> Any:
+        """Return a vector of products added to a vector: fused where the processor can."""
+        name = f"fmuladd.{self.suffix}"
+        return self.builder.call(self.function(name, *[self.vector] * 4), [one, other, total])
 
     def function(self, name: str, result: Any, *arguments: Any) -> Any:
         """Return one of LLVM's own functions."""
@@ -62,7 +81,13 @@ class _Vectors:
         return self.builder.gep(pointer, [place])
 
     def load(self, pointer: Any, *terms: Any) -> Any:
+        """Return an element, whose index is a sum."""
         return self.builder.load(self.at(pointer, *terms))
+
+    def load_vector(self, pointer: Any, *terms: Any) -> Any:
+        """Return the vector that begins at an element."""
+        place = self.builder.bitcast(self.at(pointer, *terms), self.vector.as_pointer())
+        return self.builder.load(place, align=1)
 
     def spread(self, value: Any, vector: Any) -> Any:
         """Return a vector of one value."""
@@ -73,12 +98,38 @@ class _Vectors:
 
     def between(self, low: Any, high: Any) -> Any:
         """Return which lanes are at least ``low`` and less than ``high``."""
-        numbers = ir.VectorType(_number, self.lanes)
+        numbers = ir.VectorType(number, self.lanes)
         lanes = ir.Constant(numbers, list(range(self.lanes)))
         least = self.builder.icmp_signed(">=", lanes, self.spread(low, numbers))
         return self.builder.and_(
             least, self.builder.icmp_signed("<", lanes, self.spread(high, numbers))
         )
+
+    def store(self, value: Any, pointer: Any, mask: Any) -> None:
+        """Store some lanes of a vector."""
+        kind, align = self.vector.as_pointer(), ir.IntType(32)(1)
+        name, nothing = f"masked.store.{self.suffix}.p0", ir.VoidType()
+        store = self.function(name, nothing, self.vector, kind, align.type, self.mask)
+        self.builder.call(store, [value, self.builder.bitcast(pointer, kind), align, mask])
+
+    def store_vector(self, value: Any, pointer: Any, *terms: Any) -> None:
+        """Store a vector from an element on."""
+        place = self.builder.bitcast(self.at(pointer, *terms), self.vector.as_pointer())
+        self.builder.store(value, place, align=1)
+
+    def in_turns(self, vectors: list[Any]) -> list[Any]:
+        """Return vectors with the first lanes of all, the second lanes of all, and so on."""
+        if len(vectors) == 1:
+            return vectors
+        half = self.lanes // 2
+        pairs = zip(self.in_turns(vectors[::2]), self.in_turns(vectors[1::2]), strict=True)
+        made = []
+        for one, other in pairs:
+            for start in (0, half):
+                lanes = [lane for n in range(start, start + half) for lane in (n, n + self.lanes)]
+                kind = ir.VectorType(ir.IntType(32), self.lanes)
+                made.append(self.builder.shuffle_vector(one, other, ir.Constant(kind, lanes)))
+        return made
 
 
 @intrinsic(prefer_literal=True)
@@ -92,92 +143,114 @@ def sum_products(
     first: Any,
     place: Any,
     number: Any,
+    kept: Any,
     same: Any,
 ) -> Any:
     """Write sums of products for ``outputs`` outputs and the cells of ``vectors`` vectors.
 
-    ``same`` is (cells, table, weight, step, result, size, stores, ends), the same for many tiles.
-    Lane j of a vector v sums ``weight[first + step * i + factor] * cells[cell + v * lanes + offset
-    + j]`` over the rows (offset, factor) of ``table`` from ``begin``, one at least, to ``end``. The
-    rows (place, low, high) of ``stores`` from ``ends[number + v]`` on, up to the next of ``ends``,
-    say where it goes: for j from low to high, to ``result[place + size * i + j]``, counted from the
-    argument ``place`` on. Where ``begin`` is not 0 it is added to what is there. All
+    ``same`` is (cells, table, weight, step, result, size, stores, ends, held, terms), the same for
+    many tiles. Lane j of a vector v sums ``weight[first + step * i + factor] * cells[cell + v *
+    lanes + offset + j]`` over the rows (offset, factor) of ``table`` from ``begin``, one at least,
+    to ``end``. The rows (place, low, high) of ``stores`` from ``ends[number + v]`` on, up to the
+    next of ``ends``, say where it goes: for j from low to high, to ``result[place + size * i +
+    j]``, counted from the argument ``place`` on. Where ``end`` is not ``terms``, it is kept in
+    ``held`` from ``kept`` on instead; where ``begin`` is not 0, what was kept there is added. All
     arrays are contiguous; cells may be read up to the end of a vector.
     """
     if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
         return None
-    signature = types.void(outputs, vectors, cell, begin, end, first, place, number, same)
+    signature = types.void(outputs, vectors, cell, begin, end, first, place, number, kept, same)
     shape = Tile(outputs.literal_value, vectors.literal_value)
     return signature, lambda *given: _SumProducts(*given).write(shape)
 
 
-class _SumProducts(_Vectors):
+class _SumProducts(Vectors):
     """The code of one tile."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
 
-        self.cell, self.begin, self.end, self.first, self.place, self.number = given[2:8]
-        kinds = signature.args[8].types
-
-        def of_all(place: int) -> Any:
-            value = builder.extract_value(given[8], place)
-            if not isinstance(kinds[place], types.Array):
-                return value
-            return context.make_array(kinds[place])(context, builder, value).data
-
-        self.cells, self.table, self.weight, self.step = map(of_all, range(4))
-        self.result, self.size, self.stores, self.ends = map(of_all, range(4, 8))
-        super().__init__(context, builder, kinds[0].dtype)
+        self.cell, self.begin, self.end, self.first, self.place = given[2:7]
+        self.vector_number, self.kept = given[7:9]
+        super().__init__(context, builder, signature.args[9].types[0].dtype)
+        of_all = self.unpacked(signature.args[9], given[9])
+        self.cells, self.table, self.weight, self.step = of_all[:4]
+        self.result, self.size, self.stores, self.ends, self.held, self.terms = of_all[4:]
 
     def write(self, shape: Tile) -> Any:
         """Write the code: all products, and then all stores."""
+        builder, lanes = self.builder, self.lanes
         sums = self.sums(shape)
-        every_row = [self.builder.mul(self.size, _number(n)) for n in range(shape.outputs)]
+        places = [
+            [number((output * shape.vectors + v) * lanes) for v in range(shape.vectors)]
+            for output in range(shape.outputs)
+        ]
+        # What was summed up before is added.
+        summed, (more, ready) = builder.block, map(builder.append_basic_block, ("more", "ready"))
+        builder.cbranch(builder.icmp_signed("==", self.begin, number(0)), ready, more)
+        builder.position_at_end(more)
+        added = [
+            [
+                builder.fadd(self.load_vector(self.held, self.kept, place), value)
+                for place, value in zip(*each, strict=True)
+            ]
+            for each in zip(places, sums, strict=True)
+        ]
+        builder.branch(ready)
+        builder.position_at_end(ready)
+        totals = [[builder.phi(self.vector) for _ in line] for line in sums]
+        for line, alone, together in zip(totals, sums, added, strict=True):
+            for total, one, other in zip(line, alone, together, strict=True):
+                total.add_incoming(one, summed)
+                total.add_incoming(other, more)
+        is_last = builder.icmp_signed("==", self.end, self.terms)
+        with builder.if_else(is_last) as (then, otherwise):
+            with then:
+                self.write_out(shape, totals)
+            with otherwise:
+                for line, of_line in zip(totals, places, strict=True):
+                    for total, place in zip(line, of_line, strict=True):
+                        self.store_vector(total, self.held, self.kept, place)
+        return self.nothing()
+
+    def write_out(self, shape: Tile, totals: list[list[Any]]) -> None:
+        """Store the lanes of each vector where they belong."""
+        every_row = [self.builder.mul(self.size, number(n)) for n in range(shape.outputs)]
         for v in range(shape.vectors):
-            each = self.builder.add(self.number, _number(v))
-            start, stop = self.load(self.ends, each), self.load(self.ends, each, _number(1))
-            with cgutils.for_range_slice(self.builder, start, stop, _number(1)) as (store, _):
-                entry = self.builder.mul(store, _number(3))
-                place, low, high = (self.load(self.stores, entry, _number(n)) for n in range(3))
+            each = self.builder.add(self.vector_number, number(v))
+            start, stop = self.load(self.ends, each), self.load(self.ends, each, number(1))
+            with cgutils.for_range_slice(self.builder, start, stop, number(1)) as (store, _):
+                entry = self.builder.mul(store, number(3))
+                place, low, high = (self.load(self.stores, entry, number(n)) for n in range(3))
                 mask = self.between(low, high)
-                for row, line in zip(every_row, sums, strict=True):
-                    pointer = self.at(self.result, self.place, place, row)
-                    self.store(line[v], pointer, mask)
-        return self._context.get_dummy_value()
+                for row, line in zip(every_row, totals, strict=True):
+                    self.store(line[v], self.at(self.result, self.place, place, row), mask)
 
     def sums(self, shape: Tile) -> list[list[Any]]:
         """Return the vectors of sums of products for each output."""
         builder, lanes = self.builder, self.lanes
         vector, each_output, each_vector = self.vector, range(shape.outputs), range(shape.vectors)
-        # Fused where the processor can.
-        multiply_add = self.function(f"fmuladd.{self.suffix}", vector, vector, vector, vector)
-        rows = [builder.mul(self.step, _number(n)) for n in each_output]
+        rows = [builder.mul(self.step, number(n)) for n in each_output]
         before = builder.block
         loop, after = (builder.append_basic_block(name) for name in ("products", "summed"))
         builder.branch(loop)
         builder.position_at_end(loop)
-        term = builder.phi(_number)
+        term = builder.phi(number)
         term.add_incoming(self.begin, before)
         held = [[builder.phi(vector) for _ in each_vector] for _ in each_output]
-        entry = builder.mul(term, _number(2))
+        entry = builder.mul(term, number(2))
         start = self.at(self.cells, self.cell, self.load(self.table, entry))
-        factor = self.load(self.table, entry, _number(1))
-        seen = [
-            builder.load(
-                builder.bitcast(self.at(start, _number(v * lanes)), vector.as_pointer()), align=1
-            )
-            for v in each_vector
-        ]
+        factor = self.load(self.table, entry, number(1))
+        seen = [self.load_vector(start, number(v * lanes)) for v in each_vector]
         made = []
         for row, sums in zip(rows, held, strict=True):
             spread = self.spread(self.load(self.weight, self.first, factor, row), vector)
             made.append(
                 [
-                    builder.call(multiply_add, [spread, value, total])
+                    self.multiply_add(spread, value, total)
                     for value, total in zip(seen, sums, strict=True)
                 ]
             )
-        following = builder.add(term, _number(1))
+        following = builder.add(term, number(1))
         term.add_incoming(following, loop)
         for totals, sums in zip(made, held, strict=True):
             for total, value in zip(totals, sums, strict=True):
@@ -186,65 +259,3 @@ class _SumProducts(_Vectors):
         builder.cbranch(builder.icmp_signed("<", following, self.end), loop, after)
         builder.position_at_end(after)
         return made
-
-    def store(self, value: Any, pointer: Any, mask: Any) -> None:
-        """Store some lanes, added to what is there if they are not the first part of their sums."""
-        builder, vector, align = self.builder, self.vector, ir.IntType(32)(1)
-        first = builder.icmp_signed("==", self.begin, _number(0))
-        target = builder.bitcast(pointer, vector.as_pointer())
-        where = target.type, align.type, self.mask
-        load = self.function(f"masked.load.{self.suffix}.p0", vector, *where, vector)
-        store = self.function(f"masked.store.{self.suffix}.p0", ir.VoidType(), vector, *where)
-        # Nothing is read for the first part.
-        again = builder.select(first, ir.Constant(self.mask, None), mask)
-        there = builder.call(load, [target, align, again, ir.Constant(vector, None)])
-        builder.call(store, [builder.fadd(value, there), target, align, mask])
-
-
-def transform(matrix: Any) -> Any:
-    """Return a function for compiled code that multiplies vectors by a constant matrix.
-
-    ``call(source, places, first, target, place, step)``: vector ``i`` of the product goes to
-    ``target[place + step * i]``, and vector ``j`` of the factor is at ``source[first +
-    places[j]]``. Both are read and written up to the end of a vector.
-    """
-    rows = [[float(factor) for factor in row] for row in matrix]
-
-    @intrinsic
-    def call(
-        context: Any, source: Any, places: Any, first: Any, target: Any, place: Any, step: Any
-    ) -> Any:
-        if any(array.layout != "C" for array in (source, places, target)):
-            return None
-        signature = types.void(source, places, first, target, place, step)
-        return signature, lambda *given: _transform(*given, rows)
-
-    return call
-
-
-def _transform(context: Any, builder: Any, signature: Any, given: Any, rows: Any) -> Any:
-    code = _Vectors(context, builder, signature.args[0].dtype)
-    source, places, target = (
-        context.make_array(signature.args[place])(context, builder, given[place]).data
-        for place in (0, 1, 3)
-    )
-    _, _, first, _, place, step = given
-    where = code.vector.as_pointer()
-    seen = []
-    for j in range(len(rows[0])):
-        start = code.at(source, first, code.load(places, _number(j)))
-        seen.append(builder.load(builder.bitcast(start, where), align=1))
-    multiply_add = code.function(f"fmuladd.{code.suffix}", *[code.vector] * 4)
-    for i, row in enumerate(rows):
-        total = None
-        for factor, vector in zip(row, seen, strict=True):
-            if factor == 0:
-                continue
-            constant = ir.Constant(code.vector, [factor] * code.lanes)
-            if total is None:
-                total = vector if factor == 1 else builder.fmul(constant, vector)
-            else:
-                total = builder.call(multiply_add, [constant, vector, total])
-        line = code.at(target, place, builder.mul(step, _number(i)))
-        builder.store(total, builder.bitcast(line, where), align=1)
-    return context.get_dummy_value()

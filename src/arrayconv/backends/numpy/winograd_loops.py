@@ -10,15 +10,15 @@ from typing import Any
 
 import numba
 
-from arrayconv.backends.numpy.conv_loops import clear, fill
-from arrayconv.backends.numpy.vectors import VECTOR_BYTES, transform
+from arrayconv.backends.numpy.conv_loops import VECTOR_BYTES, clear, convolve, fill, tile
+from arrayconv.backends.numpy.linear_maps import transform
 from arrayconv.backends.numpy.winograd import lines
 
-__all__ = ["VECTOR_BYTES", "clear", "fill", "from_points", "to_points"]
+__all__ = ["VECTOR_BYTES", "clear", "convolve", "fill", "from_points", "tile", "to_points"]
 
 _cells_4, _cells_2 = (transform(lines(tile).cells) for tile in (4, 2))
 _outputs_4, _outputs_2 = (transform(lines(tile).outputs) for tile in (4, 2))
-_narrow = numba.uint32
+_mixed_4, _mixed_2 = (transform(lines(tile).outputs, mixed=True) for tile in (4, 2))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -71,7 +71,6 @@ def from_points(
     outputs: Any,
     held: Any,
     along: Any,
-    squares: Any,
     result: Any,
     size: Any,
     starts: Any,
@@ -82,11 +81,9 @@ def from_points(
 
     The points of a tile are ``step`` from one another. An output's results are ``size``; rows of
     ``across`` tiles, of ``width`` results and of the given heights, begin at ``starts``, and lines
-    of results are ``down`` apart. ``squares`` is a buffer for a row of tiles.
+    of results are ``down`` apart.
     """
     side, lanes = tile + 2, along[1]
-    wide = squares.shape[0] // (tile * tile)
-    whole = _narrow(width // tile)
     by_row = along // lanes * side * step
     for output in range(outputs):
         for row in range(starts.shape[0]):
@@ -98,26 +95,9 @@ def from_points(
                         _outputs_4(points, by_row, first, held, to, side * lanes)
                     else:
                         _outputs_2(points, by_row, first, held, to, side * lanes)
-                for i in range(tile):
-                    first, to = i * side * lanes, i * tile * wide + v
+                for i in range(heights[row]):
+                    to = output * size + starts[row] + i * down + v * tile
                     if tile == 4:
-                        _outputs_4(held, along, first, squares, to, wide)
+                        _mixed_4(held, along, i * side * lanes, result, to, width - v * tile)
                     else:
-                        _outputs_2(held, along, first, squares, to, wide)
-            for i in range(heights[row]):
-                made = result[output * size + starts[row] + i * down :]
-                one = squares[i * tile * wide :]
-                two = one[wide:]
-                if tile == 4:
-                    three, four = one[2 * wide :], one[3 * wide :]
-                    for q in range(whole):
-                        made[_narrow(4) * q] = one[q]
-                        made[_narrow(4) * q + _narrow(1)] = two[q]
-                        made[_narrow(4) * q + _narrow(2)] = three[q]
-                        made[_narrow(4) * q + _narrow(3)] = four[q]
-                else:
-                    for q in range(whole):
-                        made[_narrow(2) * q] = one[q]
-                        made[_narrow(2) * q + _narrow(1)] = two[q]
-                for cell in range(whole * tile, width):
-                    made[cell] = one[cell % tile * wide + cell // tile]
+                        _mixed_2(held, along, i * side * lanes, result, to, width - v * tile)

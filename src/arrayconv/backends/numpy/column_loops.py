@@ -1,4 +1,4 @@
-"""fold in loops that numba compiles: import this by `compiler.loops` only."""
+"""unfold and fold in loops that numba compiles: import this by `compiler.loops` only."""
 
 from __future__ import annotations
 
@@ -55,3 +55,49 @@ def fold(
                             row = (o_z * outs_y + o_y) * outs_x + first
                             source = np.uintp(tap * places + row)
                             _add_row(out, to, columns, source, count, stride)
+
+
+@compiled
+def _copy_row(x: Any, source: Any, out: Any, to: Any, count: Any, stride: Any) -> None:
+    """Copy the cells of a row of positions that one tap sees."""
+    if stride == 1:
+        for o in range(count):
+            out[to + o] = x[source + o]
+    elif stride == 2:
+        # In 32 bits that cannot wrap around in 64 the compiler uses vectors for this too.
+        seen, made = x[source:], out[to:]
+        for o in range(np.uint32(count)):
+            made[o] = seen[np.uint32(2) * np.uint32(o)]
+    else:
+        for o in range(count):
+            out[to + o] = x[source + stride * o]
+
+
+@compiled
+def unfold(x: Any, out: Any, begin: int, end: int, shape: Any, ranges: Any, strides: Any) -> None:
+    """Copy what each tap of each plane sees, row by row; 0 where that is padding. As `fold`."""
+    deep, tall, wide = shape[0], shape[1], shape[2]
+    outs_z, outs_y, outs_x = shape[3], shape[4], shape[5]
+    depth, height, width = shape[6], shape[7], shape[8]
+    stride = np.uintp(strides[2])
+    for n in range(begin, end):
+        for tap in range(deep * tall * wide):
+            first_z, last_z, start_z = ranges[0, tap // (tall * wide)]
+            first_y, last_y, start_y = ranges[1, tap // wide % tall]
+            first, last, start = ranges[2, tap % wide]
+            count = np.uintp(last - first)
+            for o_z in range(outs_z):
+                z = start_z + (o_z - first_z) * strides[0]
+                for o_y in range(outs_y):
+                    row = ((n * deep * tall * wide + tap) * outs_z + o_z) * outs_y + o_y
+                    to = np.uintp(row * outs_x)
+                    if o_z < first_z or o_z >= last_z or o_y < first_y or o_y >= last_y:
+                        out[to : to + np.uintp(outs_x)] = 0
+                        continue
+                    y = start_y + (o_y - first_y) * strides[1]
+                    source = np.uintp(((n * depth + z) * height + y) * width + start)
+                    for o in range(np.uintp(first)):
+                        out[to + o] = 0
+                    _copy_row(x, source, out, to + np.uintp(first), count, stride)
+                    for o in range(np.uintp(last), np.uintp(outs_x)):
+                        out[to + o] = 0

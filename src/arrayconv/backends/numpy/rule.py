@@ -1,0 +1,101 @@
+"""One written rule: "auto" takes the algorithm whose estimated time is the lowest. See `costs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any, NamedTuple
+
+from arrayconv._registry import Implementation, never
+from arrayconv._window import Window
+from arrayconv.backends.numpy.costs import Shape
+
+
+class Algorithm(NamedTuple):
+    """One of several ways to the same result."""
+
+    name: str
+    run: Callable[..., Any]
+    unfit: Callable[[Shape], str | None]
+    nanoseconds: Callable[..., float]
+    """Of a shape; with ``prepared=True`` without what `prepare` does, if there is such."""
+    prepare: Callable[..., Callable[..., Any]] | None = None
+
+
+class Judged(NamedTuple):
+    """What is known of the algorithms of a primitive for one call."""
+
+    unfit: dict[str, str]
+    """Why some cannot serve it."""
+    nanoseconds: dict[str, float]
+    """The estimate of each of the others."""
+    best: str
+
+
+class Rule:
+    """Compares the algorithms of a primitive for a call, and remembers.
+
+    ``shape`` makes the primitive's arguments into the shape of a convolution.
+    """
+
+    def __init__(self, shape: Callable[..., Shape], algorithms: Sequence[Algorithm]) -> None:
+        self.algorithms = tuple(algorithms)
+        self._shape = shape
+        self._known: dict[Any, Judged] = {}
+
+    def _judged(self, a: Any, b: Any, window: Window, groups: int, prepared: bool) -> Judged:
+        """Return what is known of each algorithm for a call."""
+        key = (window, a.shape, b.shape, groups, a.dtype, prepared)
+        found = self._known.get(key)
+        if found is None:
+            shape = self._shape(a, b, window, groups)
+            reasons: dict[str, str] = {}
+            times: dict[str, float] = {}
+            for each in self.algorithms:
+                reason = each.unfit(shape)
+                if reason is not None:
+                    reasons[each.name] = reason
+                    continue
+                ready = {"prepared": True} if prepared and each.prepare else {}
+                times[each.name] = each.nanoseconds(shape, **ready)
+            found = Judged(reasons, times, min(times, key=times.__getitem__))
+            if len(self._known) >= 1024:
+                self._known.clear()
+            self._known[key] = found
+        return found
+
+    def forget(self) -> None:
+        """Forget what is known, as where numba comes or goes."""
+        self._known.clear()
+
+    def implementations(self) -> tuple[Implementation, ...]:
+        """Return the entries of the registry."""
+        return tuple(
+            Implementation(
+                each.name,
+                each.run,
+                never if each.unfit is never else self._unfit(each.name),
+                self._slow(each.name, prepared=False),
+                prepare=each.prepare,
+                slow_prepared=self._slow(each.name, prepared=True),
+            )
+            for each in self.algorithms
+        )
+
+    def _unfit(self, name: str) -> Callable[..., str | None]:
+        def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
+            return self._judged(a, b, window, groups, False).unfit.get(name)
+
+        return reason
+
+    def _slow(self, name: str, prepared: bool) -> Callable[..., str | None]:
+        def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
+            _, times, best = self._judged(a, b, window, groups, prepared)
+            if best == name:
+                return None
+            if times[name] == inf:
+                return "its rounding, and how inf and NaN spread, are accepted for float32 only"
+            share = times[name] / max(1.0, times[best])
+            return f"estimated at {share:.3g} times the time of {best}"
+
+        return reason
