@@ -50,7 +50,7 @@ CALLS = 60_000.0
 
 SHIFT = 0.15
 """Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
-IN_REGISTERS = 1.05
+IN_REGISTERS = 1.02
 """How much longer than in a large product a multiply-add takes in compiled sums of many outputs."""
 RUN = 25.0
 """Nanoseconds that vectors take to begin and end a run of cells, twice."""
