@@ -74,7 +74,7 @@ def extra(operation: Callable[[Any], Any], x: Any) -> str:
 def table(rounds: int = ROUNDS) -> str:
     """Return the measurements as Markdown."""
     lines = [
-        "| | (N, C, H, W) | view of (N, H, W, C) | view, copied first | extra memory, (N, C, H, W) "
+        "| | channels first | view | copy of the view | extra memory, channels first "
         "| extra memory, view |",
         "|:--|--:|--:|--:|--:|--:|",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -225,6 +226,7 @@ DEPTHWISE = (
     Case("conv3d", ((1, 2, 4, 5, 4), (4, 1, 2, 3, 1)), {"padding": (1, 0, 2)}),
 )
 IN_ROWS = (DEPTHWISE[2], DEPTHWISE[3], DEPTHWISE[7])
+TAPS_TOGETHER = (DEPTHWISE[0], *IN_ROWS)
 GRADIENTS = {"depthwise", "depthwise_transpose", "depthwise_weight", "depthwise_weight_sum"}
 
 
@@ -252,6 +254,8 @@ def depthwise() -> Iterator[Check]:
             needed = GRADIENTS if case.shapes[0][0] else set()
             if case in IN_ROWS:
                 needed = needed - {"depthwise"} | {"depthwise_rows"}
+            if case in TAPS_TOGETHER:
+                needed = needed - {"depthwise_weight"} | {"depthwise_weight_taps"}
             if case in (DEPTHWISE[2], DEPTHWISE[7]):
                 needed = needed - {"depthwise_transpose"}
             call = partial(_depthwise, case, dtype)
@@ -292,10 +296,37 @@ def _views(xp: Any) -> list[Any]:
     return results
 
 
+def _runs(width: int, kernel: int, stride: int, before: int, dtype: str, xp: Any) -> list[Any]:
+    pairs, sizes = ((before, 1),) * 2, (7, width)
+    window = sliding_window(sizes, (kernel,) * 2, (stride,) * 2, pairs, (1, 1))
+    outs = tuple(axis.out for axis in window)
+    x, y = made(xp, (1, 5, *sizes), dtype), made(xp, (1, 5, *outs), dtype, 1)
+    _, index = primitives.max_pool_indices(x, window)
+    grad = primitives.max_pool_grad(y, index, window)
+    results = [primitives.unfold(x, window), primitives.spread(y, window), grad]
+    two = made(xp, (1, 10, *outs), dtype, 2)
+    w = made(xp, (10, 1, kernel, kernel), dtype, 3)
+    results.append(primitives.conv_transpose(two, w, window, 5))
+    return [*results, primitives.conv_weight(x, two, window, 5)]
+
+
+def runs() -> Iterator[Check]:
+    """Rows that threads share out in runs of four and two, at every phase of the stride."""
+    needed = frozenset({"unfold", "spread", "max_pool_grad", "depthwise_transpose"})
+    needed |= {"depthwise_weight_taps"}
+    for width, kernel, before in product((8, 6), (2, 3, 5), (0, 1, -1, 2)):
+        for stride in (1, 2, 3):
+            dtype = "float16" if (width, kernel, stride) == (8, 3, 2) else "float32"
+            call = partial(_runs, width, kernel, stride, before, dtype)
+            if -7 < before < kernel <= min(width, 7) + before + 1:
+                yield Check(f"runs-{width}-{kernel}-{stride}-{before}-{dtype}", needed, call, dtype)
+
+
 def every_check() -> list[Check]:
     """Return all checks."""
     needed = frozenset({"unfold", "fold", "max_pool", "max_pool_grad", "sum_pool", "spread"})
     needed |= {"place", "gather", "scatter_add", "pad", "pad_adjoint"}
-    needed |= {"depthwise_rows", "depthwise_weight", "depthwise_weight_sum", *PRODUCTS}
+    needed |= {"depthwise_rows", "depthwise_weight_taps", "depthwise_weight_sum", *PRODUCTS}
     views = Check("views", needed, _views, "float32")
-    return [*columns(), *pools(), *indexed(), *padded(), *depthwise(), *products(), views]
+    kernels = [*columns(), *pools(), *indexed(), *padded(), *depthwise(), *runs()]
+    return [*kernels, *products(), views]

@@ -30,7 +30,7 @@ FILES = {
     ("pad_adjoint", "cuda"): ("pad",),
     ("conv", "cuda"): ("depthwise", "depthwise_rows"),
     ("conv_transpose", "cuda"): ("depthwise", "depthwise_rows"),
-    ("conv_weight", "cuda"): ("depthwise",),
+    ("conv_weight", "cuda"): ("depthwise_weight",),
     ("conv", "cuda-tensor"): ("implicit",),
     ("conv_transpose", "cuda-tensor"): ("implicit_transpose",),
     ("conv_weight", "cuda-tensor"): ("implicit",),

@@ -13,15 +13,15 @@ import pytest
 
 from arrayconv import primitives
 from arrayconv._window import Windows, sliding_window
-from arrayconv.backends.cupy import implicit, tiles
+from arrayconv.backends.cupy import depthwise, implicit, tiles
 from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host, reserved
 from tests.cuda_products import forget_plans
 
 ROWS = 6
 SIDE = 46_400
 """The square of it is a little more than 2^31."""
-WIDER = 65_600
-"""The square of it is a little more than 2^32."""
+WIDER = 65_601
+"""The square of it is a little more than 2^32; it is odd, so that no thread takes several cells."""
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +193,9 @@ def test_depthwise(host, kernel):
     np.testing.assert_array_equal(last(back), last(wanted))
 
 
-def test_depthwise_weight(host, monkeypatch):
-    """The last block adds every 455th run of 256 positions: those in the last rows are seen."""
+@pytest.mark.parametrize("together", [True, False])
+def test_depthwise_weight(host, monkeypatch, together):
+    """The last block adds every so-many-th run of 256 items: those in the last rows are seen."""
     x, y = (with_last_rows((1, 1, SIDE, SIDE), np.float32, ROWS) for _ in range(2))
     window = square(1, SIDE)
     partial: list[Any] = []
@@ -205,13 +206,19 @@ def test_depthwise_weight(host, monkeypatch):
         return partial[-1]
 
     monkeypatch.setattr(host, "empty", kept)
+    monkeypatch.setattr(depthwise, "MOST_BLOCKS", 200)
+    monkeypatch.setattr(depthwise, "_taps_together", lambda window, kind: together)
+    depthwise._weight_plans.cache_clear()
     with on_host(host):
         primitives.conv_weight(x, y, window, 1)
-    assert host.launched[-2].arguments == ("float", "long long", "2")
+    depthwise._weight_plans.cache_clear()
+    known = ("1", "1", "true", "4") if together else ()
+    assert host.launched[-2].arguments == ("float", "long long", "2", *known)
     splits = partial[0].shape[1]
     first = SIDE * (SIDE - ROWS)
-    items = np.arange(first, SIDE * SIDE)
-    mine = items[items // 256 % splits == splits - 1] - first
+    positions = np.arange(first, SIDE * SIDE)
+    items = positions // 4 if together else positions
+    mine = positions[items // 256 % splits == splits - 1] - first
     seen = x[..., -ROWS:, :].reshape(-1)[mine] * y[..., -ROWS:, :].reshape(-1)[mine]
     assert mine.size > 0
     assert partial[0][0, -1] == seen.sum()

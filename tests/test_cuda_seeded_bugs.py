@@ -56,6 +56,14 @@ BUGS = (
     Bug("scatter_add", "< RUN ? cells - first : RUN", "< RUN ? RUN : RUN", "scatter_add-(1, 2, 9)"),
     Bug("depthwise_rows", "if (first + row < height.out)", "", "conv2d-2x4x6x7"),
     Bug("depthwise_rows", "TAPS - 1 - tap : tap", "tap : tap", "conv2d-2x4x6x7"),
+    Bug("spread", "place.at[2] + Cells - 1 +", "place.at[2] + Cells +", "runs-8-3-2"),
+    Bug("spread", "(Kernel + Cells - 2) / Stride", "(Kernel - 1) / Stride", "runs-8-3-2"),
+    Bug("spread", "tap - (Cells - 1 - c)", "tap - c", "runs-8-3-2"),
+    Bug("max_pool_grad", "named == number + c", "named == number", "runs-8-3-2"),
+    Bug("max_pool_grad", "cell_of<Dims>(item * Cells", "cell_of<Dims>(item", "runs-8-3-2"),
+    Bug("depthwise", "weights + its", "weights + tap", "runs-8-3-1"),
+    Bug("unfold", "seen[c * Stride + tap]", "seen[c + tap]", "runs-8-2-2"),
+    Bug("unfold", "if (first + p >= planes) continue", "if (false) continue", "runs-8-2-2"),
     Bug("depthwise", "rest * axis.inverse", "rest", "conv2d-1x1x22x19"),
     Bug("fold", "0x7fffu + ((bits >> 16) & 1u)", "0u", "halves"),
     Bug("max_pool", "(0xff800000u)", "(0u)", "max-(2, 2, 7, 6)"),
@@ -66,13 +74,12 @@ BUGS = (
     Bug(
         "place", "__syncthreads();\n    const Index value_plane", "const Index value_plane", "place"
     ),
+    Bug("depthwise_weight", "mine;\n    __syncthreads();", "mine;", "conv2d-9x2x24x24"),
+    Bug("depthwise_weight", "        }\n        __syncthreads();", "        }", "conv2d-9x2x24x24"),
+    Bug("depthwise_weight", "(c - tap) / Stride >= Cells", "false", "runs-8-3-1"),
     Bug(
-        "depthwise",
-        "sums[threadIdx.x] = sum;\n    __syncthreads();",
-        "sums[threadIdx.x] = sum;",
-        "conv2d-9x2x24x24",
+        "depthwise_weight", "position_of<Dims>(item * Cells", "position_of<Dims>(item", "runs-8-3-1"
     ),
-    Bug("depthwise", "        }\n        __syncthreads();", "        }", "conv2d-9x2x24x24"),
     # Products: a column, row, step, tap or cell that is none; a barrier or a step is missing.
     Bug(
         "implicit",

@@ -215,7 +215,9 @@ def pooling(
     one = np.ones((1, 1, *picture.shape))
     _, pullback = vjp(avg_pool2d, one, kernel_size=kernel_size, divisor_override=1, **arguments)
     numbers = np.arange(float(index.size)).reshape(1, 1, *index.shape)
-    seen, owner = (np.ravel(pullback(each)[0]) for each in (np.ones_like(numbers), numbers))
+    seen, owner = (
+        np.asarray(pullback(each)[0]).ravel() for each in (np.ones_like(numbers), numbers)
+    )
     alone = np.setdiff1d(np.flatnonzero(seen == 1), chosen)
     colours[alone] = colours[index.ravel()[owner[alone].astype(int)]] * (1, 1, 1, 0.3)
     figure, (left, right) = _figure([picture.shape, maxima.shape])

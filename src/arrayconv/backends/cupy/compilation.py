@@ -33,7 +33,7 @@ from arrayconv.backends.cupy.launch import (
     summand_name,
 )
 from arrayconv.backends.cupy.tiles import tiles_of
-from arrayconv.backends.cupy.windows import SEVERAL
+from arrayconv.backends.cupy.windows import RUNS, SEVERAL
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 
@@ -49,6 +49,10 @@ class Template(NamedTuple):
     by_dims: bool = True
     dims: tuple[int, ...] = (1, 2, 3)
     more: tuple[str, ...] = ("",)
+    runs: bool = False
+    """Whether a thread may take several results of a row, where the kernel and stride are known."""
+    planes: bool = True
+    """Whether a thread may work on several planes."""
 
 
 _SUMMANDS = tuple(dict.fromkeys(map(summand_name, TYPES)))
@@ -72,19 +76,19 @@ def _implicit() -> Iterator[Template]:
 
 
 TEMPLATES = (
-    Template("unfold", "unfold", tuple(WORDS.values()), (*_REGULAR, (7, 2))),
+    Template("unfold", "unfold", tuple(WORDS.values()), (*_REGULAR, (7, 2)), runs=True),
     Template("fold", "fold", _SUMMANDS, (*_REGULAR, (7, 2))),
     Template("max_pool", "max_pool", _ORDERED, _POOLED, more=("false", "true")),
-    Template("max_pool_grad", "max_pool_grad", _SUMMANDS, _POOLED),
+    Template("max_pool_grad", "max_pool_grad", _SUMMANDS, _POOLED, runs=True),
     Template("sum_pool", "sum_pool", _SUMMANDS, _POOLED),
-    Template("spread", "spread", _SUMMANDS, _POOLED),
+    Template("spread", "spread", _SUMMANDS, _POOLED, runs=True),
     Template("place", "place", tuple(WORDS.values()), by_dims=False),
     Template("gather", "gather", tuple(WORDS.values()), by_dims=False, more=(str(SEVERAL), "1")),
     Template("scatter_add", "scatter_add", _SUMMANDS, by_dims=False),
-    Template("pad", "pad", tuple(WORDS.values()), ((1, 1),), more=_MODES),
+    Template("pad", "pad", tuple(WORDS.values()), ((1, 1),), more=_MODES, runs=True),
     Template("pad", "pad_adjoint", _SUMMANDS, ((1, 1),), more=_MODES[1:]),
     Template("depthwise", "depthwise", _PRODUCTS, (*_REGULAR, (5, 1))),
-    Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1))),
+    Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1)), runs=True),
     Template(
         "depthwise_rows",
         "depthwise_rows",
@@ -93,8 +97,16 @@ TEMPLATES = (
         dims=(2,),
         more=("false", "true"),
     ),
-    Template("depthwise", "depthwise_weight", _PRODUCTS),
-    Template("depthwise", "depthwise_weight_sum", _PRODUCTS, by_dims=False),
+    Template("depthwise_weight", "depthwise_weight", _PRODUCTS),
+    Template(
+        "depthwise_weight",
+        "depthwise_weight_taps",
+        _PRODUCTS,
+        ((3, 1), (3, 2), (5, 1)),
+        runs=True,
+        planes=False,
+    ),
+    Template("depthwise_weight", "depthwise_weight_sum", _PRODUCTS, by_dims=False),
     *_implicit(),
     Template("implicit", "implicit_conv_weight_sum", _PRODUCTS, by_dims=False),
 )
@@ -120,9 +132,16 @@ def instances(
             known = template.known if dims == 2 else template.known[:1]
             if not known:
                 yield Kernel(template.file, template.function, (*start, str(dims), *rest))
-            for pair, (planes, dense) in product(known, ((SEVERAL, "true"), (1, "false"))):
-                arguments = (*start, str(dims), *map(str, pair), str(planes), dense, *rest)
-                yield Kernel(template.file, template.function, arguments)
+            for pair in known:
+                shared = [(SEVERAL, "true", 1), (1, "false", 1)]
+                if template.runs and pair[0] > 0:
+                    longer = ((cells, planes) for cells, planes in RUNS.items() if cells > 1)
+                    shared += [(planes, "true", cells) for cells, planes in longer]
+                for planes, dense, cells in shared:
+                    several = (str(planes),) if template.planes else ()
+                    words = (*map(str, (dims, *pair)), *several, dense)
+                    run = (str(cells),) if template.runs else ()
+                    yield Kernel(template.file, template.function, (*start, *words, *run, *rest))
 
 
 def _type_names(dtypes: Iterable[str]) -> set[str]:

@@ -1,8 +1,8 @@
 // The sums of a tile on CUDA cores, in every type: see product.cuh.
 //
 // RowThreads of the 256 threads are below each other, and a warp is 4 x 8 of them. Each keeps the
-// sums of QUAD * RowQuads rows and QUAD * ColumnQuads columns in registers. The order of every sum is
-// that of the steps, whatever the tile.
+// sums of QUAD * RowQuads rows and QUAD * ColumnQuads columns in registers. The order of every sum
+// is that of the steps, whatever the tile.
 
 constexpr int QUAD = 4;
 constexpr int BYTES_AT_ONCE = 16;
@@ -11,8 +11,8 @@ constexpr int BYTES_AT_ONCE = 16;
 template <typename T, int STEPS, int LENGTH>
 struct Lines {
     typedef typename Sum<T>::Type Wide;
-    // What is left over at the end of a line keeps threads that write one place of all lines in banks
-    // of their own.
+    // What is left over at the end of a line keeps threads that write one place of all lines in
+    // banks of their own.
     alignas(BYTES_AT_ONCE) Wide at[STEPS][LENGTH + BYTES_AT_ONCE / sizeof(Wide)];
 
     __device__ __forceinline__ void put(int step, int place, T value) {

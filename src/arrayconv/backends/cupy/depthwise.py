@@ -33,9 +33,9 @@ from arrayconv.backends.cupy.launch import (
     summand,
     wide,
 )
-from arrayconv.backends.cupy.windows import bits_for, sliding_plan, window_unfit
+from arrayconv.backends.cupy.windows import RUNS, bits_for, sliding_plan, window_unfit
 
-FILE = "depthwise"
+FILE, WEIGHT_FILE = "depthwise", "depthwise_weight"
 ITEMS = 16
 """Products that each thread of a weight's gradient adds before a second block pays."""
 MOST_BLOCKS = 4096
@@ -61,6 +61,12 @@ def _in_rows(window: Window, kind: str) -> bool:
     kernel, _ = special(window)
     registers = kernel * kernel * _REGISTERS.get(kind, 1)
     return len(window) == 2 and kernel > 1 and registers <= MOST_REGISTERS
+
+
+def _taps_together(window: Window, kind: str) -> bool:
+    """Whether a thread keeps the sums of all taps in registers: those of a known kernel."""
+    registers = prod(kernel_sizes(window)) * _REGISTERS.get(kind, 1)
+    return special(window)[0] > 0 and registers <= MOST_REGISTERS
 
 
 def _rows_plan(x: Strided, window: Window, outputs: int, kind: str, flipped: bool) -> Plan:
@@ -120,9 +126,8 @@ def _transpose_plan(array: Description, window: Window, groups: int) -> Plan:
     structs = _structs(y, window, outputs, groups, bits)
     shape = (batch, groups, *sizes)
     numbers = prod(kernel_sizes(window)), prod(sizes)
-    return sliding_plan(
-        "depthwise_transpose", kind, window, bits, shape, y.dense, structs, *numbers, file=FILE
-    )
+    given = ("depthwise_transpose", kind, window, bits, shape, y.dense, structs, *numbers)
+    return sliding_plan(*given, row=sizes[-1], file=FILE)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
@@ -143,29 +148,33 @@ def _weight_plans(
     batch, outputs = y.shape[:2]
     kernel = kernel_sizes(window)
     taps, count = prod(kernel), batch * prod(output_sizes(window))
-    weights = outputs * taps
-    splits = max(1, min(count // (THREADS * ITEMS), MOST_BLOCKS // weights))
-    bits = bits_for(
-        largest(window), x.furthest, y.furthest, count + splits * THREADS, weights * splits
-    )
-    arguments = (kind, INDICES[bits], str(len(window)))
+    weights, together = outputs * taps, _taps_together(window, kind)
+    blocks = outputs if together else weights
+    splits = max(1, min(count // (THREADS * ITEMS), MOST_BLOCKS // blocks))
+    cells = next(n for n in RUNS if output_sizes(window)[-1] % n == 0) if together else 1
+    reached = count + splits * THREADS * cells
+    bits = bits_for(largest(window), x.furthest, y.furthest, reached, weights * splits)
     structs = (
         packed_layout(x, bits, groups),
         packed_layout(y, bits, outputs),
         packed_window(window, bits),
         packed_groups(outputs, outputs // groups, 1, bits),
     )
+    arguments: tuple[str, ...] = (kind, INDICES[bits], str(len(window)))
+    name, numbers = "depthwise_weight", [taps, splits, count]
+    if together:
+        dense = "true" if x.dense and y.dense else "false"
+        arguments = (*arguments, *map(str, special(window)), dense, str(cells))
+        name, numbers = "depthwise_weight_taps", [splits, count // cells]
     summing = plan(
-        Kernel(FILE, "depthwise_weight", arguments),
+        Kernel(WEIGHT_FILE, name, arguments),
         bits,
         (weights, splits),
         structs,
-        taps,
-        splits,
-        count,
-        blocks=weights * splits,
+        *numbers,
+        blocks=blocks * splits,
     )
-    adding = Kernel(FILE, "depthwise_weight_sum", arguments[:2])
+    adding = Kernel(WEIGHT_FILE, "depthwise_weight_sum", arguments[:2])
     return summing, plan(adding, bits, (outputs, 1, *kernel), (), splits, weights)
 
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-HEADERS = ("numbers.cuh", "geometry.cuh")
+HEADERS = ("numbers.cuh", "geometry.cuh", "loops.cuh")
 _PRODUCT = ("tiles.cuh", "cuda_cores.cuh", "tensor_cores.cuh", "product.cuh")
-MORE_HEADERS = {"implicit": _PRODUCT, "implicit_transpose": _PRODUCT}
+MORE_HEADERS = dict.fromkeys(("implicit", "implicit_transpose"), _PRODUCT)
 """The headers that a file needs besides."""
 OPTIONS = ("-std=c++17",)
 THREADS = 256

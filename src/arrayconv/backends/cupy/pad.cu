@@ -1,11 +1,12 @@
 // pad: y (N, C, *positions) of x (N, C, *sizes), cells added at the ends of axes or cropped.
 //
 // Padding is a window of one tap, which shows a cell of x at each position: in Mode CONSTANT none
-// where it is beyond the ends, in the other modes one that is looked up there. A thread takes one
-// position and copies what it shows, in each of its planes. Neighbouring threads write neighbouring
-// positions, and read neighbouring cells but where an axis is mirrored or repeated.
+// where it is beyond the ends, in the other modes one that is looked up there. A thread takes a run of
+// Cells positions of a row, in each of its planes, copies what they show and writes it at once.
+// Neighbouring threads read neighbouring cells but where an axis is mirrored or repeated. Cells
+// divides the positions of a row.
 //
-// Launch: a thread for each position of Planes planes.
+// Launch: a thread for each run of Planes planes.
 
 constexpr int CONSTANT = 0, REFLECT = 1, REPLICATE = 2, CIRCULAR = 3;
 
@@ -40,30 +41,35 @@ __device__ __forceinline__ Index shown(Index cell, const Axis<Index>& axis) {
 }
 
 template <typename Word, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense,
-          int Mode>
+          int Cells, int Mode>
 __global__ void pad(
     const Word* __restrict__ x, const Layout<Index> layout, const Window<Index> window,
     const Word value, Word* __restrict__ y, const Index positions, const Index planes,
     const Index count) {
     const Index item = thread_number<Index>();
     if (item >= count) return;
-    const Place<Index> place = position_of<Dims>(item, window);
+    const Place<Index> place = position_of<Dims>(item * Cells, window);
     const Index first = place.plane * Planes;
     Index from[Planes];
     layout.template several<Dense>(first, planes, from);
-    const Index to = (first - place.plane) * positions + item;
-    for_each_tap<Dims, Kernel, Stride>(
-        window, place, [&](Index z, Index row, Index cell, bool seen) {
-            const Axis<Index>* axes = window.axes;
-            const Index at = layout.template at<Dense>(
-                Dims < 3 ? 0 : shown<Mode>(z, axes[0]), Dims < 2 ? 0 : shown<Mode>(row, axes[1]),
-                shown<Mode>(cell, axes[2]));
+    const Index to = (first - place.plane) * positions + item * Cells;
+    const Axis<Index>* axes = window.axes;
+    const Index start = place.at[2] - axes[2].before;
+    for_each_row_of_taps<Dims, Kernel, Stride>(window, place, [&](Index z, Index row, bool in_row) {
+        const Index depth = Dims < 3 ? 0 : shown<Mode>(z, axes[0]);
+        const Index height = Dims < 2 ? 0 : shown<Mode>(row, axes[1]);
 #pragma unroll
-            for (int p = 0; p < Planes; ++p) {
-                const Word held = seen || Mode != CONSTANT ? x[from[p] + at] : value;
-                if (first + p < planes) y[to + p * positions] = held;
+        for (int p = 0; p < Planes; ++p) {
+            Word held[Cells];
+#pragma unroll
+            for (int c = 0; c < Cells; ++c) {
+                const bool there = Mode != CONSTANT || (in_row && inside(start + c, axes[2].size));
+                const Index cell = shown<Mode>(start + c, axes[2]);
+                held[c] = there ? x[from[p] + layout.template at<Dense>(depth, height, cell)] : value;
             }
-        });
+            if (first + p < planes) store(y + to + p * positions, held);
+        }
+    });
 }
 
 // Where a cell of an axis is shown: `count` positions that follow each other, or three which may

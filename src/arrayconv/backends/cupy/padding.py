@@ -83,6 +83,7 @@ def _plan(array: Description, pairs: Pairs, mode: str, adjoint: bool) -> Plan:
         planes.dense,
         (packed_layout(planes, bits, channels), packed_window(window, bits)),
         prod(sizes),
+        row=None if adjoint else sizes[-1],
         more=(str(PADDING_MODES.index(mode)),),
         file="pad",
     )

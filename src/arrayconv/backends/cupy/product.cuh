@@ -1,10 +1,10 @@
 // A tile of a product, by a block of 256 threads: see tiles.cuh.
 //
-// It goes through the steps, 8 or more at a time: it brings as many columns of left and rows of right
-// into shared memory, and adds their products, which its threads keep in registers. While it does,
-// the next steps are on their way. How sums are kept, `Cores` says: cuda_cores.cuh, tensor_cores.cuh.
-// Neighbouring threads read neighbouring steps of left; and of right neighbouring columns, or steps
-// where AlongSteps says so.
+// It goes through the steps, 8 or 16 at a time: it brings as many columns of left and rows of right
+// into shared memory, and adds their products to sums that its threads keep in registers. While it
+// does, the next steps are on their way. How they are added, `Cores` says: see cuda_cores.cuh and
+// tensor_cores.cuh. Neighbouring threads read neighbouring steps of left; and of right neighbouring
+// columns, or steps where AlongSteps says so.
 
 template <typename T, int Dims, typename Cores, bool AlongSteps, typename Problem, typename Index>
 __device__ __forceinline__ void multiply(

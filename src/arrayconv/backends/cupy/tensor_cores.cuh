@@ -1,11 +1,11 @@
 // The sums of a tile on tensor cores, float32 sums of products of TF32, float16 or bfloat16: see
 // product.cuh.
 //
-// A warp keeps the sums of RowTiles x ColumnTiles fragments of 16 x 8, and there are 2 x 4 warps. The
+// A warp keeps the sums of RowTiles x ColumnTiles fragments of 16 x 8; there are 2 x 4 warps. The
 // instruction takes 8 words of 32 bits from each row and column: 8 steps of float32, 16 of a half
 // type. Which words a lane holds, and which sums, is as in the PTX manual ("Matrix fragments for
-// mma.m16n8k8", "mma.m16n8k16"). From sm_80 on; elsewhere, and where the tests run this on a CPU, each
-// lane adds its own sums, of the words that the others would hold.
+// mma.m16n8k8" and "mma.m16n8k16"). From sm_80 on; elsewhere, as on the CPU where tests run this,
+// each lane adds up its own sums, of the words that the others would hold.
 
 constexpr int FRAGMENT_ROWS = 16, FRAGMENT_COLUMNS = 8, FRAGMENT_WORDS = 8;
 
@@ -28,7 +28,8 @@ __device__ __forceinline__ Half taken(Half value) {
     return value;
 }
 
-// Some steps of left or of right, in words that the instruction takes: 1 float32, or 2 of a half type.
+// Some steps of left or of right, in words that the instruction takes: 1 float32 or 2 of a half
+// type.
 template <typename T, int WORDS, int LENGTH>
 struct Words {
     static constexpr int IN_WORD = sizeof(Int) / sizeof(T);
@@ -124,16 +125,16 @@ struct TensorCores {
                 const int word = i % FRAGMENT_WORDS, sum = i / FRAGMENT_WORDS % 4;
                 const int down = i / FRAGMENT_WORDS / 4 / ColumnTiles;
                 const int across = i / FRAGMENT_WORDS / 4 % ColumnTiles;
-                // What the instruction adds to this sum, by the manual alone: its row and column, and
-                // which lanes hold a word of these, in which register.
+                // What the instruction adds to this sum, by the manual alone: its row and column,
+                // and which lanes hold a word of these, in which register.
                 const int sum_row = lane / 4 + sum / 2 * 8, sum_column = lane % 4 * 2 + sum % 2;
                 const int left_lane = sum_row % 8 * 4 + word % 4;
                 const int left_held = sum_row / 8 + word / 4 * 2;
                 const int right_lane = sum_column * 4 + word % 4;
                 const T* a = left.at[first + left_word(left_lane, left_held)]
                                     [row + down * FRAGMENT_ROWS + left_row(left_lane, left_held)];
-                const T* b = right.at[first + right_word(right_lane, word / 4)]
-                                     [column + across * FRAGMENT_COLUMNS + right_column(right_lane)];
+                const int place = column + across * FRAGMENT_COLUMNS + right_column(right_lane);
+                const T* b = right.at[first + right_word(right_lane, word / 4)][place];
                 for (int half = 0; half < Left::IN_WORD; ++half) {
                     held[down][across][sum] += widen(a[half]) * widen(b[half]);
                 }

@@ -99,6 +99,18 @@ def several_planes(planes: int, items: int) -> int:
     return SEVERAL if planes >= SEVERAL and planes * items >= MANY else 1
 
 
+RUNS = {4: 2, 2: 4, 1: SEVERAL}
+"""Results in a row that a thread works on, and in how many planes it does."""
+
+
+def shared(planes: int, items: int, row: int) -> tuple[int, int]:
+    """Return how many planes, and results of a row of so many, a thread works on."""
+    if planes * items < MANY:
+        return 1, 1
+    cells = next(cells for cells in RUNS if row % cells == 0)
+    return RUNS[cells] if planes >= RUNS[cells] else 1, cells
+
+
 def sliding_plan(
     function: str,
     kind: str,
@@ -108,19 +120,24 @@ def sliding_plan(
     dense: bool,
     structs: tuple[Any, ...],
     *numbers: int,
+    row: int | None = None,
     more: tuple[str, ...] = (),
     file: str | None = None,
 ) -> Plan:
     """Return the launch of a template that slides a window, for a result (N, C, *cells).
 
     ``numbers`` are the product of the cells, after what else the kernel takes before it; ``dense``
-    is that of what is read.
+    is that of what is read; ``row`` the length of a row of results, where threads take runs of it.
     """
-    planes, items = shape[0] * shape[1], numbers[-1]
-    several = several_planes(planes, items)
-    words = (*map(str, (len(window), *special(window), several)), "true" if dense else "false")
+    planes, items, known_size = shape[0] * shape[1], numbers[-1], special(window)
+    several, cells = several_planes(planes, items), 1
+    if row is not None:
+        # What a run of results has in common, the compiler must know.
+        several, cells = shared(planes, items, row if known_size[0] > 0 else 1)
+        more = (str(cells), *more)
+    words = (*map(str, (len(window), *known_size, several)), "true" if dense else "false")
     kernel = Kernel(file or function, function, (kind, INDICES[bits], *words, *more))
-    count = -(-planes // several) * items
+    count = -(-planes // several) * items // cells
     return plan(kernel, bits, shape, structs, *numbers, planes, count)
 
 
@@ -136,7 +153,8 @@ def _unfold_plan(array: Description, window: Windows) -> Plan:
     bits = bits_for(largest(window), x.furthest, count * rows)
     structs = (packed_layout(x, bits, channels), packed_window(window, bits))
     shape = (batch, channels, rows, positions)
-    made = sliding_plan("unfold", kind, window, bits, shape, x.dense, structs, rows, positions)
+    numbers, row = (rows, positions), output_sizes(window)[-1]
+    made = sliding_plan("unfold", kind, window, bits, shape, x.dense, structs, *numbers, row=row)
     return made._replace(shape=(batch, channels * rows, positions))
 
 
@@ -254,7 +272,8 @@ def _spread_plan(array: Description, window: Windows) -> Plan:
     bits = bits_for(largest(window), y.furthest, count)
     structs = (packed_layout(y, bits, channels), packed_window(window, bits))
     shape = (batch, channels, *sizes)
-    return sliding_plan("spread", kind, window, bits, shape, y.dense, structs, prod(sizes))
+    numbers, row = (prod(sizes),), sizes[-1]
+    return sliding_plan("spread", kind, window, bits, shape, y.dense, structs, *numbers, row=row)
 
 
 def spread(y: Any, window: Windows) -> Any:
@@ -278,7 +297,8 @@ def _max_pool_grad_plan(values: Description, indices: Description, window: Windo
     )
     shape = (batch, channels, *sizes)
     dense = cotangent.dense and index.dense
-    return sliding_plan("max_pool_grad", kind, window, bits, shape, dense, structs, prod(sizes))
+    given = ("max_pool_grad", kind, window, bits, shape, dense, structs, prod(sizes))
+    return sliding_plan(*given, row=sizes[-1])
 
 
 def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:

@@ -27,7 +27,7 @@ from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
 from arrayconv.backends.numpy.threads import run_blocks
 
-CHUNK = 1 << 20
+CHUNK = 1 << 19
 """Bytes that a block lays out: the second cache should hold most of it."""
 WORTH_A_THREAD = 1 << 20
 """Multiply-adds below which a block is not cut for another thread."""
@@ -51,9 +51,9 @@ class Sums(NamedTuple):
     place: int
     """The first result."""
     stores: Any
-    """Which lanes of a vector of sums go where (place, low, high)."""
+    """Which lanes of a vector of sums go where (place, low, high); of a depthwise one its rows."""
     ends: Any
-    """How many of these there are before each vector, and in all."""
+    """How many of these there are before each vector, and in all; or steps from row to row."""
 
 
 class Block(NamedTuple):
@@ -119,11 +119,21 @@ def plan(
     @cache
     def tables(images: int, start: int, stop: int) -> list[tuple[Any, ...]]:
         layout = laid(images, start, stop)
-        return [
-            (each, _table(each, seen, layout.size, weights), *_stores(each.crop, lanes))
-            for each in layout.passes
-            if each.taps
-        ]
+        found = []
+        for each in layout.passes:
+            if not each.taps:
+                continue
+            table = _table(each, seen, layout.size, weights)
+            rows = _rows(window, stop - start, is_adjoint) if seen == 1 else None
+            if rows is None:
+                found.append((rows, table, *_stores(each.crop, lanes)))
+            else:
+                # Taps from the first row that is seen to the last.
+                table = table[::-1].copy() if is_adjoint else table
+                starts = _row_starts(each.crop, stop - start, rows.rows)
+                steps = np.array([layout.line, to_sizes[-1], each.crop.length])
+                found.append((rows, table, starts, steps))
+        return found
 
     def block(
         images: tuple[int, int], part: tuple[int, int], some: tuple[int, int], of: tuple[int, int]
@@ -134,14 +144,16 @@ def plan(
         place = images[0] * target[0] + first * prod(to_sizes) + part[0] * target[1]
         sums = tuple(
             Sums(
-                compiled.convolve(tile, count % tile.outputs, lanes),
+                compiled.convolve(tile, count % tile.outputs, lanes)
+                if rows is None
+                else compiled.convolve_depthwise(rows, lanes),
                 table,
                 some[0] * made * seen * taps + of[0] * step,
                 place,
                 stores,
                 ends,
             )
-            for each, table, stores, ends in tables(*where)
+            for rows, table, stores, ends in tables(*where)
         )
         low = part_of(window[0], *part).low
         start = images[0] * source[0] + some[0] * seen * prod(from_sizes) + low * source[1]
@@ -182,6 +194,22 @@ def _table(each: Pass, channels: int, size: int, weights: int) -> Any:
     of_taps = np.array([each.offsets, each.taps], np.int64).T
     of_channels = np.arange(channels)[:, None] * np.array([size, weights])
     return np.ascontiguousarray((of_channels[:, None] + of_taps).reshape(-1, 2))
+
+
+def _rows(window: Window, height: int, is_adjoint: bool) -> Any:
+    """Return how a depthwise convolution sums by rows, or None where it does not."""
+    strides = [axis.stride for axis in window]
+    if len(window) != 2 or window[0].dilation != 1 or (is_adjoint and strides != [1, 1]):
+        return None
+    rows_of = loops("conv_loops").rows_of
+    return rows_of(window[0].kernel, window[1].kernel, strides[0], height)
+
+
+def _row_starts(crop: Copies, height: int, rows: int) -> Any:
+    """Return the first cell and result of each ``rows`` rows; the last ones may do some again."""
+    firsts = np.minimum(np.arange(0, height, rows), height - rows)
+    chosen = (np.arange(0, len(crop.source), height)[:, None] + firsts).reshape(-1)
+    return np.stack([crop.source[chosen], crop.target[chosen]], axis=1)
 
 
 def _stores(crop: Copies, lanes: int) -> tuple[Any, Any]:
@@ -230,9 +258,10 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
         return cells
 
     def work(block: Block, cells: Any) -> None:
-        (size, gaps, fills, _), first, channels, groups, outputs, sums = block
-        clear(cells, size, channels, *gaps)
-        for each in fills:
+        layout, first, channels, groups, outputs, sums = block
+        size = layout.size
+        clear(cells, size, channels, *layout.gaps)
+        for each in layout.fill:
             fill(flat, first, cells_of, cells, size, channels, *each)
         every = seen * size
         for convolve, table, factor, place, stores, ends in sums:

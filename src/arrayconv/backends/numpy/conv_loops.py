@@ -9,10 +9,20 @@ from typing import Any
 import numba
 import numpy as np
 
+from arrayconv.backends.numpy.row_sums import Rows, rows_of, sum_rows
 from arrayconv.backends.numpy.vectors import VECTOR_BYTES, Tile, tile
 from arrayconv.backends.numpy.vectors import sum_products as add
 
-__all__ = ["VECTOR_BYTES", "clear", "convolve", "fill", "interleave", "tile"]
+__all__ = [
+    "VECTOR_BYTES",
+    "clear",
+    "convolve",
+    "convolve_depthwise",
+    "fill",
+    "interleave",
+    "rows_of",
+    "tile",
+]
 
 TERMS = 640
 """Terms that are summed up by themselves, at most: the first cache holds their cells for some
@@ -127,7 +137,8 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
         terms, every_vector = table.shape[0], ends.shape[0] - 1
         held = np.empty(MOST * vectors * lanes, cells.dtype)
         same = (cells, table, weight, step, result, size, stores, ends, held, terms)
-        at_once = max(1, min(MOST, WEIGHTS // max(1, terms)) // outputs) * outputs
+        # Of a phase's weights those of the others are neighbours, which come along.
+        at_once = max(1, min(MOST, WEIGHTS * count // max(1, every)) // outputs) * outputs
         parts = -(-count // at_once)
         at_a_time = -(-terms // max(1, -(-terms // TERMS)))
         for number in range(groups * parts):
@@ -162,6 +173,49 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
                             add(rest, 2, cell, begin, end, w, to, v, kept, same)
                         else:
                             add(rest, 1, cell, begin, end, w, to, v, kept, same)
+
+    compiled: Callable[..., None] = run
+    return compiled
+
+
+@cache
+def convolve_depthwise(shape: Rows, lanes: int) -> Callable[..., None]:
+    """Return the same for groups of one channel, by rows: it takes what that of `convolve` does.
+
+    But of the last two arguments ``starts`` has, for each of some rows of outputs, their first cell
+    and result, and ``steps`` the cells and the results from row to row, and the results of a row.
+    """
+    tall, wide, stride, rows = shape
+
+    @numba.njit(cache=True, nogil=True)
+    def run(
+        cells: Any,
+        each: Any,
+        table: Any,
+        weight: Any,
+        first: Any,
+        every: Any,
+        step: Any,
+        groups: Any,
+        count: Any,
+        result: Any,
+        target: Any,
+        block: Any,
+        size: Any,
+        starts: Any,
+        steps: Any,
+    ) -> None:
+        line, down, width = steps[0], steps[1], steps[2]
+        same = (cells, table, weight, result, line, down)
+        for group in range(groups):
+            for output in range(count):
+                w = first + group * every + output * step
+                goal = target + group * block + output * size
+                for number in range(starts.shape[0]):
+                    cell, place = group * each + starts[number, 0], goal + starts[number, 1]
+                    for at in range(0, width, lanes):
+                        left = width - at
+                        sum_rows(tall, wide, stride, rows, cell + at, w, place + at, left, same)
 
     compiled: Callable[..., None] = run
     return compiled

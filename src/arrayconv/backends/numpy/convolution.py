@@ -86,13 +86,6 @@ def _if_sliding(unfit: Callable[[Shape], str | None]) -> Callable[[Shape], str |
     return reason
 
 
-def _im2col_adjoint(shape: Shape) -> float:
-    """Return the nanoseconds of columns added to cells, or of columns of the other array."""
-    columns = shape.positions * shape.taps * shape.outputs
-    added = shape.multiply_adds * costs.MULTIPLY_ADD + columns * 1.5 * costs.COLUMN
-    return added if costs.strided(shape.window) else min(added, costs.im2col(shape))
-
-
 _ADJOINTS = {
     f"{name}_{tile}x{tile}": partial(module.conv_transpose, tile=tile)
     for name, module in (("winograd", winograd), ("numba_winograd", compiled_winograd))
@@ -101,7 +94,7 @@ _ADJOINTS = {
 BACKWARD = Rule(
     costs.backward,
     (
-        Algorithm("im2col", blocked.conv_transpose, never, _im2col_adjoint),
+        Algorithm("im2col", blocked.conv_transpose, never, costs.im2col_adjoint),
         Algorithm("numba", compiled.conv_transpose, compiled.unfit, costs.numba_adjoint),
         *(
             each._replace(

@@ -29,6 +29,8 @@ TRANSPOSED = 0.006
 """Nanoseconds more that a multiply-add takes where the second factor is transposed."""
 COLUMN = 0.5
 """Nanoseconds to lay out a number of im2col's columns."""
+ADDED = 1.5
+"""Nanoseconds to add a number of columns to the cell that it is for."""
 WEIGHT = 0.5
 """Nanoseconds to read a number of the weight for a product."""
 FEW = 20
@@ -48,7 +50,7 @@ CALLS = 60_000.0
 
 SHIFT = 0.15
 """Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
-IN_REGISTERS = 1.05
+IN_REGISTERS = 1.02
 """How much longer than in a large product a multiply-add takes in compiled sums of many outputs."""
 RUN = 25.0
 """Nanoseconds that vectors take to begin and end a run of cells, twice."""
@@ -120,6 +122,14 @@ def im2col(shape: Shape) -> float:
     weights = shape.outputs * shape.channels // shape.groups * shape.taps
     products = shape.batch * shape.groups
     return _product(shape) + columns * COLUMN + weights * WEIGHT + products * PRODUCT
+
+
+def im2col_adjoint(shape: Shape) -> float:
+    """Return the nanoseconds of columns added to cells, or of columns of the other array."""
+    columns = shape.positions * shape.taps * shape.outputs
+    weights = shape.outputs * shape.channels // shape.groups * shape.taps
+    added = _product(shape) + weights * WEIGHT + columns * ADDED
+    return added if strided(shape.window) else min(added, im2col(shape))
 
 
 def _product(shape: Shape) -> float:

@@ -50,6 +50,8 @@ class Layout(NamedTuple):
 
     size: int
     """Cells of a channel."""
+    line: int
+    """Cells from a row of a phase to the next one."""
     gaps: tuple[Any, Any]
     """Where runs of padding start, and their lengths."""
     fill: tuple[Copies, ...]
@@ -87,7 +89,7 @@ def sliding(window: Window, source: Ints, target: Ints) -> Layout:
     crop = _copies(outs, along, outs, target)
     every = tuple(range(len(planned.offsets)))
     one = Pass(every, planned.offsets, planned.length, crop)
-    return Layout(planned.size, gaps(planned.size, fill), fill, (one,))
+    return Layout(planned.size, planned.rows[-1], gaps(planned.size, fill), fill, (one,))
 
 
 def gaps(size: int, fill: tuple[Copies, ...]) -> tuple[Any, Any]:
@@ -171,4 +173,4 @@ def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
         cells = (*(phase.cells for phase in chosen[:-1]), runs[chosen[-1].cells.start])
         crop = _copies(held, along, cells, target)
         passes.append(Pass(tuple(taps), tuple(offsets), length, crop))
-    return Layout(prod(rows), gaps(prod(rows), fill), fill, tuple(passes))
+    return Layout(prod(rows), rows[-1], gaps(prod(rows), fill), fill, tuple(passes))

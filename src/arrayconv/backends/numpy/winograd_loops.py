@@ -11,7 +11,7 @@ from typing import Any
 import numba
 
 from arrayconv.backends.numpy.conv_loops import VECTOR_BYTES, clear, convolve, fill, tile
-from arrayconv.backends.numpy.vectors import transform
+from arrayconv.backends.numpy.linear_maps import transform
 from arrayconv.backends.numpy.winograd import lines
 
 __all__ = ["VECTOR_BYTES", "clear", "convolve", "fill", "from_points", "tile", "to_points"]

@@ -1,0 +1,65 @@
+"""Sums in registers on other processors than this one: shorter vectors, fewer registers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from arrayconv.backends.numpy.compiler import missing
+
+PROGRAM = """
+import llvmlite.binding
+import numpy as np
+
+features = {features}
+llvmlite.binding.get_host_cpu_features = lambda: features
+import arrayconv as ac
+from arrayconv.backends.numpy import vectors
+
+assert (vectors.VECTOR_BYTES, vectors.REGISTERS) == {expected}
+rng = np.random.default_rng(0)
+for algorithm, groups, stride in (
+    ("numba", 1, 1),
+    ("numba", 1, 2),
+    ("numba", 3, 1),
+    ("numba_winograd_4x4", 1, 1),
+):
+    x = rng.standard_normal((2, 3, 11, 19)).astype("float32")
+    w = rng.standard_normal((9, 3 // groups, 3, 3)).astype("float32")
+    params = {{"stride": stride, "padding": 1, "groups": groups}}
+    with ac.options(algorithm="generic"):
+        wanted, pullback = ac.vjp(ac.conv2d, x.astype(float), w.astype(float), **params)
+        gradients = pullback(wanted)
+    with ac.options(algorithm=algorithm):
+        got, pullback = ac.vjp(ac.conv2d, x, w, **params)
+        found = pullback(wanted.astype("float32"))
+    for each, right in zip((got, *found), (wanted, *gradients), strict=True):
+        np.testing.assert_allclose(each, right, rtol=1e-5, atol=1e-5 * np.abs(right).max())
+print("right")
+"""
+
+
+@pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [({}, (16, 16)), ({"avx": True}, (32, 16)), ({"neon": True}, (16, 32))],
+)
+def test_other_processors(features, expected, tmp_path):
+    # A processor that has nothing beyond its family's first: what it lacks is put together.
+    environment = {
+        **os.environ,
+        **{"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    program = PROGRAM.format(features=features, expected=expected)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
+    assert done.stdout.strip() == "right", done.stderr
