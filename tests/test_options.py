@@ -88,8 +88,10 @@ def test_variables():
         ARRAYCONV_ALGORITHM="generic",
         ARRAYCONV_ALLOW_UNVERIFIED="yes",
         ARRAYCONV_NUM_THREADS="3",
+        ARRAYCONV_ALLOW_TF32="1",
     )
-    assert done.stdout.strip() == str(ac.Options("generic", 4096, True, threads=3))
+    wanted = ac.Options("generic", 4096, True, threads=3, allow_tf32=True)
+    assert done.stdout.strip() == str(wanted)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Options:
 
     Attributes
     ----------
-    algorithm, workspace_bytes, allow_tf32, allow_unverified, validate, threads
+    algorithm, workspace_bytes, allow_unverified, validate, threads, allow_tf32
         As `arrayconv.options` takes them.
 
     Examples
@@ -46,10 +46,10 @@ class Options:
 
     algorithm: str = "auto"
     workspace_bytes: int = 2 << 20
-    allow_tf32: bool = False
     allow_unverified: bool = False
     validate: bool = False
     threads: int = field(default_factory=usable_threads)
+    allow_tf32: bool = False
 
 
 _VARIABLES = {"threads": "ARRAYCONV_NUM_THREADS"}
@@ -115,9 +115,6 @@ def options(**changes: Any) -> Iterator[Options]:
         operation that has no such implementation, or cannot use it, runs as with "auto".
     workspace_bytes : int, optional
         Bytes that a blocked implementation may use beyond its input and output. Default: 2 MiB.
-    allow_tf32 : bool, optional
-        Whether tensor cores may multiply float32, of which they round each factor to 10 bits
-        (TF32); sums are float32.
     allow_unverified : bool, optional
         Whether an implementation may run that no committed record has shown to be right.
     validate : bool, optional
@@ -127,6 +124,9 @@ def options(**changes: Any) -> Iterator[Options]:
         Threads that a blocked implementation may run on, the calling one included; results are the
         same, bit for bit, with any number. Each may use ``workspace_bytes``. Default:
         ``OMP_NUM_THREADS``, else the CPUs that the process may use.
+    allow_tf32 : bool, optional
+        Whether tensor cores may multiply float32, of which they round each factor to 10 bits
+        (TF32); sums are float32.
 
     Yields
     ------
