@@ -49,6 +49,12 @@ class Template(NamedTuple):
     by_dims: bool = True
     dims: tuple[int, ...] = (1, 2, 3)
     more: tuple[str, ...] = ("",)
+    since: int = 75
+    """The first architecture that it is for."""
+
+    def is_for(self, architecture: str) -> bool:
+        """Whether it is for an architecture: ``sm_90``."""
+        return int(architecture.removeprefix("sm_")) >= self.since
     runs: bool = False
     """Whether a thread may take several results of a row, where the kernel and stride are known."""
     planes: bool = True
@@ -65,14 +71,15 @@ _POOLED = (*_REGULAR, (PARTS, 0))
 
 def _implicit() -> Iterator[Template]:
     """Yield the products, for the types that have the same tiles."""
-    by_tiles: dict[tuple[str, ...], list[str]] = {}
+    by_tiles: dict[tuple[bool, tuple[str, ...]], list[str]] = {}
     for kind, tensor in product(_PRODUCTS, (False, True)):
         tiles = tuple(tile.argument for tile in tiles_of(kind, tensor))
-        by_tiles.setdefault(tiles, []).append(kind)
-    for tiles, kinds in by_tiles.items():
+        by_tiles.setdefault((tensor, tiles), []).append(kind)
+    for (tensor, tiles), kinds in by_tiles.items():
+        since = implicit.TENSOR_ARCHITECTURE if tensor else 75
         for function, file in implicit.FILES.items():
             if tiles:
-                yield Template(file, function, tuple(kinds), more=tiles)
+                yield Template(file, function, tuple(kinds), more=tiles, since=since)
 
 
 TEMPLATES = (
@@ -268,19 +275,20 @@ def compile_all(
     """Compile templates for dtypes: for the GPU where there is one and no architecture is named."""
     wanted, names = set(functions), tuple(dtypes)
     bits = (32, 64) if wide else (32,)
-    kernels = [
-        kernel
-        for template in TEMPLATES
-        if not wanted or template.function in wanted
-        for kernel in instances(template, names, bits)
-    ]
+
+    def kernels(architecture: str) -> Iterator[Kernel]:
+        for template in TEMPLATES:
+            if template.is_for(architecture) and (not wanted or template.function in wanted):
+                yield from instances(template, names, bits)
+
     chosen = tuple(architectures)
     if not chosen and not isinstance(cuda_devices(), str):
-        return compile_for_gpu(kernels)
+        device = importlib.import_module("cupy").cuda.Device()
+        return compile_for_gpu(kernels(f"sm_{device.compute_capability}"))
     return [
         each
         for architecture in chosen or ARCHITECTURES
-        for each in compile_offline(kernels, architecture)
+        for each in compile_offline(kernels(architecture), architecture)
     ]
 
 
