@@ -35,6 +35,8 @@ from arrayconv.backends.cupy.launch import (
 from arrayconv.backends.cupy.windows import RUNS, SEVERAL
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+LIKELIEST = "sm_90"
+"""What is compiled for where there is no GPU and no architecture is named."""
 
 
 class Template(NamedTuple):
@@ -54,6 +56,7 @@ class Template(NamedTuple):
     """Whether a thread may work on several planes."""
 
 
+_MOVED = tuple(WORDS.values())
 _SUMMANDS = tuple(dict.fromkeys(map(summand_name, TYPES)))
 _PRODUCTS = tuple(name for name in _SUMMANDS if name != "Bool")
 _ORDERED = tuple(name for name in TYPES.values() if name != "Bool" and "Complex" not in name)
@@ -74,16 +77,16 @@ def _implicit() -> Iterator[Template]:
 
 
 TEMPLATES = (
-    Template("unfold", "unfold", tuple(WORDS.values()), (*_REGULAR, (7, 2)), runs=True),
+    Template("unfold", "unfold", _MOVED, (*_REGULAR, (7, 2)), runs=True),
     Template("fold", "fold", _SUMMANDS, (*_REGULAR, (7, 2))),
     Template("max_pool", "max_pool", _ORDERED, _POOLED, more=("false", "true")),
     Template("max_pool_grad", "max_pool_grad", _SUMMANDS, _POOLED, runs=True),
     Template("sum_pool", "sum_pool", _SUMMANDS, _POOLED),
     Template("spread", "spread", _SUMMANDS, _POOLED, runs=True),
-    Template("place", "place", tuple(WORDS.values()), by_dims=False),
-    Template("gather", "gather", tuple(WORDS.values()), by_dims=False, more=(str(SEVERAL), "1")),
+    Template("place", "place", _MOVED, by_dims=False),
+    Template("gather", "gather", _MOVED, by_dims=False, more=(str(SEVERAL), "1")),
     Template("scatter_add", "scatter_add", _SUMMANDS, by_dims=False),
-    Template("pad", "pad", tuple(WORDS.values()), ((1, 1),), more=_MODES, runs=True),
+    Template("pad", "pad", _MOVED, ((1, 1),), more=_MODES, runs=True),
     Template("pad", "pad_adjoint", _SUMMANDS, ((1, 1),), more=_MODES[1:]),
     Template("depthwise", "depthwise", _PRODUCTS, (*_REGULAR, (5, 1))),
     Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1)), runs=True),
@@ -117,7 +120,7 @@ def instances(
 
     ``types`` are names of dtypes, or all.
     """
-    wanted = None if types is None else _type_names(types)
+    wanted = None if types is None else _type_names(types, template.types == _MOVED)
     for kind, width, more in product(template.types, bits, template.more):
         if wanted is not None and kind not in wanted:
             continue
@@ -142,14 +145,16 @@ def instances(
                     yield Kernel(template.file, template.function, (*start, *words, *run, *rest))
 
 
-def _type_names(dtypes: Iterable[str]) -> set[str]:
-    """Return the C++ types that kernels know arrays of these dtypes by."""
+def _type_names(dtypes: Iterable[str], moved: bool) -> set[str]:
+    """Return the C++ types that kernels know arrays of these dtypes by, or their words."""
     sizes = {"bool": 1, "bfloat16": 2}
     found = set()
     for name in dtypes:
         bits = re.search(r"\d+$", name)
         size = sizes.get(name) or int(bits[0] if bits else 0) // 8
-        found |= {TYPES[name], summand_name(name), WORDS[size]}
+        # The order of bools is that of their bytes.
+        computed = {TYPES[name], summand_name(name), *(["Byte"] if name == "bool" else [])}
+        found |= {WORDS[size]} if moved else computed
     return found
 
 
@@ -260,25 +265,27 @@ def why_no_compilation() -> str | None:
     return None if missing is None else f"{devices}; {missing}"
 
 
-def compile_all(
-    functions: Iterable[str], dtypes: Iterable[str], architectures: Iterable[str], wide: bool
-) -> list[Compiled]:
-    """Compile templates for dtypes: for the GPU where there is one and no architecture is named."""
+def selected(functions: Iterable[str], dtypes: Iterable[str], wide: bool) -> list[Kernel]:
+    """Return the instances of templates (all, if none is named) for dtypes."""
     wanted, names = set(functions), tuple(dtypes)
     bits = (32, 64) if wide else (32,)
-    kernels = [
+    return [
         kernel
         for template in TEMPLATES
         if not wanted or template.function in wanted
         for kernel in instances(template, names, bits)
     ]
-    chosen = tuple(architectures)
+
+
+def compile_all(kernels: Iterable[Kernel], architectures: Iterable[str]) -> list[Compiled]:
+    """Compile instances: for the GPU where there is one and no architecture is named."""
+    chosen, instances_of = tuple(architectures), list(kernels)
     if not chosen and not isinstance(cuda_devices(), str):
-        return compile_for_gpu(kernels)
+        return compile_for_gpu(instances_of)
     return [
         each
-        for architecture in chosen or ARCHITECTURES
-        for each in compile_offline(kernels, architecture)
+        for architecture in chosen or (LIKELIEST,)
+        for each in compile_offline(instances_of, architecture)
     ]
 
 
