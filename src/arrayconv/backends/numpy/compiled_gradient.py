@@ -135,10 +135,12 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
                 compiled.fill(source, start, cells_of, cells, size, number, *each)
             rows = np.empty(count * many * row, x.dtype)
             compiled.clear(rows, row, count * many, *block.gaps)
-            for group in range(count):
+            # All outputs of all groups are neighbours, and those of a part of each are not.
+            at_once = count if many == made else 1
+            for group in range(0, count, at_once):
                 start = block.place + ((first + group) * made + of.start) * results_of
                 part = rows[group * many * row :]
-                compiled.fill(cotangents, start, results_of, part, row, many, *block.fill)
+                compiled.fill(cotangents, start, results_of, part, row, many * at_once, *block.fill)
             add(
                 *(rows, row, cells, seen * size, block.offsets),
                 *(flat, (first * made + of.start) * terms, made * terms, terms),

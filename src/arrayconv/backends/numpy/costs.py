@@ -50,7 +50,7 @@ CALLS = 60_000.0
 
 SHIFT = 0.15
 """Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
-IN_REGISTERS = 1.05
+IN_REGISTERS = 1.02
 """How much longer than in a large product a multiply-add takes in compiled sums of many outputs."""
 RUN = 25.0
 """Nanoseconds that vectors take to begin and end a run of cells, twice."""
@@ -251,7 +251,8 @@ def winograd_weight(shape: Shape, tile: int) -> float:
     height, width = shape.window
     tiles = shape.batch * -(-height.out // tile) * -(-width.out // tile)
     pairs = (tile + 2) ** 2 * shape.outputs * shape.channels // shape.groups
-    product = tiles * pairs * (MULTIPLY_ADD + TRANSPOSED)
+    # Each product sums over tiles only, which are few.
+    product = (tiles + 40) * pairs * (MULTIPLY_ADD + TRANSPOSED)
     to_points, _ = WINOGRAD_TILE[tile]
     # The output's cells are 16 of 36, or 4 of 16, and cheaper by as much.
     transforms = tiles * to_points * (shape.channels + shape.outputs / 2)
@@ -264,6 +265,8 @@ def numba_weight(shape: Shape) -> float:
     run = shape.batch * shape.window[0].out * prod(rows[1:])
     terms = shape.taps * shape.channels // shape.groups
     each = MULTIPLY_ADD * (IN_REGISTERS + 3 * shape.groups / shape.outputs)
+    # The cells of neighbouring taps lie in several phases.
+    each *= 1.3 if strided(shape.window) else 1.1
     # The lanes of each sum are added up for each 128 vectors.
     sums = shape.outputs * terms * -(-run // 2048) * LANES
     laid = _laid_out(shape) + run * shape.outputs * COLUMN / 2
