@@ -159,7 +159,7 @@ KERNEL_TESTS = "tests/test_cuda_on_gpu.py"
 def kernels(run: Run) -> str | None:
     """Every check of the kernels; their record, if all pass, is what makes them verified."""
     record = f"--kernel-record={run.path('kernels')}"
-    code = run.call(python("-m", "pytest", "-q", *ON_GPU, record, KERNEL_TESTS), 150)
+    code = run.call(python("-m", "pytest", "-q", *ON_GPU, record, KERNEL_TESTS), 220)
     if code == 124:
         return "cut off: there is no record"
     if code != 0:

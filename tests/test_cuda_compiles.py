@@ -18,7 +18,7 @@ from arrayconv._capabilities import DTYPES
 from arrayconv.backends.cupy import compilation, implicit, launch
 from arrayconv.backends.cupy.compilation import ARCHITECTURES, Compiled
 from arrayconv.backends.cupy.launch import Kernel
-from arrayconv.backends.cupy.templates import TEMPLATES, Template, instances
+from arrayconv.backends.cupy.templates import TEMPLATES, Template, instances, is_for
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def test_every_kernel_compiles_without_spills(nvrtc, architecture, request):
     kernels = [
         kernel
         for template in TEMPLATES
-        if template.is_for(architecture)
         for kernel in (instances(template) if full else chosen(template, architecture))
+        if is_for(kernel, architecture)
     ]
     results = compilation.compile_offline(kernels, architecture)
     assert {each.kernel for each in results} == set(kernels)
@@ -131,7 +131,31 @@ def test_the_command(nvrtc, capsys):
     assert said.split()[:5] == ["kernel", "for", "ms", "registers", "shared"]
     assert "0 of them with local memory" in said.splitlines()[-1]
     assert main([*asked, "--architecture", "sm_75", "--wide"]) == 0
-    assert "fold<float, long long, 2, 3, 1, 4, true>" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "fold<float, long long, 2, 3, 1, 4, true>" in said.out
+    assert said.err.startswith("compiling ")
+
+
+def test_the_command_where_there_is_no_such_kernel(nvrtc, capsys):
+    assert main(["compile", "--kernel", "max_pool", "--dtype", "complex64"]) == 1
+    said = "compile: there is no instance of max_pool for arrays of complex64"
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_compiled_for_without_a_gpu(monkeypatch):
+    asked: list[str] = []
+
+    def noted(kernels: list[Kernel], architecture: str) -> list[Compiled]:
+        asked.append(architecture)
+        return []
+
+    monkeypatch.setattr(compilation, "cuda_devices", lambda: "CUDA needs a GPU")
+    monkeypatch.setattr(compilation, "compile_offline", noted)
+    kernels = compilation.selected(["fold"], ["float32"], wide=False)
+    assert kernels
+    assert compilation.compile_all(kernels, []) == []
+    assert compilation.compile_all(kernels, ["sm_75", "sm_80"]) == []
+    assert asked == ["sm_90", "sm_75", "sm_80"]
 
 
 def test_the_command_without_a_compiler(monkeypatch, capsys):

@@ -158,9 +158,13 @@ def compile_kernels(arguments: argparse.Namespace) -> str:
         missing = compilation.why_no_compiler()
     if missing is not None:
         raise ValueError(missing)
-    results = compilation.compile_all(
-        arguments.kernel, arguments.dtype, arguments.architecture, arguments.wide
-    )
+    kernels = compilation.selected(arguments.kernel, arguments.dtype, arguments.wide)
+    if not kernels:
+        asked, dtypes = ", ".join(arguments.kernel), ", ".join(arguments.dtype)
+        raise ValueError(f"there is no instance of {asked} for arrays of {dtypes}")
+    # It takes a while.
+    print(f"compiling {len(kernels)} kernels", file=sys.stderr, flush=True)
+    results = compilation.compile_all(kernels, arguments.architecture)
     spilled = sum(each.spill_bytes + each.stack_bytes > 0 for each in results)
     seconds = sum(each.seconds for each in results)
     return (
@@ -265,9 +269,9 @@ def parser() -> argparse.ArgumentParser:
         "--dtype",
         nargs="+",
         choices=DTYPES,
-        default=("float16", "bfloat16", "float32", "float64"),
+        default=("float32",),
         metavar="DTYPE",
-        help="default: the real ones",
+        help="default: float32",
     )
     compiling.add_argument(
         "--architecture",
@@ -275,7 +279,8 @@ def parser() -> argparse.ArgumentParser:
         choices=compilation.ARCHITECTURES,
         default=(),
         metavar="A",
-        help=f"{', '.join(compilation.ARCHITECTURES)}; default: the GPU's, else all of them",
+        help=f"{', '.join(compilation.ARCHITECTURES)}; default: the GPU's, else "
+        f"{compilation.LIKELIEST}",
     )
     compiling.add_argument("--wide", action="store_true", help="also with indices of 64 bits")
     return made

@@ -27,8 +27,11 @@ def _version(module: str) -> str | None:
     return str(metadata.version(names[0])) if names else "?"
 
 
+_UNVERIFIED = "unverified: runs with options(allow_unverified=True)"
+
+
 def _state(name: str, verified: bool) -> str:
-    return name if verified else f"{name} (unverified: runs with options(allow_unverified=True))"
+    return name if verified else f"{name} ({_UNVERIFIED})"
 
 
 def _implementations(library: str) -> dict[str, list[str]] | str:
@@ -97,6 +100,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     for library, said in found["remarks"].items():
         lines += [f"{library}: {each}" for each in said]
     lines.append("implementations, best first (explain says which one runs a call)")
+    lines.append(f"  * is {_UNVERIFIED}")
     for library, by_primitive in found["implementations"].items():
         if isinstance(by_primitive, str):
             lines.append(f"  {library}: {by_primitive}")
@@ -104,7 +108,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"  {library}")
         width = max(map(len, by_primitive))
         for primitive, names in by_primitive.items():
-            lines.append(f"    {primitive:<{width}}  {', '.join(names)}")
+            marked = ", ".join(name.replace(f" ({_UNVERIFIED})", "*") for name in names)
+            lines.append(f"    {primitive:<{width}}  {marked}")
     return lines
 
 

@@ -12,7 +12,7 @@ import io
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -24,9 +24,11 @@ from arrayconv.backends.cupy.launch import (
     compiled_kernels,
     source,
 )
-from arrayconv.backends.cupy.templates import TEMPLATES, instances
+from arrayconv.backends.cupy.templates import TEMPLATES, instances, is_for
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+LIKELIEST = "sm_90"
+"""What is compiled for where there is no GPU and no architecture is named."""
 
 
 class Compiled(NamedTuple):
@@ -136,26 +138,29 @@ def why_no_compilation() -> str | None:
     return None if missing is None else f"{devices}; {missing}"
 
 
-def compile_all(
-    functions: Iterable[str], dtypes: Iterable[str], architectures: Iterable[str], wide: bool
-) -> list[Compiled]:
-    """Compile templates for dtypes: for the GPU where there is one and no architecture is named."""
+def selected(functions: Iterable[str], dtypes: Iterable[str], wide: bool) -> list[Kernel]:
+    """Return the instances of templates (all, if none is named) for dtypes."""
     wanted, names = set(functions), tuple(dtypes)
     bits = (32, 64) if wide else (32,)
+    return [
+        kernel
+        for template in TEMPLATES
+        if not wanted or template.function in wanted
+        for kernel in instances(template, names, bits)
+    ]
 
-    def kernels(architecture: str) -> Iterator[Kernel]:
-        for template in TEMPLATES:
-            if template.is_for(architecture) and (not wanted or template.function in wanted):
-                yield from instances(template, names, bits)
 
-    chosen = tuple(architectures)
+def compile_all(kernels: Iterable[Kernel], architectures: Iterable[str]) -> list[Compiled]:
+    """Compile instances: for the GPU where there is one and no architecture is named."""
+    chosen, wanted = tuple(architectures), list(kernels)
     if not chosen and not isinstance(cuda_devices(), str):
         device = importlib.import_module("cupy").cuda.Device()
-        return compile_for_gpu(kernels(f"sm_{device.compute_capability}"))
+        here = f"sm_{device.compute_capability}"
+        return compile_for_gpu(each for each in wanted if is_for(each, here))
     return [
         each
-        for architecture in chosen or ARCHITECTURES
-        for each in compile_offline(kernels(architecture), architecture)
+        for architecture in chosen or (LIKELIEST,)
+        for each in compile_offline((k for k in wanted if is_for(k, architecture)), architecture)
     ]
 
 

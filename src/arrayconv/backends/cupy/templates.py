@@ -26,18 +26,20 @@ class Template(NamedTuple):
     by_dims: bool = True
     dims: tuple[int, ...] = (1, 2, 3)
     more: tuple[str, ...] = ("",)
-    since: int = 75
-    """The first architecture that it is for."""
     runs: bool = False
     """Whether a thread may take several results of a row, where the kernel and stride are known."""
     planes: bool = True
     """Whether a thread may work on several planes."""
 
-    def is_for(self, architecture: str) -> bool:
-        """Whether it is for an architecture: ``sm_90``."""
-        return int(architecture.removeprefix("sm_")) >= self.since
+
+def is_for(kernel: Kernel, architecture: str) -> bool:
+    """Whether an instance is for an architecture, as ``sm_90``: tensor cores are not for all."""
+    number = int(architecture.removeprefix("sm_"))
+    on_tensor_cores = kernel.arguments[-1].startswith("TensorCores")
+    return number >= implicit.TENSOR_ARCHITECTURE or not on_tensor_cores
 
 
+_MOVED = tuple(WORDS.values())
 _SUMMANDS = tuple(dict.fromkeys(map(summand_name, TYPES)))
 _PRODUCTS = tuple(name for name in _SUMMANDS if name != "Bool")
 _ORDERED = tuple(name for name in TYPES.values() if name != "Bool" and "Complex" not in name)
@@ -48,28 +50,27 @@ _POOLED = (*_REGULAR, (PARTS, 0))
 
 def _implicit() -> Iterator[Template]:
     """Yield the products, for the types that have the same tiles."""
-    by_tiles: dict[tuple[bool, tuple[str, ...]], list[str]] = {}
+    by_tiles: dict[tuple[str, ...], list[str]] = {}
     for kind, tensor in product(_PRODUCTS, (False, True)):
         tiles = tuple(tile.argument for tile in tiles_of(kind, tensor))
-        by_tiles.setdefault((tensor, tiles), []).append(kind)
-    for (tensor, tiles), kinds in by_tiles.items():
-        since = implicit.TENSOR_ARCHITECTURE if tensor else 75
+        by_tiles.setdefault(tiles, []).append(kind)
+    for tiles, kinds in by_tiles.items():
         for function, file in implicit.FILES.items():
             if tiles:
-                yield Template(file, function, tuple(kinds), more=tiles, since=since)
+                yield Template(file, function, tuple(kinds), more=tiles)
 
 
 TEMPLATES = (
-    Template("unfold", "unfold", tuple(WORDS.values()), (*_REGULAR, (7, 2)), runs=True),
+    Template("unfold", "unfold", _MOVED, (*_REGULAR, (7, 2)), runs=True),
     Template("fold", "fold", _SUMMANDS, (*_REGULAR, (7, 2))),
     Template("max_pool", "max_pool", _ORDERED, _POOLED, more=("false", "true")),
     Template("max_pool_grad", "max_pool_grad", _SUMMANDS, _POOLED, runs=True),
     Template("sum_pool", "sum_pool", _SUMMANDS, _POOLED),
     Template("spread", "spread", _SUMMANDS, _POOLED, runs=True),
-    Template("place", "place", tuple(WORDS.values()), by_dims=False),
-    Template("gather", "gather", tuple(WORDS.values()), by_dims=False, more=(str(SEVERAL), "1")),
+    Template("place", "place", _MOVED, by_dims=False),
+    Template("gather", "gather", _MOVED, by_dims=False, more=(str(SEVERAL), "1")),
     Template("scatter_add", "scatter_add", _SUMMANDS, by_dims=False),
-    Template("pad", "pad", tuple(WORDS.values()), ((1, 1),), more=_MODES, runs=True),
+    Template("pad", "pad", _MOVED, ((1, 1),), more=_MODES, runs=True),
     Template("pad", "pad_adjoint", _SUMMANDS, ((1, 1),), more=_MODES[1:]),
     Template("depthwise", "depthwise", _PRODUCTS, (*_REGULAR, (5, 1))),
     Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1)), runs=True),
@@ -103,7 +104,7 @@ def instances(
 
     ``types`` are names of dtypes, or all.
     """
-    wanted = None if types is None else _type_names(types)
+    wanted = None if types is None else _type_names(types, template.types == _MOVED)
     for kind, width, more in product(template.types, bits, template.more):
         if wanted is not None and kind not in wanted:
             continue
@@ -128,12 +129,14 @@ def instances(
                     yield Kernel(template.file, template.function, (*start, *words, *run, *rest))
 
 
-def _type_names(dtypes: Iterable[str]) -> set[str]:
-    """Return the C++ types that kernels know arrays of these dtypes by."""
+def _type_names(dtypes: Iterable[str], moved: bool) -> set[str]:
+    """Return the C++ types that kernels know arrays of these dtypes by, or their words."""
     sizes = {"bool": 1, "bfloat16": 2}
     found = set()
     for name in dtypes:
         bits = re.search(r"\d+$", name)
         size = sizes.get(name) or int(bits[0] if bits else 0) // 8
-        found |= {TYPES[name], summand_name(name), WORDS[size]}
+        # The order of bools is that of their bytes.
+        computed = {TYPES[name], summand_name(name), *(["Byte"] if name == "bool" else [])}
+        found |= {WORDS[size]} if moved else computed
     return found
