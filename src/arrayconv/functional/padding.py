@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
 from arrayconv import primitives
 from arrayconv._arrays import Array, Library, largest
-from arrayconv._integers import Pairs, integer
+from arrayconv._integers import Ints, Pairs, integer
 from arrayconv._window import PADDING_MODES, Window, padding_runs
 from arrayconv.functional.arguments import check_fits, common_library, one_of
 from arrayconv.functional.operations import Call, Pullback, define
@@ -48,6 +49,27 @@ def _in_range(value: Any, library: Library, array: Array) -> bool:
     return all(abs(part) <= limit or not isfinite(part) for part in (number.real, number.imag))
 
 
+@lru_cache(maxsize=4096)
+def _pairs_of(shape: Ints, pad: Ints, mode: str, itemsize: int) -> Pairs:
+    """Return a (before, after) pair for each axis; ValueError where an array has no such pad."""
+    if len(pad) % 2 or len(pad) > 2 * len(shape):
+        raise ValueError(
+            f"pad must have two numbers for each of the last dimensions, got {pad!r} for "
+            f"an input of shape {shape}"
+        )
+    # Torch's order: the last dimension's pair comes first.
+    padded = list(zip(pad[::2], pad[1::2], strict=True))[::-1]
+    pairs = ((0, 0),) * (len(shape) - len(padded)) + tuple(padded)
+    sizes = [n + before + after for n, (before, after) in zip(shape, pairs, strict=True)]
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"pad {pad} crops more than there is of an input of shape {shape}")
+    check_fits("the output", sizes, itemsize, f"input {shape}, pad {pad}")
+    if mode != "constant":
+        for size, (before, after) in zip(shape, pairs, strict=True):
+            padding_runs(size, before, after, mode)
+    return pairs
+
+
 def _pad_call(
     input: Array, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Call:
@@ -59,24 +81,9 @@ def _pad_call(
         raise TypeError(
             f"pad must be a tuple of integers, got {pad!r} of type {type(pad).__name__}"
         )
-    if len(pad) % 2 or len(pad) > 2 * input.ndim:
-        raise ValueError(
-            f"pad must have two numbers for each of the last dimensions, got {tuple(pad)!r} for "
-            f"an input of shape {tuple(input.shape)}"
-        )
-    numbers = [integer(f"each entry of pad {tuple(pad)!r}", number) for number in pad]
-    # Torch's order: the last dimension's pair comes first.
-    padded = list(zip(numbers[::2], numbers[1::2], strict=True))[::-1]
-    pairs = ((0, 0),) * (input.ndim - len(padded)) + tuple(padded)
-    shape = [n + before + after for n, (before, after) in zip(input.shape, pairs, strict=True)]
-    if min(shape, default=0) < 0:
-        raise ValueError(
-            f"pad {tuple(pad)} crops more than there is of an input of shape {tuple(input.shape)}"
-        )
-    check_fits("the output", shape, dtype.held, f"input {tuple(input.shape)}, pad {tuple(pad)}")
-    if mode != "constant":
-        for size, (before, after) in zip(input.shape, pairs, strict=True):
-            padding_runs(size, before, after, mode)
+    if any(type(number) is not int for number in pad):
+        pad = [integer(f"each entry of pad {tuple(pad)!r}", number) for number in pad]
+    pairs = _pairs_of(tuple(input.shape), tuple(pad), mode, dtype.held)
     return Call(primitives.pad, (input, pairs, mode, _fill(value, library, input)))
 
 
