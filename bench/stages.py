@@ -199,6 +199,14 @@ def sanitizer(run: Run) -> str | None:
     return ", ".join(said)
 
 
+def tiles(run: Run) -> str | None:
+    """Each convolution of ResNet-50 with each tile that its product can have, into the log."""
+    code = run.call(python("-m", "bench.tiles"), 60)
+    if code not in (0, 124):
+        raise StageError(f"python -m bench.tiles ended with {code}")
+    return "measured" if code == 0 else "cut off: the log has the first layers"
+
+
 def benchmark(run: Run) -> str | None:
     """Every suite, each case checked before it is timed; kept suite by suite."""
     measured = 0
@@ -253,6 +261,7 @@ STAGES: dict[str, tuple[Callable[[Run], str | None], bool]] = {
     "kernels": (kernels, True),
     "tests": (tests, True),
     "sanitizer": (sanitizer, True),
+    "tiles": (tiles, True),
     "benchmark": (benchmark, True),
     "report": (report, False),
 }

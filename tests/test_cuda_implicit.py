@@ -14,7 +14,9 @@ from arrayconv._window import Axis, output_sizes
 from arrayconv.backends.cupy import implicit
 from arrayconv.backends.cupy.geometry import packed_product, structs
 from arrayconv.backends.cupy.launch import summand_name
-from arrayconv.backends.cupy.tiles import divided, tiles_of
+from arrayconv.backends.cupy.tiles import TILES, divided, tiles_of
+from bench import tiles
+from bench.suites import conv
 from tests.cases import draw
 from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host
 from tests.test_cuda_on_host import variant
@@ -165,3 +167,23 @@ def test_the_struct_carries_the_names_of_the_tiling():
     for name, number in tiled._asdict().items():
         assert packed[name] == number
     assert packed["column"]["sizes"].tolist() == [[1, 7, 10]]
+
+
+def test_every_tile_is_measured(host):
+    """What bench.tiles does on a GPU, here on the CPU: with each tile, the same results."""
+    case = conv("small", (2, 5, 5), 3, 3)
+    called: list[Any] = []
+
+    def seconds(run: Any) -> float:
+        called.append(run())
+        return 0.5
+
+    with on_host(host):
+        found = list(tiles.measured(case, np.asarray, seconds))
+    assert len(found) == len(called) == 3 * (len(TILES) + 2)
+    assert {each.tile for each in found} == {tiles.CHOSEN, *(tile.argument for tile in TILES)}
+    for first in range(0, len(called), len(TILES) + 2):
+        of_direction = called[first : first + len(TILES) + 2]
+        for result in of_direction:
+            # TF32 keeps 10 bits.
+            np.testing.assert_allclose(result, of_direction[0], rtol=0.01, atol=0.05)

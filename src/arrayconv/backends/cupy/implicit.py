@@ -201,6 +201,12 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int, tensor: bool = Fals
     return run(adding, w, partial, w)
 
 
+def forget_plans() -> None:
+    """Forget all launches: they were planned with the tiles that there were."""
+    for planned in (_forward_plan, _transpose_plan, _weight_plans):
+        planned.cache_clear()
+
+
 def unfit(a: Any, b: Any, window: Window, groups: int) -> str | None:
     """Return why the kernels cannot serve a call of any of the three."""
     if a.dtype.kind == "b":
