@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import arrayconv as ac
-from arrayconv.backends.cupy import implicit
-from arrayconv.backends.cupy.implicit import TILES, Tile
+from arrayconv.backends.cupy import implicit, tiles
 from arrayconv.backends.cupy.launch import summand_name
+from arrayconv.backends.cupy.tiles import TILES, TensorCores, Tile
 from tests.cases import CONVOLUTIONS, TRANSPOSED, Case
 from tests.cuda_comparison import COMPLEX, REAL, Check, made, pulled
 
@@ -37,20 +37,24 @@ def only(tile: Tile | None) -> Iterator[None]:
     """Let products have tiles of one shape, and the weight's gradient more than one part."""
     with pytest.MonkeyPatch.context() as patch:
         if tile is not None:
-            patch.setattr(implicit, "TILES", (tile,))
-            patch.setattr(implicit, "LEAST_STEPS", 48)
+            patch.setattr(tiles, "TILES", (tile,))
+            patch.setattr(tiles, "LEAST_STEPS", 48)
         forget_plans(implicit)
         yield
     forget_plans(implicit)
 
 
-def _product(case: Case, dtype: str, tile: Tile | None, xp: Any) -> list[Any]:
+def _product(case: Case, dtype: str, tile: Tile | None, algorithm: str, xp: Any) -> list[Any]:
     arrays = [made(xp, shape, dtype, seed) for seed, shape in enumerate(case.shapes)]
     function = getattr(ac, case.function)
-    with only(tile), ac.options(algorithm="cuda-implicit"):
+    with only(tile), ac.options(algorithm=algorithm, allow_tf32=algorithm == "cuda-tensor"):
         if np.dtype(arrays[0].dtype).kind in "iu":
             return [function(*arrays, **case.params)]
         return pulled(xp, function, *arrays, *[None] * (3 - len(arrays)), **case.params)
+
+
+TENSOR = ("float32", "float16", "bfloat16")
+"""What tensor cores multiply; float32 as TF32, which is no more exact than float16."""
 
 
 def products() -> Iterator[Check]:
@@ -62,10 +66,18 @@ def products() -> Iterator[Check]:
             some = (*REAL, *COMPLEX, "uint8", "int16", "int32", "int64")
         for dtype in some:
             wanted = needed if dtype in (*REAL, *COMPLEX) else {"implicit_conv"}
-            call = partial(_product, case, dtype, None)
+            call = partial(_product, case, dtype, None, "cuda-implicit")
             yield Check(f"product-{case.id}-{dtype}", frozenset(wanted), call, dtype)
+    for dtype in TENSOR:
+        call = partial(_product, STRIDED, dtype, None, "cuda-tensor")
+        exact = "float16" if dtype == "float32" else dtype
+        yield Check(f"tensor-{STRIDED.id}-{dtype}", PRODUCTS, call, exact)
     for tile in TILES:
-        for dtype in ("float32", "float16", "complex64"):
-            if tile in implicit.tiles_of(summand_name(dtype)):
-                call = partial(_product, TILED, dtype, tile)
-                yield Check(f"tile-{tile.rows}x{tile.columns}-{dtype}", PRODUCTS, call, dtype)
+        tensor = isinstance(tile, TensorCores)
+        for dtype in TENSOR if tensor else ("float32", "float16", "complex64"):
+            if tile.fits(summand_name(dtype)):
+                algorithm = "cuda-tensor" if tensor else "cuda-implicit"
+                call = partial(_product, TILED, dtype, tile, algorithm)
+                name = f"{'tensor' if tensor else 'tile'}-{tile.rows}x{tile.columns}-{dtype}"
+                exact = "float16" if tensor and dtype == "float32" else dtype
+                yield Check(name, PRODUCTS, call, exact)

@@ -13,7 +13,7 @@ import pytest
 
 from arrayconv import primitives
 from arrayconv._window import Windows, sliding_window
-from arrayconv.backends.cupy import depthwise, implicit
+from arrayconv.backends.cupy import depthwise, implicit, tiles
 from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host, reserved
 from tests.cuda_products import forget_plans
 
@@ -250,7 +250,7 @@ def test_products(host, stride):
 
 def test_product_to_weight(host, monkeypatch):
     """The last part: the last positions, whose sums are the last of the partial ones."""
-    monkeypatch.setattr(implicit, "MULTIPROCESSORS", 10**6)
+    monkeypatch.setattr(tiles, "MULTIPROCESSORS", 10**6)
     forget_plans(implicit)
     x, y = (with_last_rows((1, n, SIDE, SIDE), np.uint8, ROWS) for n in (2, 3))
     partial: list[Any] = []
@@ -266,7 +266,7 @@ def test_product_to_weight(host, monkeypatch):
     forget_plans(implicit)
     assert host.launched[-2].arguments[:3] == ("Byte", "long long", "2")
     parts, positions = partial[0].shape[0], SIDE * SIDE
-    steps_each = -(-positions // (parts * implicit.STEPS)) * implicit.STEPS
+    steps_each = -(-positions // (parts * 8)) * 8
     mine = positions - (parts - 1) * steps_each
     assert 0 < mine < ROWS * SIDE
     seen, given = (each.reshape(each.shape[1], -1)[:, -mine:].astype(int) for each in (x, y))

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import arrayconv as ac
 from arrayconv import primitives
 from arrayconv._window import Axis, output_sizes
 from arrayconv.backends.cupy import implicit
 from arrayconv.backends.cupy.geometry import packed_product, structs
 from arrayconv.backends.cupy.launch import summand_name
+from arrayconv.backends.cupy.tiles import divided, tiles_of
 from tests.cases import draw
 from tests.cuda_on_host.executor import PLAIN, HostExecutor, on_host
 from tests.test_cuda_on_host import variant
@@ -73,6 +75,50 @@ def by_loops(x: Any, w: Any, y: Any, window: tuple[Axis, ...], groups: int) -> l
     return [result.reshape(like.shape) for result, like in zip(results, (y, x, w), strict=True)]
 
 
+# --- tensor cores -------------------------------------------------------------------------------
+
+
+def rounded(values: Any) -> Any:
+    """Return float32 with 10 bits of fraction, the nearest, away from 0 of two."""
+    fraction, exponent = np.frexp(values.astype(np.float64))
+    scaled = fraction * 2.0**11
+    nearest = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled)
+    return np.ldexp(nearest, exponent - 11).astype(np.float32)
+
+
+def test_float32_is_rounded_to_ten_bits(host):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2**32, (1, 2, 300), dtype=np.uint64).astype(np.uint32).view(np.float32)
+    usual = np.isfinite(x) & (np.abs(x) > 1e-37) & (np.abs(x) < 1e38)
+    x = np.where(usual, x, rng.standard_normal(x.shape).astype(np.float32))
+    # Halfway between two numbers, and what is none.
+    x[0, :, :6] = [1 + 2**-11, -1 - 2**-11, 1 + 3 * 2**-11, 1 + 2**-12, np.inf, 0]
+    w = np.eye(2, dtype=np.float32)[..., None]
+    window = (Axis(300, 1, 1, 1, 0, 0, 300),)
+    x[:, 1, 4] = -1
+    with on_host(host), ac.options(allow_tf32=True):
+        y = primitives.conv(x, w, window, 1, algorithm="cuda-tensor")
+    finite = np.isfinite(x[0]).all(0)
+    np.testing.assert_array_equal(y[..., finite], rounded(x[..., finite]))
+
+
+def test_what_tensor_cores_are_for(host, monkeypatch):
+    x, w = np.zeros((1, 2, 5), np.float32), np.zeros((3, 2, 3), np.float32)
+    window = (Axis(5, 3, 1, 1, 0, 0, 3),)
+    with on_host(host):
+        assert "allow_tf32=True" in str(implicit.tensor_unfit(x, w, window, 1))
+        double = (x.astype(np.float64), w.astype(np.float64))
+        assert "not float64" in str(implicit.tensor_unfit(*double, window, 1))
+        half = (x.astype(np.float16), w.astype(np.float16))
+        assert implicit.tensor_unfit(*half, window, 1) is None
+        with ac.options(allow_tf32=True):
+            assert implicit.tensor_unfit(x, w, window, 1) is None
+            assert primitives.conv.choose("auto", x, w, window, 1).name == "cuda-tensor"
+        assert primitives.conv.choose("auto", x, w, window, 1).name == "cuda-implicit"
+        monkeypatch.setattr(host, "architecture", lambda: 75)
+        assert "sm_80 or later" in str(implicit.tensor_unfit(*half, window, 1))
+
+
 # --- tiles --------------------------------------------------------------------------------------
 
 
@@ -87,7 +133,7 @@ def by_loops(x: Any, w: Any, y: Any, window: tuple[Axis, ...], groups: int) -> l
     ],
 )
 def test_the_tile_fits_the_product(rows, columns, groups, wanted):
-    tile, tiled = implicit.divided("float", rows, columns, 576, groups)
+    tile, tiled = divided(False, "float", rows, columns, 576, groups)
     assert (tile.rows, tile.columns) == wanted
     assert tiled.row_tiles * tile.rows >= rows
     assert tiled.column_tiles * tile.columns >= columns
@@ -96,24 +142,24 @@ def test_the_tile_fits_the_product(rows, columns, groups, wanted):
 
 @pytest.mark.parametrize("steps", [0, 1, 511, 512, 5000, 10**6])
 def test_parts_hold_every_step_once(steps):
-    _, tiled = implicit.divided("float", 64, 64 * 9, steps, 1, in_parts=True)
+    tile, tiled = divided(False, "float", 64, 64 * 9, steps, 1, in_parts=True)
     covered = [
         min(tiled.steps_each, steps - part * tiled.steps_each) for part in range(tiled.parts)
     ]
     assert sum(covered) == steps
-    assert tiled.steps_each % implicit.STEPS == 0
+    assert tiled.steps_each % tile.steps == 0
     assert steps == 0 or min(covered) > 0
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "complex64", "complex128"])
 def test_every_type_has_a_tile(dtype):
-    tiles = implicit.tiles_of(summand_name(dtype))
-    assert implicit.Tile(16, 1, 1) in tiles
-    assert (tiles == implicit.TILES) == (np.dtype(dtype).itemsize <= 4)
+    kind, small = summand_name(dtype), np.dtype(dtype).itemsize <= 4
+    assert len(tiles_of(kind, tensor=False)) == (4 if small else 3 if dtype == "complex64" else 1)
+    assert bool(tiles_of(kind, tensor=True)) == (dtype in ("float16", "float32"))
 
 
 def test_the_struct_carries_the_names_of_the_tiling():
-    _, tiled = implicit.divided("float", 5, 70, 18, 2)
+    _, tiled = divided(False, "float", 5, 70, 18, 2)
     packed = packed_product(tiled, (7, 10), (3, 3), 32)
     assert packed.dtype == structs(32)["Product"]
     for name, number in tiled._asdict().items():

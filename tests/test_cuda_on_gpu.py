@@ -28,8 +28,13 @@ from tests.test_cuda_on_host import VARIANTS, variant
 
 CHECKS = every_check()
 SMALL = dict.fromkeys(
-    next(check for check in CHECKS if kernel in check.kernels)
-    for kernel in sorted(set().union(*(check.kernels for check in CHECKS)))
+    [
+        *(
+            next(check for check in CHECKS if kernel in check.kernels)
+            for kernel in sorted(set().union(*(check.kernels for check in CHECKS)))
+        ),
+        *(check for check in CHECKS if check.id.startswith("tensor-conv")),
+    ]
 )
 BATCH_BYTES = 24 << 30
 """Of free memory that the arrays beyond 2^31 elements need."""
@@ -134,13 +139,16 @@ def every_kernel(x: Any, w: Any) -> list[Any]:
 
 def every_product(x: Any, w: Any, window: Any) -> list[Any]:
     """Return what the implicit products give, for one output."""
-    with ac.options(algorithm="cuda-implicit"):
-        y = primitives.conv(x, w, window, 1)
-        return [
-            y,
-            primitives.conv_transpose(y, w, window, 1),
-            primitives.conv_weight(x, y, window, 1),
-        ]
+    results = []
+    for name in ("cuda-implicit", "cuda-tensor"):
+        with ac.options(algorithm=name, allow_tf32=True):
+            y = primitives.conv(x, w, window, 1)
+            results += [
+                y,
+                primitives.conv_transpose(y, w, window, 1),
+                primitives.conv_weight(x, y, window, 1),
+            ]
+    return results
 
 
 def test_on_another_stream(cupy):

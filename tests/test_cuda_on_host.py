@@ -17,7 +17,11 @@ from tests.cuda_on_host.executor import PLAIN, SANITIZED, HostExecutor, asked_fo
 from tests.cuda_products import forget_plans
 
 FLAGS = {"": PLAIN, "sanitized": SANITIZED}[os.environ.get("CUDA_ON_HOST", "")]
-CHECKS = [each for each in every_check() if FLAGS is PLAIN or each.dtype == "float32"]
+CHECKS = [
+    each
+    for each in every_check()
+    if FLAGS is PLAIN or each.dtype == "float32" or each.id.startswith("tensor-conv")
+]
 
 
 MODULES = (windows, indexing, padding, depthwise, implicit)

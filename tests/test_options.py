@@ -61,6 +61,7 @@ def test_a_block_holds_for_its_own_task():
         ("workspace_bytes", 1.5, TypeError),
         ("workspace_bytes", True, TypeError),
         ("allow_unverified", 1, TypeError),
+        ("allow_tf32", "yes", TypeError),
         ("threads", 0, ValueError),
         ("threads", "2", TypeError),
     ],
@@ -87,8 +88,10 @@ def test_variables():
         ARRAYCONV_ALGORITHM="generic",
         ARRAYCONV_ALLOW_UNVERIFIED="yes",
         ARRAYCONV_NUM_THREADS="3",
+        ARRAYCONV_ALLOW_TF32="1",
     )
-    assert done.stdout.strip() == str(ac.Options("generic", 4096, True, threads=3))
+    wanted = ac.Options("generic", 4096, True, threads=3, allow_tf32=True)
+    assert done.stdout.strip() == str(wanted)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from arrayconv._window import (
     sliding_window,
     transposed_window,
 )
-from arrayconv.backends.cupy import compilation
+from arrayconv.backends.cupy import compilation, templates
 
 SLIDING = ("conv", "unfold", "max_pool", "avg_pool", "lp_pool")
 SPREADING = ("conv_transpose", "max_unpool")
@@ -261,7 +261,7 @@ def parser() -> argparse.ArgumentParser:
         "With a GPU they are compiled into CuPy's cache; without one, or for the architectures "
         "that are named, by NVRTC alone.",
     )
-    functions = sorted({template.function for template in compilation.TEMPLATES})
+    functions = sorted({template.function for template in templates.TEMPLATES})
     compiling.add_argument(
         "--kernel", nargs="+", choices=functions, default=(), metavar="K", help=", ".join(functions)
     )

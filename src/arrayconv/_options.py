@@ -33,7 +33,7 @@ class Options:
 
     Attributes
     ----------
-    algorithm, workspace_bytes, allow_unverified, validate, threads
+    algorithm, workspace_bytes, allow_unverified, validate, threads, allow_tf32
         As `arrayconv.options` takes them.
 
     Examples
@@ -49,6 +49,7 @@ class Options:
     allow_unverified: bool = False
     validate: bool = False
     threads: int = field(default_factory=usable_threads)
+    allow_tf32: bool = False
 
 
 _VARIABLES = {"threads": "ARRAYCONV_NUM_THREADS"}
@@ -123,6 +124,9 @@ def options(**changes: Any) -> Iterator[Options]:
         Threads that a blocked implementation may run on, the calling one included; results are the
         same, bit for bit, with any number. Each may use ``workspace_bytes``. Default:
         ``OMP_NUM_THREADS``, else the CPUs that the process may use.
+    allow_tf32 : bool, optional
+        Whether tensor cores may multiply float32, of which they round each factor to 10 bits
+        (TF32); sums are float32.
 
     Yields
     ------

@@ -89,6 +89,9 @@ class HostExecutor:
     def objection(self, arrays: tuple[Any, ...]) -> str | None:
         return None
 
+    def architecture(self) -> int:
+        return 80
+
     def launch(self, kernel: Kernel, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
         """Run a kernel as a driver would: each argument by its address, and its size."""
         self.launched.append(kernel)

@@ -29,9 +29,12 @@ def _cuda(primitive: str, *functions: Callable[..., Any]) -> tuple[Implementatio
 
 def _convolution(primitive: str, *depthwise: Callable[..., Any]) -> tuple[Implementation, ...]:
     """Return the kernels for channels that are convolved alone, and those for all others."""
+    on_tensor_cores = implicit.ON_TENSOR_CORES[primitive]
+    run = getattr(implicit, primitive)
     return (
         *_cuda(primitive, *depthwise),
-        _implementation("cuda-implicit", primitive, getattr(implicit, primitive), implicit.unfit),
+        _implementation("cuda-tensor", primitive, on_tensor_cores, implicit.tensor_unfit),
+        _implementation("cuda-implicit", primitive, run, implicit.unfit),
     )
 
 

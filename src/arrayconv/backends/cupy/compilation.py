@@ -12,150 +12,23 @@ import io
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from typing import NamedTuple
 
 from arrayconv._device import cuda_devices
-from arrayconv._window import PADDING_MODES
-from arrayconv.backends.cupy import implicit
-from arrayconv.backends.cupy.geometry import PARTS
 from arrayconv.backends.cupy.launch import (
-    INDICES,
     OPTIONS,
-    TYPES,
-    WORDS,
     Kernel,
     compiled,
     compiled_kernels,
     source,
-    summand_name,
 )
-from arrayconv.backends.cupy.windows import RUNS, SEVERAL
+from arrayconv.backends.cupy.templates import TEMPLATES, instances, is_for
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 LIKELIEST = "sm_90"
 """What is compiled for where there is no GPU and no architecture is named."""
-
-
-class Template(NamedTuple):
-    """A template: its file, function and types, and the kernels and strides it may know."""
-
-    file: str
-    function: str
-    types: tuple[str, ...]
-    known: tuple[tuple[int, int], ...] = ()
-    """Empty for a template without a window's kernel and stride."""
-    by_dims: bool = True
-    dims: tuple[int, ...] = (1, 2, 3)
-    more: tuple[str, ...] = ("",)
-    runs: bool = False
-    """Whether a thread may take several results of a row, where the kernel and stride are known."""
-    planes: bool = True
-    """Whether a thread may work on several planes."""
-
-
-_MOVED = tuple(WORDS.values())
-_SUMMANDS = tuple(dict.fromkeys(map(summand_name, TYPES)))
-_PRODUCTS = tuple(name for name in _SUMMANDS if name != "Bool")
-_ORDERED = tuple(name for name in TYPES.values() if name != "Bool" and "Complex" not in name)
-_REGULAR = ((0, 0), (2, 2), (3, 1), (3, 2))
-_MODES = tuple(map(str, range(len(PADDING_MODES))))
-_POOLED = (*_REGULAR, (PARTS, 0))
-
-
-def _implicit() -> Iterator[Template]:
-    """Yield the products, for the types that have the same tiles."""
-    by_tiles: dict[tuple[str, ...], list[str]] = {}
-    for kind in _PRODUCTS:
-        tiles = tuple(tile.argument for tile in implicit.tiles_of(kind))
-        by_tiles.setdefault(tiles, []).append(kind)
-    for tiles, kinds in by_tiles.items():
-        for function, file in implicit.FILES.items():
-            yield Template(file, function, tuple(kinds), more=tiles)
-
-
-TEMPLATES = (
-    Template("unfold", "unfold", _MOVED, (*_REGULAR, (7, 2)), runs=True),
-    Template("fold", "fold", _SUMMANDS, (*_REGULAR, (7, 2))),
-    Template("max_pool", "max_pool", _ORDERED, _POOLED, more=("false", "true")),
-    Template("max_pool_grad", "max_pool_grad", _SUMMANDS, _POOLED, runs=True),
-    Template("sum_pool", "sum_pool", _SUMMANDS, _POOLED),
-    Template("spread", "spread", _SUMMANDS, _POOLED, runs=True),
-    Template("place", "place", _MOVED, by_dims=False),
-    Template("gather", "gather", _MOVED, by_dims=False, more=(str(SEVERAL), "1")),
-    Template("scatter_add", "scatter_add", _SUMMANDS, by_dims=False),
-    Template("pad", "pad", _MOVED, ((1, 1),), more=_MODES, runs=True),
-    Template("pad", "pad_adjoint", _SUMMANDS, ((1, 1),), more=_MODES[1:]),
-    Template("depthwise", "depthwise", _PRODUCTS, (*_REGULAR, (5, 1))),
-    Template("depthwise", "depthwise_transpose", _PRODUCTS, (*_REGULAR, (5, 1)), runs=True),
-    Template(
-        "depthwise_rows",
-        "depthwise_rows",
-        _PRODUCTS,
-        ((3, 1), (3, 2), (5, 1)),
-        dims=(2,),
-        more=("false", "true"),
-    ),
-    Template("depthwise_weight", "depthwise_weight", _PRODUCTS),
-    Template(
-        "depthwise_weight",
-        "depthwise_weight_taps",
-        _PRODUCTS,
-        ((3, 1), (3, 2), (5, 1)),
-        runs=True,
-        planes=False,
-    ),
-    Template("depthwise_weight", "depthwise_weight_sum", _PRODUCTS, by_dims=False),
-    *_implicit(),
-    Template("implicit", "implicit_conv_weight_sum", _PRODUCTS, by_dims=False),
-)
-
-
-def instances(
-    template: Template, types: Iterable[str] | None = None, bits: Iterable[int] = (32, 64)
-) -> Iterator[Kernel]:
-    """Yield a template's instances: in two dimensions all it may know, in others the general one.
-
-    ``types`` are names of dtypes, or all.
-    """
-    wanted = None if types is None else _type_names(types, template.types == _MOVED)
-    for kind, width, more in product(template.types, bits, template.more):
-        if wanted is not None and kind not in wanted:
-            continue
-        rest = (more,) if more else ()
-        start = (kind, INDICES[width])
-        if not template.by_dims:
-            yield Kernel(template.file, template.function, (*start, *rest))
-            continue
-        for dims in template.dims:
-            known = template.known if dims == 2 else template.known[:1]
-            if not known:
-                yield Kernel(template.file, template.function, (*start, str(dims), *rest))
-            for pair in known:
-                shared = [(SEVERAL, "true", 1), (1, "false", 1)]
-                if template.runs and pair[0] > 0:
-                    longer = ((cells, planes) for cells, planes in RUNS.items() if cells > 1)
-                    shared += [(planes, "true", cells) for cells, planes in longer]
-                for planes, dense, cells in shared:
-                    several = (str(planes),) if template.planes else ()
-                    words = (*map(str, (dims, *pair)), *several, dense)
-                    run = (str(cells),) if template.runs else ()
-                    yield Kernel(template.file, template.function, (*start, *words, *run, *rest))
-
-
-def _type_names(dtypes: Iterable[str], moved: bool) -> set[str]:
-    """Return the C++ types that kernels know arrays of these dtypes by, or their words."""
-    sizes = {"bool": 1, "bfloat16": 2}
-    found = set()
-    for name in dtypes:
-        bits = re.search(r"\d+$", name)
-        size = sizes.get(name) or int(bits[0] if bits else 0) // 8
-        # The order of bools is that of their bytes.
-        computed = {TYPES[name], summand_name(name), *(["Byte"] if name == "bool" else [])}
-        found |= {WORDS[size]} if moved else computed
-    return found
 
 
 class Compiled(NamedTuple):
@@ -279,13 +152,15 @@ def selected(functions: Iterable[str], dtypes: Iterable[str], wide: bool) -> lis
 
 def compile_all(kernels: Iterable[Kernel], architectures: Iterable[str]) -> list[Compiled]:
     """Compile instances: for the GPU where there is one and no architecture is named."""
-    chosen, instances_of = tuple(architectures), list(kernels)
+    chosen, wanted = tuple(architectures), list(kernels)
     if not chosen and not isinstance(cuda_devices(), str):
-        return compile_for_gpu(instances_of)
+        device = importlib.import_module("cupy").cuda.Device()
+        here = f"sm_{device.compute_capability}"
+        return compile_for_gpu(each for each in wanted if is_for(each, here))
     return [
         each
         for architecture in chosen or (LIKELIEST,)
-        for each in compile_offline(instances_of, architecture)
+        for each in compile_offline((k for k in wanted if is_for(k, architecture)), architecture)
     ]
 
 

@@ -57,13 +57,12 @@ struct Forward {
     }
 };
 
-template <typename T, typename Index, int Dims, int RowThreads, int RowQuads, int ColumnQuads>
+template <typename T, typename Index, int Dims, typename Cores>
 __global__ void implicit_conv(
     const T* __restrict__ x, const Layout<Index> layout, const T* __restrict__ w,
     const Window<Index> window, const Product<Index> product, T* __restrict__ y,
     const Index channels, const Index positions) {
-    typedef Shape<RowThreads, RowQuads, ColumnQuads> Blocks;
-    const Tile<Index> tile(product, Blocks::ROWS, Blocks::COLUMNS);
+    const Tile<Index> tile(product, Cores::ROWS, Cores::COLUMNS);
     const Axis<Index>* axes = window.axes;
     const Forward<T, Index, Dims> problem = {
         w + tile.group * product.rows * product.steps,
@@ -75,7 +74,7 @@ __global__ void implicit_conv(
         product,
         tile,
         positions};
-    multiply<T, Dims, Blocks, false>(problem, product, tile);
+    multiply<T, Dims, Cores, false>(problem, product, tile);
 }
 
 // The gradient to w, in parts: partial[o, (c, tap)] = sum of y[o, (n, position)] * x[(n, position),
@@ -110,13 +109,12 @@ struct Weight {
     }
 };
 
-template <typename T, typename Index, int Dims, int RowThreads, int RowQuads, int ColumnQuads>
+template <typename T, typename Index, int Dims, typename Cores>
 __global__ void implicit_conv_weight(
     const T* __restrict__ x, const Layout<Index> layout, const T* __restrict__ y,
     const Layout<Index> y_layout, const Window<Index> window, const Product<Index> product,
     typename Sum<T>::Type* __restrict__ partial, const Index channels) {
-    typedef Shape<RowThreads, RowQuads, ColumnQuads> Blocks;
-    const Tile<Index> tile(product, Blocks::ROWS, Blocks::COLUMNS);
+    const Tile<Index> tile(product, Cores::ROWS, Cores::COLUMNS);
     const Axis<Index>* axes = window.axes;
     const Weight<T, Index, Dims> problem = {
         y + tile.group * product.rows * y_layout.channel,
@@ -129,7 +127,7 @@ __global__ void implicit_conv_weight(
         product,
         tile};
     // Positions of a row of x and y follow each other in memory; taps do only within a row.
-    multiply<T, Dims, Blocks, true>(problem, product, tile);
+    multiply<T, Dims, Cores, true>(problem, product, tile);
 }
 
 // w: the parts of each weight added in their order. Launch: a thread a weight.

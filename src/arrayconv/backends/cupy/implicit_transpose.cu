@@ -66,13 +66,12 @@ struct Transpose {
     }
 };
 
-template <typename T, typename Index, int Dims, int RowThreads, int RowQuads, int ColumnQuads>
+template <typename T, typename Index, int Dims, typename Cores>
 __global__ void implicit_conv_transpose(
     const T* __restrict__ y, const Layout<Index> layout, const T* __restrict__ w,
     const Window<Index> window, const Product<Index> product, T* __restrict__ x,
     const Index outputs, const Index taps) {
-    typedef Shape<RowThreads, RowQuads, ColumnQuads> Blocks;
-    const Tile<Index> tile(product, Blocks::ROWS, Blocks::COLUMNS);
+    const Tile<Index> tile(product, Cores::ROWS, Cores::COLUMNS);
     const Axis<Index>* axes = window.axes;
     Transpose<T, Index, Dims> problem = {
         w + tile.group * outputs * product.rows * taps,
@@ -92,5 +91,5 @@ __global__ void implicit_conv_transpose(
         problem.first[dim] = sights_of_phase<Dims>(dim, window, problem.phases[dim]);
         phase = above;
     }
-    multiply<T, Dims, Blocks, false>(problem, product, tile);
+    multiply<T, Dims, Cores, false>(problem, product, tile);
 }

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 HEADERS = ("numbers.cuh", "geometry.cuh", "loops.cuh")
-MORE_HEADERS = dict.fromkeys(("implicit", "implicit_transpose"), ("tiles.cuh", "product.cuh"))
+_PRODUCT = ("tiles.cuh", "cuda_cores.cuh", "tensor_cores.cuh", "product.cuh")
+MORE_HEADERS = dict.fromkeys(("implicit", "implicit_transpose"), _PRODUCT)
 """The headers that a file needs besides."""
 OPTIONS = ("-std=c++17",)
 THREADS = 256
@@ -123,6 +124,9 @@ class Executor(Protocol):
     def objection(self, arrays: tuple[Any, ...]) -> str | None:
         """Return why no kernel can run on these arrays now, or None."""
 
+    def architecture(self) -> int:
+        """Return the number of the architecture that kernels run on: 90 of sm_90."""
+
     def launch(self, kernel: Kernel, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
         """Run a kernel: arguments are arrays, `Value`s and NumPy scalars."""
 
@@ -145,6 +149,7 @@ class CupyExecutor:
     def __init__(self) -> None:
         self.cupy = importlib.import_module("cupy")
         self.current_device = self.cupy.cuda.runtime.getDevice
+        self.architectures: dict[int, int] = {}
         # From a struct as a NumPy array CuPy makes this in each launch, which takes 15 us.
         self.by_value = self.cupy.cuda.function.CNumpyArray
 
@@ -168,6 +173,13 @@ class CupyExecutor:
             if there != here:
                 return f"an array is on device {there}, and the current device is {here}"
         return None
+
+    def architecture(self) -> int:
+        """Return the number of the current device's architecture."""
+        device = self.current_device()
+        if device not in self.architectures:
+            self.architectures[device] = int(self.cupy.cuda.Device(device).compute_capability)
+        return self.architectures[device]
 
     def launch(self, kernel: Kernel, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
         """Run a kernel on the current stream."""

@@ -5,6 +5,8 @@
 // an Offset, and an element's cell is their sum: no element costs a division. What left, right and
 // the result are, a Problem says: see implicit.cu. A block computes a Tile of the result.
 
+constexpr int THREADS = 256;
+
 // A number written in the sizes of three axes, the last one fastest, and what is left in front.
 template <typename Index>
 struct Counter {

@@ -98,6 +98,7 @@ def _inherited() -> dict[str, Any]:
     return {
         "algorithm": now.algorithm,
         "workspace_bytes": now.workspace_bytes,
+        "allow_tf32": now.allow_tf32,
         "allow_unverified": now.allow_unverified,
         "validate": now.validate,
         "threads": 1,
