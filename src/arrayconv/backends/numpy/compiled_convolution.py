@@ -94,8 +94,12 @@ def plan(
     itemsize: int,
     is_adjoint: bool,
     threads: int,
+    limit: int,
 ) -> Plan:
-    """Return the plan from ``channels`` to ``outputs``, by a convolution or by its adjoint."""
+    """Return the plan from ``channels`` to ``outputs``, by a convolution or by its adjoint.
+
+    A block lays out ``limit`` bytes, or what its least part needs.
+    """
     compiled = loops("conv_loops")
     lanes = compiled.VECTOR_BYTES // itemsize
     from_sizes, to_sizes = input_sizes(window), output_sizes(window)
@@ -163,12 +167,15 @@ def plan(
     whole = laid(1, 0, to_sizes[0])
     of_group = whole.size * seen * itemsize
     cuts = {
-        "images": -(-batch // max(1, CHUNK // (of_group * groups))),
+        "images": -(-batch // max(1, limit // (of_group * groups))),
         # A part of which its neighbours see most costs more than the cache gives.
-        "parts": min(-(-of_group // CHUNK), max(1, 2 * to_sizes[0] // span(window[0]))),
-        "groups": -(-groups // max(1, CHUNK // of_group)),
+        "parts": min(-(-of_group // limit), max(1, 2 * to_sizes[0] // span(window[0]))),
+        "groups": -(-groups // max(1, limit // of_group)),
         "outputs": 1,
     }
+    if is_adjoint and len(window) == 1 and window[0].stride > 1:
+        # The phases of a whole row are one after the other.
+        cuts["parts"] = 1
     multiply_adds = batch * prod(output_sizes(window)) * outputs * seen * taps
     wanted = min(threads, multiply_adds // WORTH_A_THREAD)
     for name, most in (("images", batch), ("groups", groups), ("outputs", made // tile.outputs)):
@@ -241,8 +248,11 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     if 0 in shape:
         return np.empty(shape, source.dtype)
     batch, channels, *sizes = source.shape
+    options = current()
+    limit = max(1, min(CHUNK, options.workspace_bytes))
     planned = plan(
-        window, batch, channels, shape[1], groups, w.itemsize, is_adjoint, current().threads
+        *(window, batch, channels, shape[1], groups, w.itemsize),
+        *(is_adjoint, options.threads, limit),
     )
     flat, weight = np.ascontiguousarray(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)

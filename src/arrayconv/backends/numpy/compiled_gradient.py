@@ -61,6 +61,7 @@ def plan(
     groups: int,
     itemsize: int,
     threads: int,
+    limit: int,
 ) -> Plan:
     """Return the plan of a gradient; its blocks are the same for any number of threads."""
     compiled = loops("gradient_loops")
@@ -90,8 +91,8 @@ def plan(
 
     whole = block((0, 1), (0, positions[0]))
     of_image = (whole.layout.size * channels + whole.row * outputs) * itemsize
-    images = -(-batch // max(1, CHUNK // of_image))
-    parts = min(-(-of_image // CHUNK), max(1, 2 * positions[0] // span(window[0])))
+    images = -(-batch // max(1, limit // of_image))
+    parts = min(-(-of_image // limit), max(1, 2 * positions[0] // span(window[0])))
     multiply_adds = batch * prod(positions) * outputs * seen * prod(kernel_sizes(window))
     wanted = min(threads, multiply_adds // WORTH_A_THREAD)
     some_groups = max(1, min(groups, wanted))
@@ -113,7 +114,9 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     if x.size == 0 or y.size == 0:
         return result
     compiled = loops("gradient_loops")
-    planned = plan(window, batch, channels, outputs, groups, x.itemsize, current().threads)
+    options = current()
+    limit = max(1, min(CHUNK, options.workspace_bytes))
+    planned = plan(window, batch, channels, outputs, groups, x.itemsize, options.threads, limit)
     cells_of, results_of, flat = prod(sizes), prod(y.shape[2:]), result.reshape(-1)
     source, cotangents = (np.ascontiguousarray(each).reshape(-1) for each in (x, y))
     terms, lanes = seen * taps, planned.slack
