@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -503,7 +504,15 @@ def test_a_wrong_provider_ends_the_run_with_1(run, monkeypatch, tmp_path, capsys
         assert line["max_error"] > 1e-5
 
 
-def test_an_interrupt_keeps_what_was_measured(run, monkeypatch, tmp_path, capsys):
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end what runs, also where these tests were started so that it does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_keeps_what_was_measured(run, monkeypatch, tmp_path, capsys, interruptible):
     def interrupt(case):
         if case.name == "gaussian":
             signal.raise_signal(signal.SIGINT)

@@ -34,13 +34,13 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
     """Yield every type and width once; for one architecture and type, all that may be known."""
     for kernel in instances(template):
         kind, index, *rest = kernel.arguments
-        whole = architecture == "sm_90" and kind in ("float", "Int")
+        is_product = template.function in implicit.FILES
+        whole = architecture == "sm_90" and kind in ("float", "Int") and not is_product
         simplest = [*map(str, (template.dims[0], *sum(template.known[:1], ())))]
         general = not template.by_dims or rest[: len(simplest)] == simplest
-        if template.function in implicit.FILES:
+        if is_product:
             # What needs the most registers: the largest tile, three dimensions, 64 bits.
             general = rest == ["3", template.more[0]] and index == "long long"
-            whole = whole and kind == "float" and index == "int"
         if whole or (general and rest[3:4] != ["1"]):
             yield kernel
 

@@ -55,8 +55,6 @@ class Plan(NamedTuple):
     """What a convolution of given shapes needs, worked out once."""
 
     blocks: tuple[Block, ...]
-    cells: int
-    """The most cells of a channel that a block lays out."""
     across: int
     """Tiles in a row."""
 
@@ -97,7 +95,7 @@ def plan(window: Window, batch: int, channels: int, outputs: int, tile: int, lim
                 np.tile(heights, count),
             )
         )
-    return Plan(tuple(blocks), max(each.layout.size for each in blocks), width.out)
+    return Plan(tuple(blocks), width.out)
 
 
 class Weight(NamedTuple):
@@ -183,16 +181,8 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
             # To sum up all points at once, they are its groups.
             convolve(
                 *(of_cells[group * seen * tiles :], step, terms),
-                *(
-                    weight.factors,
-                    group * weight.every,
-                    weight.pairs,
-                    weight.step,
-                    square,
-                    made,
-                    sums,
-                ),
-                *(group * made * tiles, next_sum, tiles, stores, ends),
+                *(weight.factors, group * weight.every, weight.pairs, weight.step),
+                *(square, made, sums, group * made * tiles, next_sum, tiles, stores, ends),
             )
         compiled.from_points(
             *(tile, sums, next_sum, positions[1], across, outputs, held, along),
