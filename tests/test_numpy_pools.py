@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import arrayconv as ac
 from arrayconv import primitives, reference
 from arrayconv._registry import Primitive, offered
 from arrayconv._window import adaptive_window, kernel_sizes, output_sizes, sliding_window
+from arrayconv.backends.numpy.compiler import missing
 from arrayconv.functional.operations import operation_of
 from tests.cases import assert_close, draw
 from tests.test_pooling import DILATED, PARTS, WINDOWS, special
@@ -115,6 +117,81 @@ def test_what_is_not_finite(shape, kernel, stride, padding):
     for name, (best, at) in forced(primitives.max_pool_indices, x, window):
         np.testing.assert_array_equal(best, values, name)
         np.testing.assert_array_equal(at, index, name)
+
+
+@pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "along", [(2, 2, 1), (3, 2, 1), (3, 1, 2), (4, 3, 1), (1, 4, 1), (3, 3, 3)], ids=str
+)
+def test_random_windows_in_vectors(along, dtype):
+    """Rows shorter and longer than a vector, padding, overhang, dilation; ties, NaN, -inf."""
+    rng = np.random.default_rng(along)
+    for seed in range(20):
+        dims = int(rng.integers(1, 4))
+        # What lies along a row is compiled anew.
+        kernel, stride, dilation = (
+            (*map(int, rng.integers(1, most, dims - 1)), last)
+            for most, last in zip((5, 6, 4), along, strict=True)
+        )
+        extents = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+        extra = [int(rng.integers(6)) for _ in range(dims - 1)] + [int(rng.integers(70))]
+        shape = (1, 2, *(a + b for a, b in zip(extents, extra, strict=True)))
+        how = {
+            "kernel_size": kernel,
+            "stride": stride,
+            "padding": tuple((int(a), int(b)) for a, b in rng.integers(0, 4, (dims, 2))),
+            "dilation": dilation,
+            "ceil_mode": bool(rng.integers(2)),
+        }
+        window = window_of(shape, how)
+        x = special(shape, seed).astype(dtype)
+        for primitive in (primitives.max_pool, primitives.max_pool_indices):
+            wanted = primitive(x, window, algorithm="generic")
+            got = primitive(x, window, algorithm="numba")
+            np.testing.assert_equal(got, wanted, f"{shape} {how}")
+        finite = draw(rng, shape, dtype)
+        wanted = primitives.sum_pool(finite, window, algorithm="generic")
+        got = primitives.sum_pool(finite, window, algorithm="numba")
+        assert_close(got, wanted, dtype)
+
+
+@pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
+@pytest.mark.skipif(not hasattr(mmap.mmap, "madvise"), reason="a page cannot be forbidden here")
+def test_nothing_beyond_the_cells_is_read():
+    """The cells end where memory does: to read on would end the process."""
+    in_a_process(AT_THE_END_OF_MEMORY)
+
+
+AT_THE_END_OF_MEMORY = """
+import ctypes
+import mmap
+
+import numpy as np
+
+import arrayconv as ac
+
+memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+forbid = ctypes.CDLL(None, use_errno=True).mprotect
+forbid.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+assert forbid(address + mmap.PAGESIZE, mmap.PAGESIZE, 0) == 0
+for width in (5, 16, 17, 31, 32, 33, 64):
+    count = 3 * width
+    x = np.frombuffer(memory, np.float32, count, mmap.PAGESIZE - 4 * count).reshape(1, 1, 3, width)
+    x[...] = np.arange(count).reshape(x.shape)
+    for kernel, stride, padding in ((2, 2, 0), (3, 2, 1)):
+        with ac.options(algorithm="numba"):
+            got = ac.max_pool2d(x, kernel, stride, padding, return_indices=True)
+            alone = ac.max_pool2d(x, kernel, stride, padding)
+            total = ac.avg_pool2d(x, kernel, stride, padding)
+        with ac.options(algorithm="generic"):
+            wanted = ac.max_pool2d(x, kernel, stride, padding, return_indices=True)
+            average = ac.avg_pool2d(x, kernel, stride, padding)
+        np.testing.assert_equal(got, wanted)
+        np.testing.assert_equal(alone, wanted[0])
+        np.testing.assert_allclose(total, average, rtol=1e-6)
+"""
 
 
 def transposed_view(shape: tuple[int, ...]) -> Any:

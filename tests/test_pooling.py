@@ -133,9 +133,9 @@ def test_lp_pool_is_torchs(torch, library, shape, window, norm_type):
     np.testing.assert_allclose(library.to_numpy(gradient), slope.numpy(), rtol=1e-9, atol=1e-12)
 
 
-def special(shape: tuple[int, ...]) -> Any:
+def special(shape: tuple[int, ...], seed: int = 0) -> Any:
     """Return an array of ties, NaNs, infinities and a plane of -inf."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     x = rng.integers(0, 3, shape).astype(np.float64)
     x[rng.random(shape) < 0.15] = np.nan
     x[rng.random(shape) < 0.2] = -np.inf

@@ -38,6 +38,15 @@ for algorithm, groups, stride in (
         found = pullback(wanted.astype("float32"))
     for each, right in zip((got, *found), (wanted, *gradients), strict=True):
         np.testing.assert_allclose(each, right, rtol=1e-5, atol=1e-5 * np.abs(right).max())
+x = rng.integers(0, 5, (2, 3, 11, 45)).astype("float32")
+for stride in (1, 2, 3):
+    with ac.options(algorithm="generic"):
+        wanted = ac.max_pool2d(x, 3, stride, 1, return_indices=True)
+        average = ac.avg_pool2d(x, 3, stride, 1)
+    with ac.options(algorithm="numba"):
+        np.testing.assert_equal(ac.max_pool2d(x, 3, stride, 1, return_indices=True), wanted)
+        np.testing.assert_array_equal(ac.max_pool2d(x, 3, stride, 1), wanted[0])
+        np.testing.assert_allclose(ac.avg_pool2d(x, 3, stride, 1), average, rtol=1e-6)
 print("right")
 """
 

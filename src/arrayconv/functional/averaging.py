@@ -24,7 +24,8 @@ def _counts(window: Windows, padded: bool) -> int | tuple[Ints, ...]:
 def _divided(total: Array, window: Windows, padded: bool, divisor: int | None) -> Array:
     """Return windowed sums divided by ``divisor``, else by how many cells each window has.
 
-    A window that sees padding only, and does not count it, has a sum of 0 and an average of 0.
+    A window that sees padding only, and does not count it, has a sum of 0 and an average of 0. The
+    sums are divided in place where the library's arrays can change.
     """
     library = library_of("input", total)
     count: Any = _counts(window, padded) if divisor is None else divisor
@@ -39,7 +40,12 @@ def _divided(total: Array, window: Windows, padded: bool, divisor: int | None) -
 def _quotient(library: Library, total: Array, count: Any) -> Array:
     """Return the quotient; of integers towards zero, as in C."""
     if library.dtype(total.dtype).kind != "integer":
-        return total / count
+        if isinstance(count, int) and count > 0 and count & (count - 1) == 0:
+            # As exact for a power of two, and faster.
+            total *= 1 / count
+        else:
+            total /= count
+        return total
     xp = library.xp
     down = total // count
     short = (down * count != total) & ((total < 0) != (count < 0))
@@ -71,6 +77,7 @@ class Averaging:
     def adjoint(self, y: Array) -> Array:
         """Return (N, C, *sizes): each cell its share of the windows that see it."""
         library = library_of("cotangent", y)
-        wide = library.xp.astype(y, library.dtype(y.dtype).wide, copy=False)
+        # A copy, since it is divided in place.
+        wide = library.xp.astype(y, library.dtype(y.dtype).wide, copy=True)
         shares = _divided(wide, self.window, self.padded, self.divisor)
         return library.xp.astype(primitives.spread(shares, self.window), y.dtype, copy=False)

@@ -22,6 +22,19 @@ from arrayconv.backends.numpy.threads import run_blocks
 FEW_CELLS = 4096
 """Cells of a plane up to which many, side by side, stay in the cache."""
 
+FEW_RESULTS = 4
+"""Results of a row below which a vector of them is not worth it."""
+
+FEW_SEEN, FEW_LOCATED = 64, 192
+"""Cells of a window up to which each vector of results sees all of them, of rows and columns.
+
+Beyond, what a row gives is better kept for the windows that see it too; that costs more where the
+places of maxima are kept as well.
+"""
+
+WIDEST, LARGEST_STRIDE = 16, 8
+"""A kernel that would hold more places than registers, and a stride that needs more shuffles."""
+
 LARGEST = 2**31
 """Cells of a plane from which on the loops' 32-bit places do not reach."""
 
@@ -34,6 +47,8 @@ class Geometry(NamedTuple):
     shape: Any
     ranges: Any
     numbers: Any
+    rows: int
+    """The most rows that a window sees."""
 
 
 def _geometry(sizes: Ints, outs: Ints, ranges: list[Ranges], last: Ints, steps: Ints) -> Geometry:
@@ -51,16 +66,17 @@ def _geometry(sizes: Ints, outs: Ints, ranges: list[Ranges], last: Ints, steps: 
         np.asarray(shape, np.int64),
         laid,
         np.asarray(numbers, np.int64),
+        prod(max(high - low for low, high in each) for each in every[:2]),
     )
 
 
 def _last(axis: Axis | Table) -> Ints:
     """Return first, last, stride, kernel and first cell of the regular run of the last axis."""
     if isinstance(axis, Table):
-        return (0, 0, 1, 1, 0)
+        return (0, 0, 1, 1, 0, 0)
     run = whole_positions(axis)
     start = run.start * axis.stride - axis.before
-    return (run.start, run.stop, axis.stride, axis.kernel, start)
+    return (run.start, run.stop, axis.stride, axis.kernel, start, -axis.before)
 
 
 @lru_cache(maxsize=256)
@@ -76,7 +92,7 @@ def _sights(window: Windows) -> Geometry:
     """Return the geometry of the adjoint of a sum: ranges of positions."""
     end = window[-1]
     slides = isinstance(end, Axis) and end.stride == 1
-    last = _last(adjoint_axis(end)) if isinstance(end, Axis) and slides else (0, 0, 1, 1, 0)
+    last = _last(adjoint_axis(end)) if isinstance(end, Axis) and slides else (0, 0, 1, 1, 0, 0)
     ranges = [position_ranges(axis) for axis in window]
     steps = (1,) * len(window)
     return _geometry(output_sizes(window), input_sizes(window), ranges, last, steps)
@@ -136,80 +152,106 @@ def _by_blocks(run: Callable[..., Any], planes: int, bytes_per_plane: int) -> No
     """Run the loops on some planes at a time, which threads share."""
     some = max(1, CHUNK // max(1, bytes_per_plane))
     some = some // 16 * 16 or some
+    if some >= planes:
+        run(slice(0, planes))
+        return
     run_blocks(run, [slice(start, start + some) for start in range(0, planes, some)], least=2)
 
 
-def _loop(module: str, name: str, geometry: Geometry) -> Callable[..., Any]:
+@lru_cache(maxsize=1024)
+def _loop(window: Windows, dtype: Any, maximum: bool, located: bool) -> Callable[..., Any]:
+    """Return the loop of a pool: it takes cells, results, and the first and last plane."""
+    geometry = _windows(window)
+    run = _in_vectors(window, geometry, dtype, maximum, located)
+    if run is not None:
+        return _bound(run, geometry)
+    nothing = dtype.type(-inf if maximum else 0)
+    if located:
+        return _bound(_by_form("index_loops", "locate", geometry), geometry, nothing)
+    return _bound(_by_form("pool_loops", "pool", geometry), geometry, maximum, nothing)
+
+
+def _bound(run: Any, geometry: Geometry, *more: Any) -> Callable[..., Any]:
+    """Return a loop that knows its geometry."""
+    known = (geometry.shape, geometry.ranges, geometry.numbers, *more)
+
+    def bound(*arguments: Any) -> None:
+        run(*arguments, *known)
+
+    return bound
+
+
+def _in_vectors(
+    window: Windows, geometry: Geometry, dtype: Any, maximum: bool, located: bool
+) -> Any:
+    """Return the loop that makes a vector of results at a time, or None where others are better."""
+    end = window[-1]
+    if isinstance(end, Table) or end.out < FEW_RESULTS:
+        return None
+    seen = geometry.rows * end.kernel
+    if end.stride > LARGEST_STRIDE or seen > (FEW_LOCATED if located else FEW_SEEN):
+        return None
+    along = loops("row_windows").Along(end.kernel, end.stride, end.dilation, maximum)
+    lanes = loops("vectors").VECTOR_BYTES // dtype.itemsize
+    if not located:
+        return loops("pool_loops").pool_vectors(along, lanes)
+    if end.kernel > WIDEST or prod(geometry.sizes) >= loops("row_maxima").NOWHERE:
+        return None
+    return loops("index_loops").locate_vectors(along, lanes)
+
+
+def _by_form(module: str, name: str, geometry: Geometry) -> Callable[..., Any]:
     """Return the loop for narrow planes, side by side, or for wide ones, by rows."""
     kind = "lanes" if _is_narrow(geometry) else "rows"
     found: Callable[..., Any] = getattr(loops(module), f"{name}_{kind}")
     return found
 
 
-def _pooled(x: Any, geometry: Geometry, sizes: Ints, maximum: bool) -> Any:
-    batch, channels = x.shape[:2]
-    planes = batch * channels
-    y = np.empty((batch, channels, *sizes), x.dtype)
-    cells, out = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
-    nothing = x.dtype.type(-inf if maximum else 0)
-    pool = _loop("pool_loops", "pool", geometry)
+def _pooled(x: Any, run: Callable[..., Any], geometry: Geometry, *results: Any) -> None:
+    """Fill arrays (N, C, *positions) with what a loop makes of some planes at a time."""
+    planes = x.shape[0] * x.shape[1]
+    arrays = [np.ascontiguousarray(x).reshape(-1), *(each.reshape(-1) for each in results)]
 
     def some(part: slice) -> None:
-        pool(
-            cells,
-            out,
-            part.start,
-            min(part.stop, planes),
-            geometry.shape,
-            geometry.ranges,
-            geometry.numbers,
-            maximum,
-            nothing,
-        )
+        run(*arrays, part.start, min(part.stop, planes))
 
-    _by_blocks(some, planes, max(prod(geometry.sizes), prod(sizes)) * x.itemsize)
-    return y
+    cells = max(prod(geometry.sizes), prod(geometry.outs))
+    _by_blocks(some, planes, cells * x.itemsize)
+
+
+def _results(x: Any, sizes: Ints, dtype: Any) -> Any:
+    return np.empty((*x.shape[:2], *sizes), dtype)
 
 
 def max_pool(x: Any, window: Windows) -> Any:
     """Return the maximum of what each window sees."""
-    return _pooled(x, _windows(window), output_sizes(window), maximum=True)
+    y = _results(x, output_sizes(window), x.dtype)
+    _pooled(x, _loop(window, x.dtype, True, False), _windows(window), y)
+    return y
 
 
 def sum_pool(x: Any, window: Windows) -> Any:
     """Return the sum of what each window sees."""
-    return _pooled(x, _windows(window), output_sizes(window), maximum=False)
-
-
-def spread(y: Any, window: Windows) -> Any:
-    """Return the sum of the windows that see each cell: a sum over a range of positions."""
-    return _pooled(y, _sights(window), input_sizes(window), maximum=False)
+    y = _results(x, output_sizes(window), x.dtype)
+    _pooled(x, _loop(window, x.dtype, False, False), _windows(window), y)
+    return y
 
 
 def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     """Return the maxima and their places."""
-    batch, channels = x.shape[:2]
-    geometry, planes = _windows(window), batch * channels
-    y = np.empty((batch, channels, *output_sizes(window)), x.dtype)
-    index = np.empty(y.shape, np.int64)
-    cells, out, indices = np.ascontiguousarray(x).reshape(-1), y.reshape(-1), index.reshape(-1)
-    locate = _loop("index_loops", "locate", geometry)
-
-    def some(part: slice) -> None:
-        locate(
-            cells,
-            out,
-            indices,
-            part.start,
-            min(part.stop, planes),
-            geometry.shape,
-            geometry.ranges,
-            geometry.numbers,
-            x.dtype.type(-inf),
-        )
-
-    _by_blocks(some, planes, prod(geometry.sizes) * x.itemsize)
+    y = _results(x, output_sizes(window), x.dtype)
+    index = _results(x, output_sizes(window), np.int64)
+    _pooled(x, _loop(window, x.dtype, True, True), _windows(window), y, index)
     return y, index
+
+
+def spread(y: Any, window: Windows) -> Any:
+    """Return the sum of the windows that see each cell: a sum over a range of positions."""
+    sights = _sights(window)
+    run = _bound(_by_form("pool_loops", "pool", sights), sights, False, y.dtype.type(0))
+    x = _results(y, input_sizes(window), y.dtype)
+    _pooled(y, run, sights, x)
+    return x
 
 
 def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:

@@ -6,8 +6,11 @@ first of several maxima is kept, and the last NaN.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+import numba
 import numpy as np
 
 from arrayconv.backends.numpy.pool_loops import (
@@ -17,9 +20,12 @@ from arrayconv.backends.numpy.pool_loops import (
     compiled,
     inlined,
     one_by_one,
+    rows_seen,
     side_by_side,
     split,
 )
+from arrayconv.backends.numpy.row_maxima import locate_windows
+from arrayconv.backends.numpy.row_windows import Along
 
 
 @inlined
@@ -149,6 +155,78 @@ def locate_rows(
                     out[to + o] = top[o]
                     indices[to + o] = where[o]
                 to += outs
+
+
+@cache
+def locate_vectors(shape: Along, lanes: int) -> Callable[..., None]:
+    """Return the same as `locate_rows`, for windows along a row whose form is written into code.
+
+    It takes the lanes of a vector of the cells' dtype.
+    """
+    kernel, stride, dilation, _ = shape
+    reach = shape.reach * stride + stride * lanes
+
+    @numba.njit(cache=True, nogil=True)
+    def run(
+        cells: Any,
+        out: Any,
+        indices: Any,
+        begin: Any,
+        end: Any,
+        shape: Any,
+        ranges: Any,
+        numbers: Any,
+    ) -> None:
+        width, outs, before = shape[2], shape[5], numbers[8]
+        offsets, ends = rows_seen(shape, ranges, numbers)
+        rows, plane = len(ends) - 1, shape[0] * shape[1] * width
+        to = begin * rows * outs
+        for n in range(begin, end):
+            for row in range(rows):
+                low, high = ends[row], ends[row + 1]
+                for at in range(0, outs, lanes):
+                    first, left = before + at * stride, outs - at
+                    inside = first >= 0 and first + reach <= width and left >= lanes
+                    if inside:
+                        locate_windows(
+                            kernel,
+                            stride,
+                            dilation,
+                            1,
+                            cells,
+                            n * plane,
+                            offsets,
+                            low,
+                            high,
+                            first,
+                            width,
+                            out,
+                            to + at,
+                            left,
+                            indices,
+                        )
+                    else:
+                        locate_windows(
+                            kernel,
+                            stride,
+                            dilation,
+                            0,
+                            cells,
+                            n * plane,
+                            offsets,
+                            low,
+                            high,
+                            first,
+                            width,
+                            out,
+                            to + at,
+                            left,
+                            indices,
+                        )
+                to += outs
+
+    compiled: Callable[..., None] = run
+    return compiled
 
 
 @compiled

@@ -12,10 +12,14 @@ innermost loops are long runs, which the compiler turns into vectors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
+
+from arrayconv.backends.numpy.row_windows import Along, reduce_windows
 
 LANES = 16
 ALL_LANES = np.uintp(LANES)
@@ -164,6 +168,92 @@ def pool_rows(
                 else:
                     _along(line, even, odd, out, to, outs, ranges, numbers, maximum, nothing)
                 to += np.uintp(outs)
+
+
+@inlined
+def rows_seen(shape: Any, ranges: Any, numbers: Any) -> Any:
+    """Return where the rows that each row of results sees begin in a plane, and where those end."""
+    height, width, deep, high = shape[1], shape[2], shape[3], shape[4]
+    most = 1
+    for axis in range(2):
+        lengths = ranges[axis, :, 1] - ranges[axis, :, 0]
+        most *= lengths.max()
+    offsets, ends = np.empty(deep * high * most, np.int64), np.zeros(deep * high + 1, np.int64)
+    count = 0
+    for d in range(deep):
+        for h in range(high):
+            for z in range(ranges[0, d, 0], ranges[0, d, 1], numbers[0]):
+                for y in range(ranges[1, h, 0], ranges[1, h, 1], numbers[1]):
+                    offsets[count] = (z * height + y) * width
+                    count += 1
+            ends[d * high + h + 1] = count
+    return offsets, ends
+
+
+@cache
+def pool_vectors(shape: Along, lanes: int) -> Callable[..., None]:
+    """Return the same as `pool_rows`, for windows along a row whose form is written into code.
+
+    It takes the lanes of a vector of the cells' dtype.
+    """
+    kernel, stride, dilation, _ = shape
+    maximum = int(shape.maximum)
+    reach = shape.reach * stride + stride * lanes
+
+    @numba.njit(cache=True, nogil=True)
+    def run(
+        cells: Any, out: Any, begin: Any, end: Any, shape: Any, ranges: Any, numbers: Any
+    ) -> None:
+        width, outs, before = shape[2], shape[5], numbers[8]
+        offsets, ends = rows_seen(shape, ranges, numbers)
+        rows, plane = len(ends) - 1, shape[0] * shape[1] * width
+        to = begin * rows * outs
+        for n in range(begin, end):
+            for row in range(rows):
+                low, high = ends[row], ends[row + 1]
+                for at in range(0, outs, lanes):
+                    first, left = before + at * stride, outs - at
+                    inside = first >= 0 and first + reach <= width and left >= lanes
+                    if inside:
+                        reduce_windows(
+                            kernel,
+                            stride,
+                            dilation,
+                            maximum,
+                            1,
+                            cells,
+                            n * plane,
+                            offsets,
+                            low,
+                            high,
+                            first,
+                            width,
+                            out,
+                            to + at,
+                            left,
+                        )
+                    else:
+                        reduce_windows(
+                            kernel,
+                            stride,
+                            dilation,
+                            maximum,
+                            0,
+                            cells,
+                            n * plane,
+                            offsets,
+                            low,
+                            high,
+                            first,
+                            width,
+                            out,
+                            to + at,
+                            left,
+                        )
+                to += outs
+
+    compiled: Callable[..., None] = run
+    return compiled
 
 
 @compiled

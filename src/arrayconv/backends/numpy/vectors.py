@@ -98,12 +98,18 @@ class Vectors:
 
     def between(self, low: Any, high: Any) -> Any:
         """Return which lanes are at least ``low`` and less than ``high``."""
-        numbers = ir.VectorType(number, self.lanes)
+        builder, small = self.builder, ir.IntType(32)
+        numbers = ir.VectorType(small, self.lanes)
         lanes = ir.Constant(numbers, list(range(self.lanes)))
-        least = self.builder.icmp_signed(">=", lanes, self.spread(low, numbers))
-        return self.builder.and_(
-            least, self.builder.icmp_signed("<", lanes, self.spread(high, numbers))
-        )
+        # As many of these numbers as there are lanes fit a vector, of 64 bits they may not.
+        ends = []
+        for end in (low, high):
+            end = builder.select(builder.icmp_signed("<", end, number(0)), number(0), end)
+            most = number(self.lanes)
+            end = builder.select(builder.icmp_signed(">", end, most), most, end)
+            ends.append(self.spread(builder.trunc(end, small), numbers))
+        least = builder.icmp_signed(">=", lanes, ends[0])
+        return builder.and_(least, builder.icmp_signed("<", lanes, ends[1]))
 
     def store(self, value: Any, pointer: Any, mask: Any) -> None:
         """Store some lanes of a vector."""

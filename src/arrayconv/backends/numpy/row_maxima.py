@@ -1,0 +1,169 @@
+"""Maxima of windows and their cells, in the processor's vectors: see `row_windows`.
+
+Cells of a column are met in their order, so that the first of equal ones stays; of those of a row
+the lower place is taken. NaN is larger than any number, and of several the one with the higher
+place is taken, as if cells were met one by one.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from arrayconv.backends.numpy.row_windows import Along, Windows, phases_of, places_of
+from arrayconv.backends.numpy.vectors import number
+
+NOWHERE = 1 << 29
+"""A place behind that of any cell of a plane that is served; outside it all places are."""
+
+
+OUTSIDE = ir.IntType(32)(2 * NOWHERE)
+
+
+@intrinsic(prefer_literal=True)
+def locate_windows(
+    context: Any,
+    kernel: Any,
+    stride: Any,
+    dilation: Any,
+    inside: Any,
+    cells: Any,
+    plane: Any,
+    offsets: Any,
+    begin: Any,
+    end: Any,
+    first: Any,
+    width: Any,
+    out: Any,
+    to: Any,
+    left: Any,
+    indices: Any,
+) -> Any:
+    """Write the maxima as `row_windows.reduce_windows` does, and their places in the plane.
+
+    The places go to ``indices``, of 64 bits, where the maxima go in ``out``: -1 for no cell.
+    """
+    if any(array.layout != "C" for array in (cells, offsets, out, indices)):
+        return None
+    given = (kernel, stride, dilation, inside, cells, plane, offsets, begin, end)
+    signature = types.void(*given, first, width, out, to, left, indices)
+    numbers = [each.literal_value for each in (kernel, stride, dilation)]
+    shape = Along(numbers[0], numbers[1], numbers[2], maximum=True)
+    whole = bool(inside.literal_value)
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        code = _Maxima(context, builder, signature.args[4:14], given[4:14])
+        made = context.make_array(signature.args[14])(context, builder, given[14])
+        return code.write_located(shape, whole, made.data)
+
+    return signature, write
+
+
+class _Maxima(Windows):
+    """The code of one vector of maxima and their places."""
+
+    def __init__(self, context: Any, builder: Any, kinds: Any, given: Any) -> None:
+        super().__init__(context, builder, kinds, given)
+        self.integers = ir.VectorType(ir.IntType(32), self.lanes)
+        self.long = ir.VectorType(number, self.lanes)
+
+    def write_located(self, shape: Along, inside: bool, indices: Any) -> Any:
+        """Write the code: all rows, then along the row."""
+        builder, phases = self.builder, phases_of(shape)
+        masks = {} if inside else self.masks([[step] for step in phases], shape.stride)
+        first, best, at = self.spread(self.small(self.first), self.integers), None, None
+        for step, (values, rows) in self.over_rows_located(shape, masks).items():
+            for phase in phases[step]:
+                seen = self.apart(values, phase)
+                column = builder.add(first, self.columns(shape.stride, step * shape.stride + phase))
+                place = builder.add(self.apart(rows, phase), column)
+                best, at = (seen, place) if best is None else self.better(best, at, seen, place)
+        nowhere = builder.icmp_signed(">=", at, self.whole(NOWHERE))
+        places = builder.sext(builder.select(nowhere, self.whole(-1), at), self.long)
+        pointer = builder.bitcast(self.at(indices, self.to), self.long.as_pointer())
+        if inside:
+            self.store_vector(best, self.out, self.to)
+            builder.store(places, pointer, align=1)
+            return self.nothing()
+        mask, align = self.between(number(0), self.left), ir.IntType(32)(1)
+        self.store(best, self.at(self.out, self.to), mask)
+        name, nothing = f"masked.store.v{self.lanes}i64.p0", ir.VoidType()
+        store = self.function(name, nothing, self.long, pointer.type, align.type, self.mask)
+        builder.call(store, [places, pointer, align, mask])
+        return self.nothing()
+
+    def over_rows_located(
+        self, shape: Along, masks: dict[int, Any]
+    ) -> dict[int, tuple[list[Any], list[Any]]]:
+        """Return, for each stride, its vectors over all rows, and the rows where those are."""
+        builder, before = self.builder, self.builder.block
+        loop, body, after = map(builder.append_basic_block, ("rows", "row", "along"))
+        steps, nothing = list(phases_of(shape)), self.constant(-inf)
+        # The first row is that of a column of which no cell is larger than nothing.
+        some = builder.icmp_signed("<", self.begin, self.end)
+        top = builder.select(some, self.small(self.load(self.offsets, self.begin)), OUTSIDE)
+        top = self.spread(top, self.integers)
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        row = builder.phi(number)
+        row.add_incoming(self.begin, before)
+        places = places_of(steps, shape.stride, self.lanes)
+        best = {place: builder.phi(self.vector) for place in places}
+        at = {place: builder.phi(self.integers) for place in places}
+        builder.cbranch(builder.icmp_signed("<", row, self.end), body, after)
+        builder.position_at_end(body)
+        offset = self.load(self.offsets, row)
+        start = self.at(self.cells, self.plane, offset, self.first)
+        this = self.spread(self.small(offset), self.integers)
+        for place in places:
+            value = self.seen(start, place, masks.get(place), nothing)
+            taken = builder.or_(
+                builder.fcmp_ordered(">", value, best[place]),
+                builder.fcmp_unordered("uno", value, value),
+            )
+            best[place].add_incoming(nothing, before)
+            best[place].add_incoming(builder.select(taken, value, best[place]), body)
+            at[place].add_incoming(top, before)
+            at[place].add_incoming(builder.select(taken, this, at[place]), body)
+        row.add_incoming(builder.add(row, number(1)), body)
+        builder.branch(loop)
+        builder.position_at_end(after)
+        outside = ir.Constant(self.integers, [OUTSIDE.constant] * self.lanes)
+        found = {}
+        for step in steps:
+            of_step = places_of([step], shape.stride, self.lanes)
+            rows = [
+                builder.select(masks[place], at[place], outside) if masks else at[place]
+                for place in of_step
+            ]
+            found[step] = ([best[place] for place in of_step], rows)
+        return found
+
+    def columns(self, stride: int, start: int) -> Any:
+        """Return whole numbers, a stride apart."""
+        return ir.Constant(self.integers, [start + stride * lane for lane in range(self.lanes)])
+
+    def small(self, value: Any) -> Any:
+        """Return a whole number in 32 bits."""
+        return self.builder.trunc(value, ir.IntType(32))
+
+    def whole(self, value: int) -> Any:
+        """Return a vector of one whole number."""
+        return ir.Constant(self.integers, [value] * self.lanes)
+
+    def better(self, best: Any, at: Any, value: Any, place: Any) -> tuple[Any, Any]:
+        """Return the better of two vectors of values, and their places."""
+        builder = self.builder
+        is_nan = builder.fcmp_unordered("uno", value, value)
+        equal = builder.fcmp_ordered("==", value, best)
+        lower = builder.icmp_signed("<", place, at)
+        both_nan = builder.and_(is_nan, builder.fcmp_unordered("uno", best, best))
+        taken = builder.or_(builder.fcmp_ordered(">", value, best), builder.and_(equal, lower))
+        # The higher of two places of NaN, and NaN before any number.
+        higher = builder.and_(both_nan, lower)
+        taken = builder.or_(taken, builder.and_(is_nan, builder.not_(higher)))
+        return builder.select(taken, value, best), builder.select(taken, place, at)

@@ -1,0 +1,232 @@
+"""Maxima and sums of windows in the processor's vectors, as code for numba's compiler.
+
+See `vectors`. One vector of results is made at a time, of neighbours in a row. Rows of cells are
+taken first, so that of the cells of a row there are but a few vectors; those are taken apart by the
+stride, such that a lane of each belongs to a result, and then taken together. What lies outside the
+row is never read: in its place stands what changes no result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf, nan
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from arrayconv.backends.numpy.vectors import Vectors, number
+
+Groups = dict[tuple[int, ...], list[int]]
+"""{which cells of a stride windows see: in which strides they see those}."""
+
+
+class Along(NamedTuple):
+    """What is written out in code: how windows lie along a row, and what is made of them."""
+
+    kernel: int
+    stride: int
+    dilation: int
+    maximum: bool
+
+    @property
+    def reach(self) -> int:
+        """How many strides the last cell of a window is away."""
+        return self.dilation * (self.kernel - 1) // self.stride
+
+
+@intrinsic(prefer_literal=True)
+def reduce_windows(
+    context: Any,
+    kernel: Any,
+    stride: Any,
+    dilation: Any,
+    maximum: Any,
+    inside: Any,
+    cells: Any,
+    plane: Any,
+    offsets: Any,
+    begin: Any,
+    end: Any,
+    first: Any,
+    width: Any,
+    out: Any,
+    to: Any,
+    left: Any,
+) -> Any:
+    """Write the maxima, or the sums, of the windows of one vector of results.
+
+    The windows' rows begin at ``cells[plane + offsets[n]]`` for n from ``begin`` to ``end``; lane
+    0's window at the place ``first`` of a row of ``width``. Results go to ``out[to + lane]`` for
+    lanes less than ``left``. Where ``inside`` is 1, not 0, all that is loaded lies within the row,
+    and ``left`` is no less than the lanes.
+    """
+    if any(array.layout != "C" for array in (cells, offsets, out)):
+        return None
+    given = (kernel, stride, dilation, maximum, inside, cells, plane, offsets, begin, end)
+    signature = types.void(*given, first, width, out, to, left)
+    numbers = [each.literal_value for each in (kernel, stride, dilation)]
+    shape = Along(numbers[0], numbers[1], numbers[2], bool(maximum.literal_value))
+    whole = bool(inside.literal_value)
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        code = Windows(context, builder, signature.args[5:], given[5:])
+        return code.write(shape, whole)
+
+    return signature, write
+
+
+class Windows(Vectors):
+    """The code of one vector of results."""
+
+    def __init__(self, context: Any, builder: Any, kinds: Any, given: Any) -> None:
+        """Take the arguments from ``cells`` to ``left``, and their types."""
+        super().__init__(context, builder, kinds[0].dtype)
+        self.cells, self.offsets, self.out = (
+            context.make_array(kinds[place])(context, builder, given[place]).data
+            for place in (0, 2, 7)
+        )
+        self.plane, self.begin, self.end = given[1], given[3], given[4]
+        self.first, self.width, self.to, self.left = given[5], given[6], given[8], given[9]
+
+    def constant(self, value: float) -> Any:
+        """Return a vector of one number."""
+        return ir.Constant(self.vector, [value] * self.lanes)
+
+    def write(self, shape: Along, inside: bool) -> Any:
+        """Write the code: all rows, then along the row."""
+        groups = groups_of(shape)
+        nothing = self.constant(-inf if shape.maximum else 0.0)
+        masks = {} if inside else self.masks(groups.values(), shape.stride)
+        totals = self.over_rows(shape, groups, masks, nothing)
+        result = None
+        for phases, vectors in zip(groups, totals, strict=True):
+            for phase in phases:
+                seen = self.apart(vectors, phase)
+                result = seen if result is None else self.together(result, seen, shape.maximum)
+        if inside:
+            self.store_vector(result, self.out, self.to)
+        else:
+            mask = self.between(number(0), self.left)
+            self.store(result, self.at(self.out, self.to), mask)
+        return self.nothing()
+
+    def masks(self, steps: Iterable[list[int]], stride: int) -> dict[int, Any]:
+        """Return which lanes of the vectors at each place lie within the row."""
+        found = {}
+        for of_group in steps:
+            for start in places_of(of_group, stride, self.lanes):
+                if start not in found:
+                    place = self.builder.add(self.first, number(start))
+                    low = self.builder.neg(place)
+                    found[start] = self.between(low, self.builder.sub(self.width, place))
+        return found
+
+    def over_rows(
+        self,
+        shape: Along,
+        groups: Groups,
+        masks: dict[int, Any],
+        nothing: Any,
+    ) -> list[list[Any]]:
+        """Return, for each group, its vectors over all rows."""
+        builder, before = self.builder, self.builder.block
+        loop, body, after = map(builder.append_basic_block, ("rows", "row", "along"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        row = builder.phi(number)
+        row.add_incoming(self.begin, before)
+        totals = [[builder.phi(self.vector) for _ in range(shape.stride)] for _ in groups]
+        odd = [[builder.phi(self.mask) for _ in range(shape.stride)] for _ in groups]
+        builder.cbranch(builder.icmp_signed("<", row, self.end), body, after)
+        builder.position_at_end(body)
+        start = self.at(self.cells, self.plane, self.load(self.offsets, row), self.first)
+        loaded: dict[int, Any] = {}
+        for steps, of_group, nans in zip(groups.values(), totals, odd, strict=True):
+            made, unordered = list(of_group), list(nans)
+            for n, place in enumerate(places_of(steps, shape.stride, self.lanes)):
+                if place not in loaded:
+                    loaded[place] = self.seen(start, place, masks.get(place), nothing)
+                v, value = n % shape.stride, loaded[place]
+                if shape.maximum:
+                    larger = builder.fcmp_ordered(">", value, made[v])
+                    made[v] = builder.select(larger, value, made[v])
+                    is_nan = builder.fcmp_unordered("uno", value, value)
+                    unordered[v] = builder.or_(unordered[v], is_nan)
+                else:
+                    made[v] = builder.fadd(made[v], value)
+            for total, nan_of, new, new_nan in zip(of_group, nans, made, unordered, strict=True):
+                total.add_incoming(nothing, before)
+                total.add_incoming(new, body)
+                nan_of.add_incoming(ir.Constant(self.mask, [0] * self.lanes), before)
+                nan_of.add_incoming(new_nan, body)
+        row.add_incoming(builder.add(row, number(1)), body)
+        builder.branch(loop)
+        builder.position_at_end(after)
+        if not shape.maximum:
+            return [list(each) for each in totals]
+        # A maximum of vectors passes over NaN: whoever met one is NaN.
+        void = self.constant(nan)
+        return [
+            [builder.select(mask, void, total) for total, mask in zip(*pair, strict=True)]
+            for pair in zip(totals, odd, strict=True)
+        ]
+
+    def seen(self, start: Any, place: int, mask: Any, nothing: Any) -> Any:
+        """Return the vector of cells at a place of a row."""
+        if mask is None:
+            return self.load_vector(start, number(place))
+        kind, align = self.vector.as_pointer(), ir.IntType(32)(1)
+        name = f"masked.load.{self.suffix}.p0"
+        load = self.function(name, self.vector, kind, align.type, self.mask, self.vector)
+        pointer = self.builder.bitcast(self.at(start, number(place)), kind)
+        return self.builder.call(load, [pointer, align, mask, nothing])
+
+    def together(self, one: Any, other: Any, maximum: bool) -> Any:
+        """Return the larger, or the sum; NaN is larger than any number."""
+        if not maximum:
+            return self.builder.fadd(one, other)
+        larger = self.builder.or_(
+            self.builder.fcmp_ordered(">", other, one),
+            self.builder.fcmp_unordered("uno", other, other),
+        )
+        return self.builder.select(larger, other, one)
+
+    def apart(self, vectors: list[Any], phase: int) -> Any:
+        """Return every ``stride``-th lane of vectors in a row, from ``phase`` on."""
+        stride, found = len(vectors), vectors[0]
+        if stride == 1:
+            return found
+        for n, vector in enumerate(vectors):
+            # The lanes that are in this vector join those that were in the vectors before.
+            order = list(range(self.lanes))
+            for lane in order:
+                whose, which = divmod(stride * lane + phase, self.lanes)
+                if whose == n:
+                    order[lane] = self.lanes + which
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), order)
+            found = self.builder.shuffle_vector(found, vector, lanes)
+        return found
+
+
+def phases_of(shape: Along) -> dict[int, tuple[int, ...]]:
+    """Return {stride: which of its cells windows see}."""
+    phases: dict[int, tuple[int, ...]] = {}
+    for tap in range(shape.kernel):
+        step, phase = divmod(tap * shape.dilation, shape.stride)
+        phases[step] = (*phases.get(step, ()), phase)
+    return phases
+
+
+def groups_of(shape: Along) -> Groups:
+    """Return the same by those cells, since what is seen by the same phases is taken together."""
+    groups: Groups = {}
+    for step, phases in phases_of(shape).items():
+        groups.setdefault(phases, []).append(step)
+    return groups
+
+
+def places_of(steps: list[int], stride: int, lanes: int) -> list[int]:
+    """Return where the vectors of some strides begin."""
+    return [step * stride + v * lanes for step in steps for v in range(stride)]
