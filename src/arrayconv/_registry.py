@@ -38,6 +38,8 @@ class Implementation:
     """From a weight and groups, a function of input and window: what is done once for a weight."""
     slow_prepared: Callable[..., str | None] | None = None
     """What ``slow`` is where every implementation that can has its weight prepared."""
+    workspace: Callable[..., int] | None = None
+    """The bytes it holds beyond its arguments and its result, at its peak, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Candidate:
     name: str
     chosen: bool
     reason: str
+    workspace: int | None = None
+    """Bytes beyond the arguments and the result; None where they are not known, or it is unfit."""
 
 
 _BACKENDS: dict[str, str] = {}
@@ -161,7 +165,9 @@ class Primitive:
         chosen = self.choose(algorithm, *arguments)
         listed = []
         for implementation in self.implementations(arguments[0]):
-            reason = implementation.unfit(*arguments)
+            reason, workspace = implementation.unfit(*arguments), None
+            if reason is None and implementation.workspace is not None:
+                workspace = implementation.workspace(*arguments)
             if reason is not None:
                 reason = f"unfit: {reason}"
             elif not implementation.verified:
@@ -169,7 +175,8 @@ class Primitive:
             else:
                 slow = implementation.slow(*arguments)
                 reason = "fit" if slow is None else f"slow: {slow}"
-            listed.append(Candidate(implementation.name, implementation is chosen, reason))
+            found = Candidate(implementation.name, implementation is chosen, reason, workspace)
+            listed.append(found)
         return listed
 
 

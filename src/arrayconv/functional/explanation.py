@@ -22,8 +22,9 @@ class Explanation:
     title : str
         What the call runs, and on what.
     candidates : tuple
-        One for each implementation, with its ``name``, whether it is ``chosen``, and the
-        ``reason``.
+        One for each implementation, with its ``name``, whether it is ``chosen``, the ``reason``,
+        and, of NumPy's convolutions, its ``workspace``: the bytes that it holds beyond input,
+        weight and output, with the threads that the options allow.
     chosen : str
         The name of the implementation that would run.
 
@@ -50,10 +51,17 @@ class Explanation:
     def __str__(self) -> str:
         """Return the table, with a star at the implementation that would run."""
         width = max(len(each.name) for each in self.candidates)
-        rows = (
-            f"{'*' if each.chosen else ' '} {each.name:<{width}}  {each.reason}"
+        rooms = [
+            "" if each.workspace is None else f"{each.workspace / 1e6:.3g} MB  "
             for each in self.candidates
-        )
+        ]
+        room = max(map(len, rooms))
+        rows = [
+            f"{'*' if each.chosen else ' '} {each.name:<{width}}  {size:>{room}}{each.reason}"
+            for each, size in zip(self.candidates, rooms, strict=True)
+        ]
+        if room:
+            rows.insert(0, f"  {'':<{width}}  {'workspace':<{room}}")
         work = []
         if self.flops is not None and self.bytes is not None:
             work = [f"{self.flops / 1e9:.3g} Gflop, {self.bytes / 1e6:.3g} MB in and out"]

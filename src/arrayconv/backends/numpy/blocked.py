@@ -36,7 +36,7 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def _plan(
+def plan(
     window: Window,
     batch: int,
     channels: int,
@@ -74,8 +74,8 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     """Return y (N, O, *positions): the weights times each block of columns."""
     batch, channels = x.shape[:2]
     outputs = w.shape[0]
-    plan = _plan(window, batch, channels, outputs, groups, x.dtype, current().workspace_bytes)
-    blocks, dtype, rows, per_group, positions = plan
+    planned = plan(window, batch, channels, outputs, groups, x.dtype, current().workspace_bytes)
+    blocks, dtype, rows, per_group, positions = planned
     weights = w.reshape(groups, per_group, rows).astype(dtype, copy=False)
     if len(blocks) == batch == 1:
         columns_of = column_maker(x, blocks, dtype)
@@ -104,16 +104,14 @@ def flip(w: Any, groups: int) -> Any:
     return flipped.reshape(groups * channels, outputs // groups, *kernel)
 
 
-def _slides(y: Any, w: Any, window: Window, channels: int) -> bool:
+def slides(window: Window, seen: int, channels: int, weights: int, cells: int) -> bool:
     """Whether to run the adjoint as a convolution with the kernel flipped: stride 1 only.
 
     That copies columns of ``y``, and the flipped weights; to scatter adds columns of ``x``, and an
     addition costs about half as much again as a copy.
     """
     return (
-        all(axis.stride == 1 for axis in window)
-        and 2 * y.shape[1] <= 3 * channels
-        and w.size <= y.size
+        all(axis.stride == 1 for axis in window) and 2 * seen <= 3 * channels and weights <= cells
     )
 
 
@@ -121,11 +119,11 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     """Return x (N, C, *sizes): columns made by a product, added to the cells that they saw."""
     batch, outputs = y.shape[:2]
     channels, kernel = groups * w.shape[1], kernel_sizes(window)
-    if _slides(y, w, window, channels):
+    if slides(window, outputs, channels, w.size, y.size):
         return conv(y, flip(w, groups), tuple(adjoint_axis(axis) for axis in window), groups)
     workspace = current().workspace_bytes
-    plan = _plan(window, batch, channels, outputs, groups, y.dtype, workspace)
-    blocks, dtype, rows, per_group, positions = plan
+    planned = plan(window, batch, channels, outputs, groups, y.dtype, workspace)
+    blocks, dtype, rows, per_group, positions = planned
     weights = w.reshape(groups, per_group, rows).astype(dtype, copy=False).swapaxes(1, 2)
     planes = y.reshape(batch, groups, per_group, prod(positions))
     x = np.zeros((batch, channels, *input_sizes(window)), dtype)
@@ -141,6 +139,8 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
             pairs = [move[tap] for move, tap in zip(moves, taps, strict=True)]
             cells = (slice(None), slice(None), *(pair[0] for pair in pairs))
             images[cells] += columns[(slice(None), *taps, slice(None), *(p[1] for p in pairs))]
+        # Before there are those of the next block.
+        del columns
     return x.astype(y.dtype, copy=False)
 
 
@@ -149,8 +149,8 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     batch, channels = x.shape[:2]
     outputs = y.shape[1]
     workspace = current().workspace_bytes
-    plan = _plan(window, batch, channels, outputs, groups, x.dtype, workspace)
-    blocks, dtype, rows, per_group, positions = plan
+    planned = plan(window, batch, channels, outputs, groups, x.dtype, workspace)
+    blocks, dtype, rows, per_group, positions = planned
     planes = y.reshape(batch, groups, per_group, prod(positions))
     columns_of = column_maker(x, blocks, dtype)
     total = None

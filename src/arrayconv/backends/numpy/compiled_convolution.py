@@ -196,6 +196,23 @@ def plan(
     )
 
 
+def plan_of(
+    window: Window,
+    batch: int,
+    channels: int,
+    outputs: int,
+    groups: int,
+    itemsize: int,
+    is_adjoint: bool,
+) -> Plan:
+    """Return the plan that the options have room and threads for."""
+    options = current()
+    limit = max(1, min(CHUNK, options.workspace_bytes))
+    return plan(
+        *(window, batch, channels, outputs, groups, itemsize, is_adjoint), options.threads, limit
+    )
+
+
 def _table(each: Pass, channels: int, size: int, weights: int) -> Any:
     """Return for each channel and tap the offsets of the cell and of the weight."""
     of_taps = np.array([each.offsets, each.taps], np.int64).T
@@ -248,12 +265,7 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     if 0 in shape:
         return np.empty(shape, source.dtype)
     batch, channels, *sizes = source.shape
-    options = current()
-    limit = max(1, min(CHUNK, options.workspace_bytes))
-    planned = plan(
-        *(window, batch, channels, shape[1], groups, w.itemsize),
-        *(is_adjoint, options.threads, limit),
-    )
+    planned = plan_of(window, batch, channels, shape[1], groups, w.itemsize, is_adjoint)
     flat, weight = np.ascontiguousarray(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result, cells_of, results_of = target.reshape(-1), prod(sizes), prod(shape[2:])

@@ -98,6 +98,12 @@ def plan(window: Window, batch: int, channels: int, outputs: int, tile: int, lim
     return Plan(tuple(blocks), width.out)
 
 
+def limit(bytes_in_and_out: int, weights: int, itemsize: int) -> int:
+    """Return the points that a block may have."""
+    room = winograd.room(bytes_in_and_out, weights * itemsize)
+    return max(min(room, CHUNK // itemsize), weights // 4)
+
+
 class Weight(NamedTuple):
     """A transformed weight, flat, and how it is walked through."""
 
@@ -141,9 +147,8 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
     y = np.empty((batch, outputs, *positions), x.dtype)
     if y.size == 0:
         return y
-    room = winograd.room(x.nbytes + y.nbytes, weight.factors.nbytes)
-    limit = max(min(room, CHUNK // x.itemsize), len(weight.factors) // 4)
-    planned = plan(window, batch, channels, outputs, tile, limit)
+    most = limit(x.nbytes + y.nbytes, len(weight.factors), x.itemsize)
+    planned = plan(window, batch, channels, outputs, tile, most)
     side, lanes = tile + 2, compiled.VECTOR_BYTES // x.itemsize
     square, across = side * side, planned.across
     along = np.arange(side) * lanes

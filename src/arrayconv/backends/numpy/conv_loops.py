@@ -32,6 +32,10 @@ WEIGHTS = 1 << 17
 and the cells."""
 MOST = 128
 """Outputs whose sums are held at a time, at most."""
+FEW_TERMS = 400
+"""Terms up to which the cells of a vector are loaded again for every two tiles of outputs: then
+there is little to gain by holding them, and the lines of many outputs would push out one another,
+half written, where their planes are a multiple of a page apart."""
 
 _narrow = numba.uint32
 
@@ -138,7 +142,8 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
         held = np.empty(MOST * vectors * lanes, cells.dtype)
         same = (cells, table, weight, step, result, size, stores, ends, held, terms)
         # Of a phase's weights those of the others are neighbours, which come along.
-        at_once = max(1, min(MOST, WEIGHTS * count // max(1, every)) // outputs) * outputs
+        most = MOST if terms > FEW_TERMS else 2 * outputs
+        at_once = max(1, min(most, WEIGHTS * count // max(1, every)) // outputs) * outputs
         parts = -(-count // at_once)
         at_a_time = -(-terms // max(1, -(-terms // TERMS)))
         for number in range(groups * parts):

@@ -18,6 +18,7 @@ from arrayconv.backends.numpy import (
     pointwise,
     shifts,
     winograd,
+    workspaces,
 )
 from arrayconv.backends.numpy import compiled_convolution as compiled
 from arrayconv.backends.numpy.costs import Shape
@@ -36,18 +37,21 @@ FORWARD = Rule(
     costs.forward,
     (
         # The one that most calls end at is the first to be asked.
-        Algorithm("numba", compiled.conv, compiled.unfit, costs.numba),
-        Algorithm("im2col", blocked.conv, never, costs.im2col),
-        Algorithm("pointwise", pointwise.conv, pointwise.unfit, costs.pointwise),
-        Algorithm("mec", mec.conv, mec.unfit, costs.mec),
-        Algorithm("shifts", shifts.conv, shifts.unfit, costs.shifts),
-        Algorithm("fft", fourier.conv, fourier.unfit, costs.fft),
+        Algorithm("numba", compiled.conv, compiled.unfit, costs.numba, workspaces.compiled),
+        Algorithm("im2col", blocked.conv, never, costs.im2col, workspaces.im2col),
+        Algorithm(
+            "pointwise", pointwise.conv, pointwise.unfit, costs.pointwise, workspaces.pointwise
+        ),
+        Algorithm("mec", mec.conv, mec.unfit, costs.mec, workspaces.mec_rows),
+        Algorithm("shifts", shifts.conv, shifts.unfit, costs.shifts, workspaces.shifted),
+        Algorithm("fft", fourier.conv, fourier.unfit, costs.fft, workspaces.fft),
         *(
             Algorithm(
                 f"winograd_{tile}x{tile}",
                 partial(winograd.conv, tile=tile),
                 winograd.unfit,
                 partial(_winograd, tile=tile),
+                partial(workspaces.squares, tile=tile),
                 partial(winograd.prepare, tile=tile),
             )
             for tile in (4, 2)
@@ -58,6 +62,7 @@ FORWARD = Rule(
                 partial(compiled_winograd.conv, tile=tile),
                 compiled_winograd.unfit,
                 partial(costs.numba_winograd, tile=tile),
+                partial(workspaces.compiled_squares, tile=tile),
                 partial(compiled_winograd.prepare, tile=tile),
             )
             for tile in (4, 2)
@@ -94,8 +99,16 @@ _ADJOINTS = {
 BACKWARD = Rule(
     costs.backward,
     (
-        Algorithm("im2col", blocked.conv_transpose, never, costs.im2col_adjoint),
-        Algorithm("numba", compiled.conv_transpose, compiled.unfit, costs.numba_adjoint),
+        Algorithm(
+            "im2col", blocked.conv_transpose, never, costs.im2col_adjoint, workspaces.im2col_adjoint
+        ),
+        Algorithm(
+            "numba",
+            compiled.conv_transpose,
+            compiled.unfit,
+            costs.numba_adjoint,
+            workspaces.compiled_adjoint,
+        ),
         *(
             each._replace(
                 run=_ADJOINTS.get(each.name, _sliding(each.run)),

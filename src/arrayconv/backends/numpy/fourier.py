@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import product
-from math import prod
+from math import prod, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,12 +74,26 @@ def _transform_weight(w: Any, window: Window) -> Any:
     tile = plan(window).tile
     laid: Any = np.zeros((*w.shape[:3], *tile), w.dtype)
     laid[(..., *(slice(0, span(axis), axis.dilation) for axis in window))] = w
-    points = np.conj(_forward(laid, len(tile)))
+    points = _forward(laid, len(tile))
+    del laid
+    np.conj(points, out=points)
+    # What both transforms of a product are divided by, and its inverse is not.
+    points *= points.real.dtype.type(sqrt(prod(tile)))
     return points.reshape(*points.shape[:3], -1)
 
 
 def _forward(x: Any, dims: int) -> Any:
-    return np.fft.rfftn(x, axes=tuple(range(-dims, 0)))
+    # By "ortho", since NumPy transforms float32 in double precision where nothing is divided.
+    return np.fft.rfftn(x, axes=tuple(range(-dims, 0)), norm="ortho")
+
+
+def parts(tile: Ints, channels: int, outputs: int, groups: int, itemsize: int) -> tuple[int, int]:
+    """Return how many groups, of some channels and outputs, and tiles are taken at a time."""
+    # Bytes of a number laid out, and of its half of a complex one, before and after a product.
+    cell = prod(tile) * itemsize * 4
+    workspace = current().workspace_bytes
+    some = min(groups, max(1, workspace // (cell * (channels * outputs + channels + outputs))))
+    return some, max(1, workspace // (cell * some * (channels + outputs)))
 
 
 def _overlap(axis: Axis, first: int, length: int) -> tuple[slice, slice]:
@@ -97,10 +111,7 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     channels, per_group = w.shape[1], w.shape[0] // groups
     planned, dims = plan(window), len(window)
     every = [(image, starts) for image in range(batch) for starts in planned.starts]
-    # Bytes of a number laid out, and of its half of a complex one, before and after a product.
-    cell = prod(planned.tile) * x.itemsize * 4
-    workspace = current().workspace_bytes
-    range_of = max(1, workspace // (cell * (channels * per_group + channels + per_group)))
+    range_of, tiles = parts(planned.tile, channels, per_group, groups, x.itemsize)
     x = x.reshape(batch, groups, channels, *sizes)
     w = w.reshape(groups, per_group, *w.shape[1:])
     y = np.empty((batch, groups, per_group, *output_sizes(window)), x.dtype)
@@ -111,7 +122,6 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
         # With tiles as columns there is a product of matrices for each frequency.
         weight = _transform_weight(w[part], window).transpose(3, 0, 1, 2)
         weight = np.ascontiguousarray(weight) if channels > 1 else weight
-        tiles = max(1, workspace // (cell * count * (channels + per_group)))
         for start in range(0, len(every), tiles):
             some = every[start : start + tiles]
             laid: Any = np.zeros((len(some), count, channels, *planned.tile), x.dtype)
@@ -127,10 +137,12 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
             else:
                 made = weight * columns
             made = made.transpose(3, 1, 2, 0).reshape(len(some), count, per_group, *shape)
-            back = np.fft.irfftn(made, s=planned.tile, axes=tuple(range(-dims, 0)))
+            back = np.fft.irfftn(made, s=planned.tile, axes=tuple(range(-dims, 0)), norm="ortho")
             for source, (image, starts) in zip(back, some, strict=True):
                 where, kept = _outputs(window, starts, planned.steps)
                 y[(image, part, slice(None), *where)] = source[(..., *kept)]
+            # Before there are those of the next tiles.
+            del points, columns, made, back, source
 
     run_blocks(work, range(0, groups, range_of), products=True)
     return y.reshape(batch, groups * per_group, *output_sizes(window))

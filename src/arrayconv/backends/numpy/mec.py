@@ -49,6 +49,14 @@ def _blocks(
     )
 
 
+def plan(
+    window: Window, batch: int, channels: int, bytes_in_and_out: int, itemsize: int
+) -> tuple[Block, ...]:
+    """Return the blocks that the options have room for."""
+    limit = budget(bytes_in_and_out, current().workspace_bytes)
+    return _blocks(window, batch, channels, limit, itemsize)
+
+
 def unfit(shape: Shape) -> str | None:
     """Return why rows cannot be shared."""
     window = shape.window
@@ -68,9 +76,7 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     height, width = window
     itemsize, rows_of_kernel = x.itemsize, height.kernel
     y = np.empty((batch, groups, outputs // groups, height.out, width.out), x.dtype)
-    blocks = _blocks(
-        window, batch, channels, budget(x.nbytes + y.nbytes, current().workspace_bytes), itemsize
-    )
+    blocks = plan(window, batch, channels, x.nbytes + y.nbytes, itemsize)
     weight = w.reshape(groups, outputs // groups, per_group, rows_of_kernel, width.kernel)
     depth = rows_of_kernel * per_group * width.kernel
     weight = weight.swapaxes(2, 3).reshape(groups, 1, outputs // groups, depth)

@@ -19,6 +19,8 @@ class Algorithm(NamedTuple):
     unfit: Callable[[Shape], str | None]
     nanoseconds: Callable[..., float]
     """Of a shape; with ``prepared=True`` without what `prepare` does, if there is such."""
+    workspace: Callable[[Shape], int] | None = None
+    """Of a shape, the bytes that it holds beyond input, weight and output."""
     prepare: Callable[..., Callable[..., Any]] | None = None
 
 
@@ -78,9 +80,22 @@ class Rule:
                 self._slow(each.name, prepared=False),
                 prepare=each.prepare,
                 slow_prepared=self._slow(each.name, prepared=True),
+                workspace=self._workspace(each),
             )
             for each in self.algorithms
         )
+
+    def _workspace(self, algorithm: Algorithm) -> Callable[..., int] | None:
+        of_shape = algorithm.workspace
+        if of_shape is None:
+            return None
+
+        def workspace(a: Any, b: Any, window: Window, groups: int) -> int:
+            # No output needs nothing, and cannot be cut into blocks.
+            empty = 0 in a.shape or 0 in b.shape
+            return 0 if empty else of_shape(self._shape(a, b, window, groups))
+
+        return workspace
 
     def _unfit(self, name: str) -> Callable[..., str | None]:
         def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:

@@ -88,6 +88,11 @@ def plan(window: Window) -> Plan:
     return Plan(rows, tuple(moves), len(numbers), tuple(offsets), length)
 
 
+def planes(planned: Plan, groups: int, itemsize: int) -> int:
+    """Return how many planes are worked on at a time."""
+    return max(1, min(groups, CHUNK // (planned.size * itemsize)))
+
+
 def lay_out(x: Any, planned: Plan, buffer: Any) -> None:
     """Write planes (P, *sizes) where ``buffer`` (P, cells of a plane) wants them."""
     phases = buffer.reshape(len(buffer), planned.phases, *planned.rows)
@@ -110,21 +115,21 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     dtype = np.dtype(library_of("input", x).dtype(x.dtype).wide)
     weight = w.reshape(groups, multiple, -1).astype(dtype, copy=False)
     y = np.empty((batch, groups, multiple, *positions), x.dtype)
-    planes = max(1, min(groups, CHUNK // (planned.size * dtype.itemsize)))
+    some = planes(planned, groups, dtype.itemsize)
     cells = positions[0] * prod(planned.rows[1:])
     inside = tuple(slice(0, size) for size in positions)
 
     def workspace() -> tuple[Any, Any, Any]:
-        sums = np.zeros((planes, cells), dtype)
+        sums = np.zeros((some, cells), dtype)
         return (
-            np.zeros((planes, planned.size), dtype),
+            np.zeros((some, planned.size), dtype),
             sums,
-            np.empty((planes, planned.length), dtype),
+            np.empty((some, planned.length), dtype),
         )
 
     def work(block: tuple[int, int], buffers: tuple[Any, Any, Any]) -> None:
         image, first = block
-        last = min(groups, first + planes)
+        last = min(groups, first + some)
         laid, sums, term = (buffer[: last - first] for buffer in buffers)
         lay_out(x[image, first:last], planned, laid)
         run = sums[:, : planned.length]
@@ -140,6 +145,6 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
             made = sums.reshape(last - first, positions[0], *planned.rows[1:])
             y[image, first:last, number] = made[(slice(None), *inside)]
 
-    blocks = [(image, first) for image in range(batch) for first in range(0, groups, planes)]
+    blocks = [(image, first) for image in range(batch) for first in range(0, groups, some)]
     run_blocks(work, blocks, workspace=workspace)
     return y.reshape(batch, outputs, *positions)

@@ -1,0 +1,191 @@
+"""Bytes that algorithms hold beyond input, weight and output at their peak, as `explain` shows.
+
+Counted from the plans that the algorithms themselves work by, for as many threads as the options
+allow. What is less than some tens of kilobytes is left out, as tables of places are.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from arrayconv._arrays import library_of
+from arrayconv._options import current
+from arrayconv._window import adjoint_axis, input_sizes, output_sizes
+from arrayconv.backends.numpy import (
+    blocked,
+    compiled_convolution,
+    compiled_winograd,
+    fourier,
+    mec,
+    shifts,
+    winograd,
+)
+from arrayconv.backends.numpy.costs import Shape, strided
+
+
+def _threads(blocks: int) -> int:
+    """Return how many threads work on blocks, each with a workspace of its own."""
+    return max(1, min(current().threads, blocks))
+
+
+def _itemsize(shape: Shape) -> int:
+    return int(np.dtype(shape.dtype).itemsize)
+
+
+def _wide(shape: Shape) -> int:
+    """Return the bytes of a number of what sums are kept in."""
+    return int(np.dtype(library_of("input", np.empty(0)).dtype(shape.dtype).wide).itemsize)
+
+
+def _input_bytes(shape: Shape) -> int:
+    return shape.batch * shape.channels * prod(input_sizes(shape.window)) * _itemsize(shape)
+
+
+def _output_bytes(shape: Shape) -> int:
+    return shape.positions * shape.outputs * _itemsize(shape)
+
+
+def _weights(shape: Shape) -> int:
+    return shape.outputs * shape.channels // shape.groups * shape.taps
+
+
+def pointwise(shape: Shape) -> int:
+    """Return the bytes of the cells that a stride sees, which are copied."""
+    return shape.positions * shape.channels * _itemsize(shape) if strided(shape.window) else 0
+
+
+def im2col(shape: Shape) -> int:
+    """Return the bytes of the columns of a block, and of the padded cells that they copy."""
+    window, batch, channels, outputs, groups, dtype = shape
+    workspace = current().workspace_bytes
+    plan = blocked.plan(window, batch, channels, outputs, groups, dtype, workspace)
+    most = 0
+    for block in plan.blocks:
+        images = block.images.stop - block.images.start
+        numbers = prod(block.columns) + (prod(block.slab) if block.padded or shape.half else 0)
+        # The product is an array of its own where it cannot be written out at once.
+        made = images * outputs * (block.flat.stop - block.flat.start)
+        numbers += made * ((images > 1) + shape.half)
+        most = max(most, numbers)
+    copied = _weights(shape) if shape.half else 0
+    return (most * _threads(len(plan.blocks)) + copied) * _wide(shape)
+
+
+def im2col_adjoint(shape: Shape) -> int:
+    """Return the bytes of a product's columns, or, of a stride of 1, of columns to multiply."""
+    window, batch, channels, outputs, groups, dtype = shape
+    seen = batch * channels * prod(input_sizes(window))
+    if not strided(window):
+        if blocked.slides(window, channels, outputs, _weights(shape), seen):
+            return im2col(shape) + _weights(shape) * _itemsize(shape)
+        # A shape with a stride of 1 is that of a convolution: the call's own window is the other.
+        window = tuple(adjoint_axis(axis) for axis in window)
+    workspace = current().workspace_bytes
+    plan = blocked.plan(window, batch, outputs, channels, groups, dtype, workspace)
+    most = 0
+    for block in plan.blocks:
+        images = block.images.stop - block.images.start
+        part = images * channels * (block.flat.stop - block.flat.start)
+        most = max(most, prod(block.columns) + (part if len(plan.blocks) > 1 or shape.half else 0))
+    if not shape.half:
+        return most * _wide(shape)
+    # The result is first a wide one; what is returned is made of it when all columns are gone.
+    cells = batch * outputs * prod(input_sizes(window))
+    summed = (most + _weights(shape) + cells) * _wide(shape)
+    return summed - cells * _itemsize(shape)
+
+
+def mec_rows(shape: Shape) -> int:
+    """Return the bytes of the rows of a block, and of the weight in their order."""
+    height, width = shape.window
+    both = _input_bytes(shape) + _output_bytes(shape)
+    blocks = mec.plan(shape.window, shape.batch, shape.channels, both, _itemsize(shape))
+    rows = (max(block.rows for block in blocks) - 1) * height.stride + height.kernel
+    laid = rows * shape.channels * width.kernel * width.out
+    return (laid * _threads(len(blocks)) + _weights(shape)) * _itemsize(shape)
+
+
+def shifted(shape: Shape) -> int:
+    """Return the bytes of some planes, of their sums and of a term."""
+    planned, itemsize = shifts.plan(shape.window), _wide(shape)
+    planes = shifts.planes(planned, shape.groups, itemsize)
+    sums = output_sizes(shape.window)[0] * prod(planned.rows[1:])
+    each = planes * (planned.size + sums + planned.length) * itemsize
+    copied = _weights(shape) * itemsize if shape.half else 0
+    return each * _threads(shape.batch * -(-shape.groups // planes)) + copied
+
+
+def fft(shape: Shape) -> int:
+    """Return the bytes of a block's transforms, of the weight and of tiles, before and after."""
+    planned, itemsize = fourier.plan(shape.window), _itemsize(shape)
+    seen, made = shape.channels // shape.groups, shape.outputs // shape.groups
+    groups, tiles = fourier.parts(planned.tile, seen, made, shape.groups, itemsize)
+    tiles = min(tiles, shape.batch * len(planned.starts))
+    cells = prod(planned.tile) * itemsize
+    # Half of the frequencies, each of two numbers.
+    points = prod(planned.tile[:-1]) * (planned.tile[-1] // 2 + 1) * 2 * itemsize
+    weight = groups * seen * made * points
+    in_tiles = tiles * groups * (2 * seen * points + made * (2 * points + cells))
+    laid = groups * seen * made * cells
+    # All axes but the last are transformed from one array to another.
+    transformed = (weight if len(planned.tile) > 1 else 0) + laid
+    return (weight + max(in_tiles, transformed)) * _threads(-(-shape.groups // groups))
+
+
+def squares(shape: Shape, tile: int) -> int:
+    """Return the bytes of the transformed weight, and of a block's points and products."""
+    depth = shape.window[:-2]
+    both = _input_bytes(shape) + _output_bytes(shape)
+    points = (tile + 2) ** 2
+    weight = points * _weights(shape) // 9 * _itemsize(shape)
+    planned = winograd.plan(
+        *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile),
+        winograd.room(both, weight),
+    )
+    seen = shape.channels * prod((axis.out - 1) * axis.stride + axis.kernel for axis in depth)
+    made = shape.outputs * prod(axis.out for axis in depth)
+    tiles = max(each.rows * (each.images.stop - each.images.start) for each in planned.blocks)
+    block: int = tiles * planned.columns * points * (seen + max(seen, made)) * _itemsize(shape)
+    return weight + block * _threads(len(planned.blocks))
+
+
+def compiled(shape: Shape) -> int:
+    """Return the bytes of the cells that a block lays out."""
+    return _compiled(shape, is_adjoint=False)
+
+
+def compiled_adjoint(shape: Shape) -> int:
+    """Return the same of an adjoint; with a stride, of the phases of the result too."""
+    if not strided(shape.window):
+        return _compiled(shape, is_adjoint=False)
+    window, batch, _, outputs, *_ = shape
+    mixed = batch * outputs * prod(input_sizes(window)) * _itemsize(shape)
+    return max(_compiled(shape, is_adjoint=True), mixed if window[-1].stride > 1 else 0)
+
+
+def _compiled(shape: Shape, is_adjoint: bool) -> int:
+    itemsize = _itemsize(shape)
+    planned = compiled_convolution.plan_of(
+        *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups),
+        *(itemsize, is_adjoint),
+    )
+    return planned.cells * itemsize * _threads(len(planned.blocks))
+
+
+def compiled_squares(shape: Shape, tile: int) -> int:
+    """Return the bytes of the transformed weight, and of a block's cells, points and sums."""
+    itemsize, square = _itemsize(shape), (tile + 2) ** 2
+    weights = square * shape.outputs * shape.channels // shape.groups
+    both = _input_bytes(shape) + _output_bytes(shape)
+    planned = compiled_winograd.plan(
+        *(shape.window, shape.batch, shape.channels, shape.outputs, tile),
+        compiled_winograd.limit(both, weights, itemsize),
+    )
+    most = 0
+    for block in planned.blocks:
+        points = square * len(block.starts) * planned.across
+        beside = max(shape.channels * block.layout.size, shape.outputs * points)
+        most = max(most, shape.channels * points + beside)
+    return (weights + most * _threads(len(planned.blocks))) * itemsize
