@@ -54,6 +54,8 @@ SHIFT = 0.15
 """Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
 IN_REGISTERS = 1.02
 """How much longer than in a large product a multiply-add takes in compiled sums of many outputs."""
+PHASED_WEIGHT = 4.0
+"""Nanoseconds to read a number of the weight where each phase takes some taps of each line."""
 RUN = 25.0
 """Nanoseconds that vectors take to begin and end a run of cells, twice."""
 
@@ -220,7 +222,8 @@ def numba_adjoint(shape: Shape) -> float:
     if not strided(shape.window):
         return numba(shape)
     each = MULTIPLY_ADD * (IN_REGISTERS + shape.groups / shape.outputs)
-    return CALLS / 8 + shape.multiply_adds * each + _laid_out(shape) + _copied(shape)
+    weights = shape.outputs * shape.channels // shape.groups * shape.taps * PHASED_WEIGHT
+    return CALLS / 8 + shape.multiply_adds * each + weights + _laid_out(shape) + _copied(shape)
 
 
 def fft(shape: Shape) -> float:
