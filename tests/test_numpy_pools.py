@@ -122,7 +122,7 @@ def test_what_is_not_finite(shape, kernel, stride, padding):
 @pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    "along", [(2, 2, 1), (3, 2, 1), (3, 1, 2), (4, 3, 1), (1, 4, 1), (3, 3, 3)], ids=str
+    "along", [(2, 2, 1), (3, 2, 1), (3, 1, 2), (4, 3, 1), (1, 4, 1), (3, 3, 3), (2, 2, 16)], ids=str
 )
 def test_random_windows_in_vectors(along, dtype):
     """Rows shorter and longer than a vector, padding, overhang, dilation; ties, NaN, -inf."""

@@ -178,7 +178,8 @@ def rows_seen(shape: Any, ranges: Any, numbers: Any) -> Any:
     for axis in range(2):
         lengths = ranges[axis, :, 1] - ranges[axis, :, 0]
         most *= lengths.max()
-    offsets, ends = np.empty(deep * high * most, np.int64), np.zeros(deep * high + 1, np.int64)
+    # One more, since rows without cells look at the first one of theirs too.
+    offsets, ends = np.zeros(deep * high * most + 1, np.int64), np.zeros(deep * high + 1, np.int64)
     count = 0
     for d in range(deep):
         for h in range(high):

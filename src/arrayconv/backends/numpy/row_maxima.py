@@ -111,7 +111,8 @@ class _Maxima(Windows):
         builder.position_at_end(loop)
         row = builder.phi(number)
         row.add_incoming(self.begin, before)
-        places = places_of(steps, shape.stride, self.lanes)
+        # Far steps may see what others do.
+        places = sorted(set(places_of(steps, shape.stride, self.lanes)))
         best = {place: builder.phi(self.vector) for place in places}
         at = {place: builder.phi(self.integers) for place in places}
         builder.cbranch(builder.icmp_signed("<", row, self.end), body, after)
@@ -132,7 +133,7 @@ class _Maxima(Windows):
         row.add_incoming(builder.add(row, number(1)), body)
         builder.branch(loop)
         builder.position_at_end(after)
-        outside = ir.Constant(self.integers, [OUTSIDE.constant] * self.lanes)
+        outside = self.whole(OUTSIDE.constant)
         found = {}
         for step in steps:
             of_step = places_of([step], shape.stride, self.lanes)
