@@ -16,6 +16,8 @@ from arrayconv.backends.numpy.threads import run_blocks
 
 WIDE = 24
 """Positions of a row from which on copies of single rows are faster than NumPy's of planes."""
+LONG = 224
+"""Bytes of a row of neighbours from which on those copies are faster too."""
 WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 """What a number of so many bytes is copied as."""
 
@@ -44,8 +46,9 @@ def unfold_slow(x: Any, window: Window) -> str | None:
     """Return why NumPy's own copies are better."""
     if is_apart(window) and window[-1].stride > 1:
         return "windows that lie apart are one transposing copy"
+    run = window[-1].out * x.itemsize
     if window[-1].stride == 1:
-        return "runs of neighbours are copied as fast"
+        return f"runs of {run} bytes are copied as fast" if run < LONG else None
     if window[-1].out < WIDE:
         return f"rows of {window[-1].out} positions are shorter than {WIDE}"
     return None

@@ -272,7 +272,7 @@ def numba_weight(shape: Shape) -> float:
     terms = shape.taps * shape.channels // shape.groups
     each = MULTIPLY_ADD * (IN_REGISTERS + 3 * shape.groups / shape.outputs)
     # The cells of neighbouring taps lie in several phases.
-    each *= 1.3 if strided(shape.window) else 1.1
+    each *= 1.5 if strided(shape.window) else 1.1
     # The lanes of each sum are added up for each 128 vectors.
     sums = shape.outputs * terms * -(-run // 2048) * LANES
     laid = _laid_out(shape) + run * shape.outputs * COLUMN / 2
