@@ -164,7 +164,6 @@ def locate_vectors(shape: Along, lanes: int) -> Callable[..., None]:
     It takes the lanes of a vector of the cells' dtype.
     """
     kernel, stride, dilation, _ = shape
-    reach = shape.reach * stride + stride * lanes
 
     @numba.njit(cache=True, nogil=True)
     def run(
@@ -186,43 +185,22 @@ def locate_vectors(shape: Along, lanes: int) -> Callable[..., None]:
                 low, high = ends[row], ends[row + 1]
                 for at in range(0, outs, lanes):
                     first, left = before + at * stride, outs - at
-                    inside = first >= 0 and first + reach <= width and left >= lanes
-                    if inside:
-                        locate_windows(
-                            kernel,
-                            stride,
-                            dilation,
-                            1,
-                            cells,
-                            n * plane,
-                            offsets,
-                            low,
-                            high,
-                            first,
-                            width,
-                            out,
-                            to + at,
-                            left,
-                            indices,
-                        )
-                    else:
-                        locate_windows(
-                            kernel,
-                            stride,
-                            dilation,
-                            0,
-                            cells,
-                            n * plane,
-                            offsets,
-                            low,
-                            high,
-                            first,
-                            width,
-                            out,
-                            to + at,
-                            left,
-                            indices,
-                        )
+                    locate_windows(
+                        kernel,
+                        stride,
+                        dilation,
+                        cells,
+                        n * plane,
+                        offsets,
+                        low,
+                        high,
+                        first,
+                        width,
+                        out,
+                        to + at,
+                        left,
+                        indices,
+                    )
                 to += outs
 
     compiled: Callable[..., None] = run

@@ -199,7 +199,6 @@ def pool_vectors(shape: Along, lanes: int) -> Callable[..., None]:
     """
     kernel, stride, dilation, _ = shape
     maximum = int(shape.maximum)
-    reach = shape.reach * stride + stride * lanes
 
     @numba.njit(cache=True, nogil=True)
     def run(
@@ -214,43 +213,22 @@ def pool_vectors(shape: Along, lanes: int) -> Callable[..., None]:
                 low, high = ends[row], ends[row + 1]
                 for at in range(0, outs, lanes):
                     first, left = before + at * stride, outs - at
-                    inside = first >= 0 and first + reach <= width and left >= lanes
-                    if inside:
-                        reduce_windows(
-                            kernel,
-                            stride,
-                            dilation,
-                            maximum,
-                            1,
-                            cells,
-                            n * plane,
-                            offsets,
-                            low,
-                            high,
-                            first,
-                            width,
-                            out,
-                            to + at,
-                            left,
-                        )
-                    else:
-                        reduce_windows(
-                            kernel,
-                            stride,
-                            dilation,
-                            maximum,
-                            0,
-                            cells,
-                            n * plane,
-                            offsets,
-                            low,
-                            high,
-                            first,
-                            width,
-                            out,
-                            to + at,
-                            left,
-                        )
+                    reduce_windows(
+                        kernel,
+                        stride,
+                        dilation,
+                        maximum,
+                        cells,
+                        n * plane,
+                        offsets,
+                        low,
+                        high,
+                        first,
+                        width,
+                        out,
+                        to + at,
+                        left,
+                    )
                 to += outs
 
     compiled: Callable[..., None] = run

@@ -7,6 +7,7 @@ place is taken, as if cells were met one by one.
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -30,7 +31,6 @@ def locate_windows(
     kernel: Any,
     stride: Any,
     dilation: Any,
-    inside: Any,
     cells: Any,
     plane: Any,
     offsets: Any,
@@ -49,16 +49,15 @@ def locate_windows(
     """
     if any(array.layout != "C" for array in (cells, offsets, out, indices)):
         return None
-    given = (kernel, stride, dilation, inside, cells, plane, offsets, begin, end)
+    given = (kernel, stride, dilation, cells, plane, offsets, begin, end)
     signature = types.void(*given, first, width, out, to, left, indices)
     numbers = [each.literal_value for each in (kernel, stride, dilation)]
     shape = Along(numbers[0], numbers[1], numbers[2], maximum=True)
-    whole = bool(inside.literal_value)
 
     def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        code = _Maxima(context, builder, signature.args[4:14], given[4:14])
-        made = context.make_array(signature.args[14])(context, builder, given[14])
-        return code.write_located(shape, whole, made.data)
+        code = _Maxima(context, builder, signature.args[3:13], given[3:13])
+        made = context.make_array(signature.args[13])(context, builder, given[13])
+        return code.write(shape, partial(code.write_located, made.data))
 
     return signature, write
 
@@ -71,7 +70,7 @@ class _Maxima(Windows):
         self.integers = ir.VectorType(ir.IntType(32), self.lanes)
         self.long = ir.VectorType(number, self.lanes)
 
-    def write_located(self, shape: Along, inside: bool, indices: Any) -> Any:
+    def write_located(self, indices: Any, shape: Along, inside: bool) -> None:
         """Write the code: all rows, then along the row."""
         builder, phases = self.builder, phases_of(shape)
         masks = {} if inside else self.masks([[step] for step in phases], shape.stride)
@@ -88,13 +87,12 @@ class _Maxima(Windows):
         if inside:
             self.store_vector(best, self.out, self.to)
             builder.store(places, pointer, align=1)
-            return self.nothing()
+            return
         mask, align = self.between(number(0), self.left), ir.IntType(32)(1)
         self.store(best, self.at(self.out, self.to), mask)
         name, nothing = f"masked.store.v{self.lanes}i64.p0", ir.VoidType()
         store = self.function(name, nothing, self.long, pointer.type, align.type, self.mask)
         builder.call(store, [places, pointer, align, mask])
-        return self.nothing()
 
     def over_rows_located(
         self, shape: Along, masks: dict[int, Any]

@@ -8,7 +8,7 @@ row is never read: in its place stands what changes no result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import inf, nan
 from typing import Any, NamedTuple
 
@@ -43,7 +43,6 @@ def reduce_windows(
     stride: Any,
     dilation: Any,
     maximum: Any,
-    inside: Any,
     cells: Any,
     plane: Any,
     offsets: Any,
@@ -59,20 +58,18 @@ def reduce_windows(
 
     The windows' rows begin at ``cells[plane + offsets[n]]`` for n from ``begin`` to ``end``; lane
     0's window at the place ``first`` of a row of ``width``. Results go to ``out[to + lane]`` for
-    lanes less than ``left``. Where ``inside`` is 1, not 0, all that is loaded lies within the row,
-    and ``left`` is no less than the lanes.
+    lanes less than ``left``.
     """
     if any(array.layout != "C" for array in (cells, offsets, out)):
         return None
-    given = (kernel, stride, dilation, maximum, inside, cells, plane, offsets, begin, end)
+    given = (kernel, stride, dilation, maximum, cells, plane, offsets, begin, end)
     signature = types.void(*given, first, width, out, to, left)
     numbers = [each.literal_value for each in (kernel, stride, dilation)]
     shape = Along(numbers[0], numbers[1], numbers[2], bool(maximum.literal_value))
-    whole = bool(inside.literal_value)
 
     def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        code = Windows(context, builder, signature.args[5:], given[5:])
-        return code.write(shape, whole)
+        code = Windows(context, builder, signature.args[4:], given[4:])
+        return code.write(shape, code.write_windows)
 
     return signature, write
 
@@ -94,7 +91,25 @@ class Windows(Vectors):
         """Return a vector of one number."""
         return ir.Constant(self.vector, [value] * self.lanes)
 
-    def write(self, shape: Along, inside: bool) -> Any:
+    def write(self, shape: Along, windows: Callable[[Along, bool], None]) -> Any:
+        """Write the code twice: where all that is loaded lies within the row, and for all else."""
+        builder, reach = self.builder, shape.reach * shape.stride + shape.stride * self.lanes
+        end = builder.add(self.first, number(reach))
+        inside = builder.and_(
+            builder.icmp_signed(">=", self.first, number(0)),
+            builder.and_(
+                builder.icmp_signed("<=", end, self.width),
+                builder.icmp_signed(">=", self.left, number(self.lanes)),
+            ),
+        )
+        with builder.if_else(inside) as (then, otherwise):
+            with then:
+                windows(shape, True)
+            with otherwise:
+                windows(shape, False)
+        return self.nothing()
+
+    def write_windows(self, shape: Along, inside: bool) -> None:
         """Write the code: all rows, then along the row."""
         groups = groups_of(shape)
         nothing = self.constant(-inf if shape.maximum else 0.0)
@@ -110,7 +125,6 @@ class Windows(Vectors):
         else:
             mask = self.between(number(0), self.left)
             self.store(result, self.at(self.out, self.to), mask)
-        return self.nothing()
 
     def masks(self, steps: Iterable[list[int]], stride: int) -> dict[int, Any]:
         """Return which lanes of the vectors at each place lie within the row."""
