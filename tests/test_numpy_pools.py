@@ -159,26 +159,29 @@ def test_random_windows_in_vectors(along, dtype):
 @pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
 @pytest.mark.skipif(not hasattr(mmap.mmap, "madvise"), reason="a page cannot be forbidden here")
 def test_nothing_beyond_the_cells_is_read():
-    """The cells end where memory does: to read on would end the process."""
-    in_a_process(AT_THE_END_OF_MEMORY)
+    """The cells begin, or end, where memory does: to read more would end the process."""
+    in_a_process(AT_THE_ENDS_OF_MEMORY)
 
 
-AT_THE_END_OF_MEMORY = """
+AT_THE_ENDS_OF_MEMORY = """
 import ctypes
+import itertools
 import mmap
 
 import numpy as np
 
 import arrayconv as ac
 
-memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+memory = mmap.mmap(-1, 3 * mmap.PAGESIZE)
 address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
 forbid = ctypes.CDLL(None, use_errno=True).mprotect
 forbid.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-assert forbid(address + mmap.PAGESIZE, mmap.PAGESIZE, 0) == 0
-for width in (5, 16, 17, 31, 32, 33, 64):
+for page in (0, 2):
+    assert forbid(address + page * mmap.PAGESIZE, mmap.PAGESIZE, 0) == 0
+for width, at_end in itertools.product((5, 16, 17, 31, 32, 33, 64), (False, True)):
     count = 3 * width
-    x = np.frombuffer(memory, np.float32, count, mmap.PAGESIZE - 4 * count).reshape(1, 1, 3, width)
+    start = 2 * mmap.PAGESIZE - 4 * count if at_end else mmap.PAGESIZE
+    x = np.frombuffer(memory, np.float32, count, start).reshape(1, 1, 3, width)
     x[...] = np.arange(count).reshape(x.shape)
     for kernel, stride, padding in ((2, 2, 0), (3, 2, 1)):
         with ac.options(algorithm="numba"):

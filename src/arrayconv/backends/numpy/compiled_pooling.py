@@ -70,10 +70,13 @@ def _geometry(sizes: Ints, outs: Ints, ranges: list[Ranges], last: Ints, steps: 
     )
 
 
+_NO_RUN = (0, 0, 1, 1, 0, 0)
+
+
 def _last(axis: Axis | Table) -> Ints:
-    """Return first, last, stride, kernel and first cell of the regular run of the last axis."""
+    """Return what `pool_loops` says of the last axis: of its regular run, and its first window."""
     if isinstance(axis, Table):
-        return (0, 0, 1, 1, 0, 0)
+        return _NO_RUN
     run = whole_positions(axis)
     start = run.start * axis.stride - axis.before
     return (run.start, run.stop, axis.stride, axis.kernel, start, -axis.before)
@@ -92,7 +95,7 @@ def _sights(window: Windows) -> Geometry:
     """Return the geometry of the adjoint of a sum: ranges of positions."""
     end = window[-1]
     slides = isinstance(end, Axis) and end.stride == 1
-    last = _last(adjoint_axis(end)) if isinstance(end, Axis) and slides else (0, 0, 1, 1, 0, 0)
+    last = _last(adjoint_axis(end)) if isinstance(end, Axis) and slides else _NO_RUN
     ranges = [position_ranges(axis) for axis in window]
     steps = (1,) * len(window)
     return _geometry(output_sizes(window), input_sizes(window), ranges, last, steps)

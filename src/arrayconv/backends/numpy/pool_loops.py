@@ -4,10 +4,13 @@ Arrays are flat, of planes with three spatial axes, the missing ones of size 1. 
 `compiled_pooling` lays it out: ``shape`` holds the three sizes of the input and of the output;
 ``ranges[axis, position]`` the first cell that a window has in the input, and one behind its last;
 ``numbers`` the steps between the cells of a window along each axis, and of the last axis the run of
-positions that see the input by every tap: first, last, stride, kernel, and the first cell.
+positions that see the input by every tap: first, last, stride, kernel, and the first cell; and the
+place where the first window begins, before the row where that is padded.
 
-Wide planes are taken a row at a time, narrow ones `LANES` at once, side by side: either way the
-innermost loops are long runs, which the compiler turns into vectors.
+Most pools make a vector of results at a time, `pool_vectors`. Of the others (large windows, which
+share most of their cells, those of tables, and adjoints) wide planes are taken a row at a time,
+narrow ones `LANES` at once, side by side: either way the innermost loops are long runs, which the
+compiler turns into vectors.
 """
 
 from __future__ import annotations
