@@ -61,7 +61,7 @@ class Explanation:
             for each, size in zip(self.candidates, rooms, strict=True)
         ]
         if room:
-            rows.insert(0, f"  {'':<{width}}  {'workspace':<{room}}")
+            rows.insert(0, f"  {'':<{width}}  workspace")
         work = []
         if self.flops is not None and self.bytes is not None:
             work = [f"{self.flops / 1e9:.3g} Gflop, {self.bytes / 1e6:.3g} MB in and out"]
