@@ -110,7 +110,10 @@ def _spread(dtype: str, xp: Any) -> list[Any]:
     window = sliding_window((7, 9), (3, 2), (2, 1), ((1, 1), (0, 1)), (1, 2))
     y = made(xp, (2, 3, window[0].out, window[1].out), dtype)
     x = made(xp, (2, 3, 7, 9), dtype)
-    return [primitives.spread(y, window), primitives.sum_pool(x, window)]
+    found = [primitives.spread(y, window), primitives.sum_pool(x, window)]
+    if y.dtype.kind in "fc":
+        found += [primitives.spread(y, window, 6), primitives.sum_pool(x, window, -6)]
+    return found
 
 
 def _place(shape: Any, cells: int, dtype: str, xp: Any) -> list[Any]:

@@ -33,8 +33,17 @@ MORE: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
     ((1, 9, 90, 90), {"kernel_size": 3, "stride": 2}),
     ((2, 3, 120), {"kernel_size": 5, "stride": 2, "padding": 2}),
     ((1, 2, 4, 6, 34), {"kernel_size": 2, "padding": 1, "stride": (1, 2, 2)}),
+    ((1, 2, 9, 70), {"kernel_size": (2, 3), "stride": (3, 4), "ceil_mode": True}),
+    ((1, 2, 70), {"kernel_size": 11, "stride": 3, "padding": 4}),
 )
-MORE_PARTS = (((1, 20, 13, 13), 6), ((1, 3, 40, 70), (7, 9)), ((2, 3, 33, 33), 1))
+MORE_PARTS = (
+    ((1, 20, 13, 13), 6),
+    ((1, 3, 40, 70), (7, 9)),
+    ((2, 3, 33, 33), 1),
+    ((1, 37, 7, 7), 1),
+    ((7, 5, 3), 1),
+    ((1, 70, 8, 8), (8, 3)),
+)
 
 
 def window_of(shape: tuple[int, ...], how: dict[str, Any]) -> Any:
@@ -94,10 +103,19 @@ def test_each_implementation_is_the_generic_body(shape, window, dtype):
     for name, got in forced(primitives.sum_pool, x, window):
         assert got.dtype == total.dtype, name
         assert_close(got, total, dtype)
+    for divisor in (4, -9) if total.dtype.kind == "f" else ():
+        for name, got in forced(primitives.sum_pool, x, window, divisor):
+            assert got.dtype == total.dtype, name
+            assert_close(got, total / divisor, dtype)
     cotangent = draw(np.random.default_rng(1), values.shape, dtype)
     wanted = primitives.spread(cotangent, window, algorithm="generic")
     for _, got in forced(primitives.spread, cotangent, window):
         assert_close(got, wanted, dtype)
+    for divisor in (4, -9) if wanted.dtype.kind == "f" else ():
+        shares = primitives.spread(cotangent, window, divisor, algorithm="generic")
+        assert_close(shares, wanted / divisor, dtype)
+        for _, got in forced(primitives.spread, cotangent, window, divisor):
+            assert_close(got, shares, dtype)
     wanted = primitives.max_pool_grad(cotangent, index, window, algorithm="generic")
     for _, got in forced(primitives.max_pool_grad, cotangent, index, window):
         assert_close(got, wanted, dtype)

@@ -140,9 +140,23 @@ def _run_of_cells(axis: Axis | Table) -> slice | None:
     return slice(max(0, -axis.before), max(0, stop))
 
 
+def divide(total: Array, divisor: int) -> Array:
+    """Return a total, not of integers, over a number: in place where arrays can change."""
+    if divisor > 0 and divisor & (divisor - 1) == 0:
+        # As exact for a power of two, and faster.
+        if divisor > 1:
+            total *= 1 / divisor
+    else:
+        total /= divisor
+    return total
+
+
 @primitive("sum_pool")
-def sum_pool(x: Array, window: Windows) -> Array:
-    """Return the sum (N, C, *positions) of what each window sees, in the wide dtype."""
+def sum_pool(x: Array, window: Windows, divisor: int = 1) -> Array:
+    """Return the sum (N, C, *positions) of what each window sees, in the wide dtype.
+
+    It is divided by ``divisor``, which is 1 for integers.
+    """
     library = library_of("input", x)
     xp = library.xp
     # One cell is its own sum: that would still be the input.
@@ -160,12 +174,14 @@ def sum_pool(x: Array, window: Windows) -> Array:
             for other in others:
                 total = total + other
             x = total
-    return x
+    return divide(x, divisor)
 
 
 @primitive("spread")
-def spread(y: Array, window: Windows) -> Array:
+def spread(y: Array, window: Windows, divisor: int = 1) -> Array:
     """Return (N, C, *sizes), each cell the sum of all windows that see it: sum_pool's adjoint."""
+    if divisor != 1:
+        y = divide(library_of("cotangent", y).xp.astype(y, y.dtype, copy=True), divisor)
     for dim in range(2, 2 + len(window)):
         axis = window[dim - 2]
         y = taps_adjoint([y] * axis.kernel, dim, axis)

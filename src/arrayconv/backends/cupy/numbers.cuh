@@ -118,6 +118,25 @@ __device__ __forceinline__ Complex<Real> multiply_add(
             a.real * b.imag + a.imag * b.real + sum.imag};
 }
 
+// A sum over a divisor, by its reciprocal, which the results of a thread share; of integers and bools
+// the divisor is 1.
+template <typename T, typename Index>
+__device__ __forceinline__ T over(T sum, Index) {
+    return sum;
+}
+template <typename Index>
+__device__ __forceinline__ float over(float sum, Index divisor) {
+    return sum * (1.0f / static_cast<float>(divisor));
+}
+template <typename Index>
+__device__ __forceinline__ double over(double sum, Index divisor) {
+    return sum * (1.0 / static_cast<double>(divisor));
+}
+template <typename Real, typename Index>
+__device__ __forceinline__ Complex<Real> over(Complex<Real> sum, Index divisor) {
+    return {over(sum.real, divisor), over(sum.imag, divisor)};
+}
+
 // --- order ----------------------------------------------------------------------------------
 
 // Lowest<T>::value() is the number that no other is below.

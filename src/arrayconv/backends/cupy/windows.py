@@ -45,7 +45,7 @@ from arrayconv.backends.cupy.launch import (
 
 def bits_for(*numbers: int) -> int:
     """Return the width of the indices that hold all numbers."""
-    return 32 if max(numbers) < NARROW else 64
+    return 32 if max(map(abs, numbers)) < NARROW else 64
 
 
 def arrays_unfit(*arrays: Any) -> str | None:
@@ -197,7 +197,7 @@ MANY_TAPS = 1024
 """Taps beyond which a thread that reads its whole window alone is too slow."""
 
 
-def pool_slow(x: Any, window: Windows) -> str | None:
+def pool_slow(x: Any, window: Windows, divisor: int = 1) -> str | None:
     """Return why "auto" passes the kernels by: few long windows leave most of a GPU idle."""
     taps = prod(kernel_sizes(window))
     if taps > MANY_TAPS:
@@ -207,18 +207,21 @@ def pool_slow(x: Any, window: Windows) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _pool_plan(
-    function: str, array: Description, window: Windows, kind_of: Callable[[Any], str], more: str
+    function: str,
+    array: Description,
+    window: Windows,
+    kind_of: Callable[[Any], str],
+    more: str,
+    *numbers: int,
 ) -> Plan:
     x, kind = strided(array), kind_of(array[2])
     batch, channels = x.shape[:2]
     outs = output_sizes(window)
     count = batch * channels * prod(outs)
-    bits = bits_for(largest(window), x.furthest, count, prod(input_sizes(window)))
+    bits = bits_for(largest(window), x.furthest, count, prod(input_sizes(window)), *numbers)
     structs = (packed_layout(x, bits, channels), packed_window(window, bits))
-    shape = (batch, channels, *outs)
-    return sliding_plan(
-        function, kind, window, bits, shape, x.dense, structs, prod(outs), more=tuple(more.split())
-    )
+    given = (function, kind, window, bits, (batch, channels, *outs), x.dense, structs)
+    return sliding_plan(*given, *numbers, prod(outs), more=tuple(more.split()))
 
 
 def _ordered(dtype: Any) -> str:
@@ -251,34 +254,34 @@ def max_pool_unfit(x: Any, window: Windows) -> str | None:
     return window_unfit(window, x)
 
 
-def sum_pool(x: Any, window: Windows) -> Any:
-    """Return the sum of what each window sees, in the wide dtype."""
-    made = _pool_plan("sum_pool", described(x), window, summand, "")
+def sum_pool(x: Any, window: Windows, divisor: int = 1) -> Any:
+    """Return the sum of what each window sees, in the wide dtype, over ``divisor``."""
+    made = _pool_plan("sum_pool", described(x), window, summand, "", divisor)
     sums = executor_of(x).empty(x, made.shape, wide(x.dtype))
     return run(made, sums, x, *made.structs, sums)
 
 
-def sum_pool_unfit(x: Any, window: Windows) -> str | None:
+def sum_pool_unfit(x: Any, window: Windows, divisor: int = 1) -> str | None:
     """Return why the kernel cannot serve a call."""
     return window_unfit(window, x)
 
 
 @lru_cache(maxsize=4096)
-def _spread_plan(array: Description, window: Windows) -> Plan:
+def _spread_plan(array: Description, window: Windows, divisor: int) -> Plan:
     y, kind = strided(array), summand(array[2])
     batch, channels = y.shape[:2]
     sizes = input_sizes(window)
     count = batch * channels * prod(sizes)
-    bits = bits_for(largest(window), y.furthest, count)
+    bits = bits_for(largest(window), y.furthest, count, divisor)
     structs = (packed_layout(y, bits, channels), packed_window(window, bits))
     shape = (batch, channels, *sizes)
-    numbers, row = (prod(sizes),), sizes[-1]
+    numbers, row = (divisor, prod(sizes)), sizes[-1]
     return sliding_plan("spread", kind, window, bits, shape, y.dense, structs, *numbers, row=row)
 
 
-def spread(y: Any, window: Windows) -> Any:
-    """Return (N, C, *sizes), each cell the sum of all windows that see it."""
-    made = _spread_plan(described(y), window)
+def spread(y: Any, window: Windows, divisor: int = 1) -> Any:
+    """Return (N, C, *sizes), each cell the sum of all windows that see it, over ``divisor``."""
+    made = _spread_plan(described(y), window, divisor)
     x = executor_of(y).empty(y, made.shape, y.dtype)
     return run(made, x, y, *made.structs, x)
 

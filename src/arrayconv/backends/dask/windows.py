@@ -93,6 +93,10 @@ def _of_window(name: str, window: Windows, *arrays: Array) -> Array:
     return getattr(primitives, name)(*arrays, window)
 
 
+def _sums(name: str, window: Window, divisor: int, array: Array) -> Array:
+    return getattr(primitives, name)(array, window, divisor)
+
+
 def _of_groups(name: str, window: Window, groups: int, a: Array, b: Array) -> Array:
     return getattr(primitives, name)(a, b, window, groups)
 
@@ -265,15 +269,16 @@ def max_pool(x: Array, window: Windows) -> Array:
     return _slid("max_pool", run, x, window, x.shape[1], x.dtype)
 
 
-def sum_pool(x: Array, window: Windows) -> Array:
-    """Return the sum (N, C, *positions) of what each window sees, in the wide dtype."""
+def sum_pool(x: Array, window: Windows, divisor: int = 1) -> Array:
+    """Return the sum (N, C, *positions) of what each window sees, over ``divisor``."""
     wide = library_of("input", x).dtype(x.dtype).wide
     x, window = _reduced(x, window, lambda x, dims: x.sum(axis=dims, keepdims=True, dtype=wide))
 
     def run(parts: list[Part]) -> Any:
-        return partial(_of_window, "sum_pool", _window(parts))
+        return partial(_sums, "sum_pool", _window(parts), divisor)
 
-    return _slid("sum_pool", run, x, window, x.shape[1], _numpy_dtype(x, wide))
+    dtype = _numpy_dtype(x, wide)
+    return _slid("sum_pool", run, x, window, x.shape[1], dtype, params=divisor)
 
 
 def _numpy_dtype(x: Array, dtype: Any) -> Any:
@@ -321,10 +326,10 @@ def max_pool_grad(cotangent: Array, index: Array, window: Windows) -> Array:
     return _spread("max_pool_grad", run, [cotangent, index], window, channels, cotangent.dtype)
 
 
-def spread(y: Array, window: Windows) -> Array:
+def spread(y: Array, window: Windows, divisor: int = 1) -> Array:
     """Return (N, C, *sizes), each cell the sum of all windows that see it."""
 
     def run(parts: list[Part]) -> Any:
-        return partial(_of_window, "spread", _window(parts))
+        return partial(_sums, "spread", _window(parts), divisor)
 
-    return _spread("spread", run, [y], window, y.shape[1], y.dtype)
+    return _spread("spread", run, [y], window, y.shape[1], y.dtype, params=divisor)

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arrayconv._integers import Ints
-from arrayconv._window import Axis, Table, Windows, adjoint_axis, input_sizes, output_sizes
+from arrayconv._window import Axis, Table, Windows, input_sizes, output_sizes
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.ranges import Ranges, cell_ranges, position_ranges, whole_positions
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
 from arrayconv.backends.numpy.threads import run_blocks
+from arrayconv.primitives.pooling import divide
 
 FEW_CELLS = 4096
 """Cells of a plane up to which many, side by side, stay in the cache."""
@@ -94,8 +95,7 @@ def _windows(window: Windows) -> Geometry:
 def _sights(window: Windows) -> Geometry:
     """Return the geometry of the adjoint of a sum: ranges of positions."""
     end = window[-1]
-    slides = isinstance(end, Axis) and end.stride == 1
-    last = _last(adjoint_axis(end)) if isinstance(end, Axis) and slides else _NO_RUN
+    last = _NO_RUN if isinstance(end, Table) else (end.kernel, end.stride, end.before)
     ranges = [position_ranges(axis) for axis in window]
     steps = (1,) * len(window)
     return _geometry(output_sizes(window), input_sizes(window), ranges, last, steps)
@@ -117,32 +117,40 @@ def _unfit(x: Any, window: Windows) -> str | None:
     return missing()
 
 
-def unfit(x: Any, window: Windows) -> str | None:
+def unfit(x: Any, window: Windows, divisor: int = 1) -> str | None:
     """Return why a pool cannot be served."""
     return _unfit(x, window)
 
 
-def slow(x: Any, window: Windows) -> str | None:
+def slow(x: Any, window: Windows, divisor: int = 1) -> str | None:
     """Return why NumPy's own loops are better."""
-    if all(axis.out == 1 for axis in window):
-        return "one window of all cells is one run of NumPy's own"
+    if all(axis.out == 1 for axis in window) and not _is_whole(window):
+        return "one window of some cells is one run of NumPy's own"
     return None
 
 
-def spread_unfit(y: Any, window: Windows) -> str | None:
+def _is_whole(window: Windows) -> bool:
+    """Whether there is one window, which sees all cells."""
+    return all(
+        isinstance(axis, Axis)
+        and (axis.out, axis.dilation) == (1, 1)
+        and axis.before >= 0
+        and axis.kernel - axis.before >= axis.size
+        for axis in window
+    )
+
+
+def spread_unfit(y: Any, window: Windows, divisor: int = 1) -> str | None:
     """Return why the adjoint of a sum cannot be served."""
     if any(isinstance(axis, Axis) and axis.dilation > 1 for axis in window):
         return "the positions that see a cell are no neighbours where windows are dilated"
     return _unfit(y, window)
 
 
-def spread_slow(y: Any, window: Windows) -> str | None:
+def spread_slow(y: Any, window: Windows, divisor: int = 1) -> str | None:
     """Return why the slices of the generic body are better."""
     if all(axis.out == 1 for axis in window):
         return "one window of all cells is one number a plane"
-    end = window[-1]
-    if isinstance(end, Axis) and end.stride > 1 and not _is_narrow(_sights(window)):
-        return "from wide strided positions, slices are better than a range for each cell"
     return None
 
 
@@ -165,6 +173,10 @@ def _by_blocks(run: Callable[..., Any], planes: int, bytes_per_plane: int) -> No
 def _loop(window: Windows, dtype: Any, maximum: bool, located: bool) -> Callable[..., Any]:
     """Return the loop of a pool: it takes cells, results, and the first and last plane."""
     geometry = _windows(window)
+    if _is_whole(window) and not located:
+        lanes = loops("vectors").VECTOR_BYTES // dtype.itemsize
+        whole = loops("pool_loops").pool_planes(maximum, lanes)
+        return lambda *given: whole(*given, prod(geometry.sizes))
     run = _in_vectors(window, geometry, dtype, maximum, located)
     if run is not None:
         return _bound(run, geometry)
@@ -210,13 +222,19 @@ def _by_form(module: str, name: str, geometry: Geometry) -> Callable[..., Any]:
     return found
 
 
-def _pooled(x: Any, run: Callable[..., Any], geometry: Geometry, *results: Any) -> None:
+def _pooled(
+    x: Any, run: Callable[..., Any], geometry: Geometry, *results: Any, divisor: int = 1
+) -> None:
     """Fill arrays (N, C, *positions) with what a loop makes of some planes at a time."""
     planes = x.shape[0] * x.shape[1]
     arrays = [np.ascontiguousarray(x).reshape(-1), *(each.reshape(-1) for each in results)]
+    made = results[0].reshape(planes, prod(geometry.outs)) if divisor != 1 else None
 
     def some(part: slice) -> None:
         run(*arrays, part.start, min(part.stop, planes))
+        if made is not None:
+            # While the cache still holds them.
+            divide(made[part], divisor)
 
     cells = max(prod(geometry.sizes), prod(geometry.outs))
     _by_blocks(some, planes, cells * x.itemsize)
@@ -233,10 +251,10 @@ def max_pool(x: Any, window: Windows) -> Any:
     return y
 
 
-def sum_pool(x: Any, window: Windows) -> Any:
-    """Return the sum of what each window sees."""
+def sum_pool(x: Any, window: Windows, divisor: int = 1) -> Any:
+    """Return the sum of what each window sees, over ``divisor``."""
     y = _results(x, output_sizes(window), x.dtype)
-    _pooled(x, _loop(window, x.dtype, False, False), _windows(window), y)
+    _pooled(x, _loop(window, x.dtype, False, False), _windows(window), y, divisor=divisor)
     return y
 
 
@@ -248,12 +266,28 @@ def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     return y, index
 
 
-def spread(y: Any, window: Windows) -> Any:
-    """Return the sum of the windows that see each cell: a sum over a range of positions."""
+@lru_cache(maxsize=1024)
+def _spread_loop(window: Windows, dtype: Any) -> Callable[..., Any]:
+    """Return the loop of the adjoint of a sum: it takes as much as that of a pool does."""
     sights = _sights(window)
-    run = _bound(_by_form("pool_loops", "pool", sights), sights, False, y.dtype.type(0))
+    if isinstance(window[-1], Table) or _is_narrow(sights):
+        return _bound(_by_form("pool_loops", "pool", sights), sights, False, dtype.type(0))
+    return _bound(loops("spread_loops").spread_rows, sights)
+
+
+def spread(y: Any, window: Windows, divisor: int = 1) -> Any:
+    """Return the sum of the windows that see each cell, over ``divisor``."""
+    sights, run = _sights(window), _spread_loop(window, y.dtype)
     x = _results(y, input_sizes(window), y.dtype)
-    _pooled(y, run, sights, x)
+    planes, cells = x.shape[0] * x.shape[1], max(prod(sights.sizes), prod(sights.outs))
+    given = np.ascontiguousarray(y).reshape(planes, prod(sights.sizes))
+    made = x.reshape(planes, prod(sights.outs))
+
+    def some(part: slice) -> None:
+        shares = given[part] if divisor == 1 else divide(given[part].copy(), divisor)
+        run(shares.reshape(-1), made[part].reshape(-1), 0, len(shares))
+
+    _by_blocks(some, planes, cells * x.itemsize)
     return x
 
 

@@ -183,7 +183,9 @@ def locate_vectors(shape: Along, lanes: int) -> Callable[..., None]:
         for n in range(begin, end):
             for row in range(rows):
                 low, high = ends[row], ends[row + 1]
-                for at in range(0, outs, lanes):
+                for start in range(0, outs, lanes):
+                    # The last vector of a row may overlap the one before.
+                    at = max(0, min(start, outs - lanes))
                     first, left = before + at * stride, outs - at
                     locate_windows(
                         kernel,

@@ -23,6 +23,8 @@ import numba
 import numpy as np
 
 from arrayconv.backends.numpy.row_windows import Along, reduce_windows
+from arrayconv.backends.numpy.vectors import VECTOR_BYTES
+from arrayconv.backends.numpy.whole_planes import reduce_planes, turn_over
 
 LANES = 16
 ALL_LANES = np.uintp(LANES)
@@ -214,7 +216,9 @@ def pool_vectors(shape: Along, lanes: int) -> Callable[..., None]:
         for n in range(begin, end):
             for row in range(rows):
                 low, high = ends[row], ends[row + 1]
-                for at in range(0, outs, lanes):
+                for start in range(0, outs, lanes):
+                    # The last vector of a row may overlap the one before.
+                    at = max(0, min(start, outs - lanes))
                     first, left = before + at * stride, outs - at
                     reduce_windows(
                         kernel,
@@ -241,6 +245,16 @@ def pool_vectors(shape: Along, lanes: int) -> Callable[..., None]:
 @compiled
 def side_by_side(cells: Any, begin: int, end: int, count: Any, lanes: Any) -> None:
     """Lay planes of ``count`` cells side by side; where they are too few the last one is again."""
+    vector = np.uintp(VECTOR_BYTES // cells.itemsize)
+    if np.uintp(begin) + ALL_LANES <= np.uintp(end) and vector <= count:
+        for lane in range(0, ALL_LANES, vector):
+            first = (np.uintp(begin) + lane) * count
+            for at in range(0, count, vector):
+                # The last square may overlap the one before.
+                cell = min(at, count - vector)
+                place = cell * ALL_LANES + lane
+                turn_over(cells, first + cell, count, lanes, place, ALL_LANES)
+        return
     for lane in range(ALL_LANES):
         start = min(np.uintp(begin) + lane, np.uintp(end - 1)) * count
         for cell in range(count):
@@ -250,6 +264,15 @@ def side_by_side(cells: Any, begin: int, end: int, count: Any, lanes: Any) -> No
 @compiled
 def one_by_one(lanes: Any, out: Any, begin: int, end: int, count: Any) -> None:
     """Write planes that lie side by side one after the other."""
+    vector = np.uintp(VECTOR_BYTES // lanes.itemsize)
+    if np.uintp(begin) + ALL_LANES <= np.uintp(end) and vector <= count:
+        for lane in range(0, ALL_LANES, vector):
+            first = (np.uintp(begin) + lane) * count
+            for at in range(0, count, vector):
+                cell = min(at, count - vector)
+                place = cell * ALL_LANES + lane
+                turn_over(lanes, place, ALL_LANES, out, first + cell, count)
+        return
     for lane in range(min(ALL_LANES, np.uintp(end - begin))):
         start = (np.uintp(begin) + lane) * count
         for cell in range(count):
@@ -296,6 +319,23 @@ def pool_lanes(
                             _take(results, to, line, seen, ALL_LANES, cell == low, maximum)
                     to += ALL_LANES
         one_by_one(results, out, n, end, places)
+
+
+@cache
+def pool_planes(maximum: bool, lanes: int) -> Callable[..., None]:
+    """Return what writes the maximum or the sum of all cells of each plane.
+
+    It takes the lanes of a vector of the cells' dtype.
+    """
+    is_maximum = int(maximum)
+
+    @numba.njit(cache=True, nogil=True)
+    def run(cells: Any, out: Any, begin: Any, end: Any, count: Any) -> None:
+        for plane in range(begin, end, lanes):
+            reduce_planes(is_maximum, cells, plane * count, count, out, plane, end - plane)
+
+    compiled: Callable[..., None] = run
+    return compiled
 
 
 @compiled

@@ -83,16 +83,8 @@ class _Maxima(Windows):
                 best, at = (seen, place) if best is None else self.better(best, at, seen, place)
         nowhere = builder.icmp_signed(">=", at, self.whole(NOWHERE))
         places = builder.sext(builder.select(nowhere, self.whole(-1), at), self.long)
-        pointer = builder.bitcast(self.at(indices, self.to), self.long.as_pointer())
-        if inside:
-            self.store_vector(best, self.out, self.to)
-            builder.store(places, pointer, align=1)
-            return
-        mask, align = self.between(number(0), self.left), ir.IntType(32)(1)
-        self.store(best, self.at(self.out, self.to), mask)
-        name, nothing = f"masked.store.v{self.lanes}i64.p0", ir.VoidType()
-        store = self.function(name, nothing, self.long, pointer.type, align.type, self.mask)
-        builder.call(store, [places, pointer, align, mask])
+        self.write_out(inside, best, self.at(self.out, self.to))
+        self.write_out(inside, places, self.at(indices, self.to))
 
     def over_rows_located(
         self, shape: Along, masks: dict[int, Any]

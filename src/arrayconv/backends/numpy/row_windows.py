@@ -120,21 +120,36 @@ class Windows(Vectors):
             for phase in phases:
                 seen = self.apart(vectors, phase)
                 result = seen if result is None else self.together(result, seen, shape.maximum)
+        self.write_out(inside, result, self.at(self.out, self.to))
+
+    def write_out(self, inside: bool, vector: Any, pointer: Any) -> None:
+        """Store a vector of results, of which some may lie beyond the row's end."""
+        pointer = self.builder.bitcast(pointer, vector.type.as_pointer())
         if inside:
-            self.store_vector(result, self.out, self.to)
-        else:
-            mask = self.between(number(0), self.left)
-            self.store(result, self.at(self.out, self.to), mask)
+            self.builder.store(vector, pointer, align=1)
+            return
+        # On many processors a store of some lanes is slow.
+        whole = self.builder.icmp_signed(">=", self.left, number(self.lanes))
+        with self.builder.if_else(whole) as (then, otherwise):
+            with then:
+                self.builder.store(vector, pointer, align=1)
+            with otherwise:
+                self.store_lanes(vector, pointer, self.between(number(0), self.left))
 
     def masks(self, steps: Iterable[list[int]], stride: int) -> dict[int, Any]:
         """Return which lanes of the vectors at each place lie within the row."""
-        found = {}
+        builder, found = self.builder, {}
+        kind = ir.VectorType(ir.IntType(32), self.lanes)
+        width, first = (
+            self.spread(builder.trunc(each, kind.element), kind)
+            for each in (self.width, self.first)
+        )
         for of_group in steps:
             for start in places_of(of_group, stride, self.lanes):
-                if start not in found:
-                    place = self.builder.add(self.first, number(start))
-                    low = self.builder.neg(place)
-                    found[start] = self.between(low, self.builder.sub(self.width, place))
+                lanes = ir.Constant(kind, [start + lane for lane in range(self.lanes)])
+                # Without a sign, a place before the row is one far behind it.
+                place = builder.add(first, lanes)
+                found[start] = builder.icmp_unsigned("<", place, width)
         return found
 
     def over_rows(
@@ -191,21 +206,13 @@ class Windows(Vectors):
         """Return the vector of cells at a place of a row."""
         if mask is None:
             return self.load_vector(start, number(place))
-        kind, align = self.vector.as_pointer(), ir.IntType(32)(1)
-        name = f"masked.load.{self.suffix}.p0"
-        load = self.function(name, self.vector, kind, align.type, self.mask, self.vector)
-        pointer = self.builder.bitcast(self.at(start, number(place)), kind)
-        return self.builder.call(load, [pointer, align, mask, nothing])
+        return self.load_lanes(self.at(start, number(place)), mask, nothing)
 
     def together(self, one: Any, other: Any, maximum: bool) -> Any:
         """Return the larger, or the sum; NaN is larger than any number."""
         if not maximum:
             return self.builder.fadd(one, other)
-        larger = self.builder.or_(
-            self.builder.fcmp_ordered(">", other, one),
-            self.builder.fcmp_unordered("uno", other, other),
-        )
-        return self.builder.select(larger, other, one)
+        return self.larger(one, other)
 
     def apart(self, vectors: list[Any], phase: int) -> Any:
         """Return every ``stride``-th lane of vectors in a row, from ``phase`` on."""

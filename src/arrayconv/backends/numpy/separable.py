@@ -15,7 +15,7 @@ import numpy as np
 from arrayconv._arrays import library_of
 from arrayconv._window import Axis, Table, Windows, index_columns, output_sizes, tap_range
 from arrayconv.backends.numpy.threads import run_blocks
-from arrayconv.primitives.pooling import lowest
+from arrayconv.primitives.pooling import divide, lowest
 
 CHUNK = 256 << 10
 """Bytes of input that are worked on at a time, so that what is made of them stays in the cache."""
@@ -111,8 +111,10 @@ def _total(ufunc: np.ufunc, part: Any, box: Whole) -> Any:
     return ufunc.reduce(cells, axis=tuple(range(1, cells.ndim)))
 
 
-def _reduced(ufunc: np.ufunc, x: Any, window: Windows, dtype: Any, nothing: Any) -> Any:
-    """Return what a ufunc makes of each window (N, C, *positions), computed in a dtype."""
+def _reduced(
+    ufunc: np.ufunc, x: Any, window: Windows, dtype: Any, nothing: Any, divisor: int = 1
+) -> Any:
+    """Return what a ufunc makes of each window (N, C, *positions), in a dtype, over a number."""
     batch, channels, *sizes = x.shape
     images, count = (1, batch * channels) if x.flags.c_contiguous else (batch, channels)
     planes = x.reshape(images, count, *sizes)
@@ -124,7 +126,8 @@ def _reduced(ufunc: np.ufunc, x: Any, window: Windows, dtype: Any, nothing: Any)
     def pool(block: tuple[int, slice]) -> None:
         part = planes[block].astype(dtype, copy=False)
         if box is not None:
-            results[block] = _total(ufunc, part, box).reshape(results[block].shape)
+            total = divide(_total(ufunc, part, box), divisor)
+            results[block] = total.reshape(results[block].shape)
             return
         first = 1
         if narrow:
@@ -133,6 +136,7 @@ def _reduced(ufunc: np.ufunc, x: Any, window: Windows, dtype: Any, nothing: Any)
             if axis != _UNMOVED._replace(size=axis.size, out=axis.size):
                 part = _reduce(ufunc, part, dim, axis, nothing)
         results[block] = np.moveaxis(part, -1, 0) if narrow else part
+        divide(results[block], divisor)
 
     some = max(1, CHUNK // max(1, prod(sizes) * np.dtype(dtype).itemsize))
     blocks = [
@@ -153,7 +157,7 @@ def max_pool(x: Any, window: Windows) -> Any:
     return _reduced(np.maximum, x, window, x.dtype, lowest(library_of("input", x), x.dtype))
 
 
-def sum_pool(x: Any, window: Windows) -> Any:
-    """Return the sum of what each window sees, in the wide dtype."""
+def sum_pool(x: Any, window: Windows, divisor: int = 1) -> Any:
+    """Return the sum of what each window sees, in the wide dtype, over ``divisor``."""
     wide = library_of("input", x).dtype(x.dtype).wide
-    return _reduced(np.add, x, window, np.dtype(wide), 0)
+    return _reduced(np.add, x, window, np.dtype(wide), 0, divisor)

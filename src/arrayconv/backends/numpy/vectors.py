@@ -89,6 +89,21 @@ class Vectors:
         place = self.builder.bitcast(self.at(pointer, *terms), self.vector.as_pointer())
         return self.builder.load(place, align=1)
 
+    def load_lanes(self, pointer: Any, mask: Any, nothing: Any) -> Any:
+        """Return the vector that begins at an address, of which only some lanes are read."""
+        kind, align = self.vector.as_pointer(), ir.IntType(32)(1)
+        name = f"masked.load.{self.suffix}.p0"
+        load = self.function(name, self.vector, kind, align.type, self.mask, self.vector)
+        return self.builder.call(load, [self.builder.bitcast(pointer, kind), align, mask, nothing])
+
+    def larger(self, one: Any, other: Any) -> Any:
+        """Return the larger numbers of two vectors; NaN is larger than any number."""
+        is_larger = self.builder.or_(
+            self.builder.fcmp_ordered(">", other, one),
+            self.builder.fcmp_unordered("uno", other, other),
+        )
+        return self.builder.select(is_larger, other, one)
+
     def spread(self, value: Any, vector: Any) -> Any:
         """Return a vector of one value."""
         nothing = ir.Constant(vector, ir.Undefined)
@@ -113,10 +128,16 @@ class Vectors:
 
     def store(self, value: Any, pointer: Any, mask: Any) -> None:
         """Store some lanes of a vector."""
-        kind, align = self.vector.as_pointer(), ir.IntType(32)(1)
-        name, nothing = f"masked.store.{self.suffix}.p0", ir.VoidType()
-        store = self.function(name, nothing, self.vector, kind, align.type, self.mask)
-        self.builder.call(store, [value, self.builder.bitcast(pointer, kind), align, mask])
+        self.store_lanes(value, self.builder.bitcast(pointer, self.vector.as_pointer()), mask)
+
+    def store_lanes(self, value: Any, pointer: Any, mask: Any) -> None:
+        """Store some lanes of a vector of any kind at a pointer to such."""
+        kind, align, nothing = value.type, ir.IntType(32)(1), ir.VoidType()
+        element = kind.element
+        bits = f"i{element.width}" if isinstance(element, ir.IntType) else self.suffix[-3:]
+        name = f"masked.store.v{kind.count}{bits}.p0"
+        store = self.function(name, nothing, kind, pointer.type, align.type, self.mask)
+        self.builder.call(store, [value, pointer, align, mask])
 
     def store_vector(self, value: Any, pointer: Any, *terms: Any) -> None:
         """Store a vector from an element on."""
