@@ -118,23 +118,18 @@ __device__ __forceinline__ Complex<Real> multiply_add(
             a.real * b.imag + a.imag * b.real + sum.imag};
 }
 
-// A sum over a divisor, by its reciprocal, which the results of a thread share; of integers and bools
-// the divisor is 1.
-template <typename T, typename Index>
-__device__ __forceinline__ T over(T sum, Index) {
+// A share of a sum, the reciprocal of a divisor: of integers and bools all of it.
+template <typename T>
+__device__ __forceinline__ T share_of(T sum, double) {
     return sum;
 }
-template <typename Index>
-__device__ __forceinline__ float over(float sum, Index divisor) {
-    return sum * (1.0f / static_cast<float>(divisor));
+__device__ __forceinline__ float share_of(float sum, double share) {
+    return sum * static_cast<float>(share);
 }
-template <typename Index>
-__device__ __forceinline__ double over(double sum, Index divisor) {
-    return sum * (1.0 / static_cast<double>(divisor));
-}
-template <typename Real, typename Index>
-__device__ __forceinline__ Complex<Real> over(Complex<Real> sum, Index divisor) {
-    return {over(sum.real, divisor), over(sum.imag, divisor)};
+__device__ __forceinline__ double share_of(double sum, double share) { return sum * share; }
+template <typename Real>
+__device__ __forceinline__ Complex<Real> share_of(Complex<Real> sum, double share) {
+    return {share_of(sum.real, share), share_of(sum.imag, share)};
 }
 
 // --- order ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// spread: the adjoint of sum_pool, each cell the sum of all windows that see it, over a divisor.
+// spread: the adjoint of sum_pool, each cell the sum of all windows that see it, or a share of it.
 //
 // A thread takes a run of Cells cells of a row, in each of its planes, and adds the positions that
 // see them, always in the same order: no atomics. What sees several of its cells it reads once;
@@ -9,7 +9,7 @@ template <typename T, typename Index, int Dims, int Kernel, int Stride, int Plan
           int Cells>
 __global__ void spread(
     const T* __restrict__ y, const Layout<Index> layout, const Window<Index> window,
-    T* __restrict__ x, const Index divisor, const Index cells, const Index planes,
+    const double share, T* __restrict__ x, const Index cells, const Index planes,
     const Index count) {
     const Index item = thread_number<Index>();
     if (item >= count) return;
@@ -37,7 +37,7 @@ __global__ void spread(
 #pragma unroll
     for (int p = 0; p < Planes; ++p) {
 #pragma unroll
-        for (int c = 0; c < Cells; ++c) sum[p][c] = over(sum[p][c], divisor);
+        for (int c = 0; c < Cells; ++c) sum[p][c] = share_of(sum[p][c], share);
     }
     const Index to = (first - place.plane) * cells + item * Cells;
 #pragma unroll

@@ -1,4 +1,4 @@
-// sum_pool: the sum of what each window sees, in the wide type, over a divisor.
+// sum_pool: the sum of what each window sees, in the wide type, or a share of it.
 //
 // A thread takes one position and adds its window in the order of memory, in each of its planes.
 // Windows overlap in the cache, so memory is read once. Launch: a thread for each position of
@@ -7,7 +7,7 @@
 template <typename T, typename Index, int Dims, int Kernel, int Stride, int Planes, bool Dense>
 __global__ void sum_pool(
     const T* __restrict__ x, const Layout<Index> layout, const Window<Index> window,
-    typename Sum<T>::Type* __restrict__ sums, const Index divisor, const Index positions,
+    const double share, typename Sum<T>::Type* __restrict__ sums, const Index positions,
     const Index planes, const Index count) {
     const Index item = thread_number<Index>();
     if (item >= count) return;
@@ -26,6 +26,6 @@ __global__ void sum_pool(
     const Index to = (first - place.plane) * positions + item;
 #pragma unroll
     for (int p = 0; p < Planes; ++p) {
-        if (first + p < planes) sums[to + p * positions] = over(sum[p], divisor);
+        if (first + p < planes) sums[to + p * positions] = share_of(sum[p], share);
     }
 }

@@ -45,7 +45,7 @@ from arrayconv.backends.cupy.launch import (
 
 def bits_for(*numbers: int) -> int:
     """Return the width of the indices that hold all numbers."""
-    return 32 if max(map(abs, numbers)) < NARROW else 64
+    return 32 if max(numbers) < NARROW else 64
 
 
 def arrays_unfit(*arrays: Any) -> str | None:
@@ -212,16 +212,16 @@ def _pool_plan(
     window: Windows,
     kind_of: Callable[[Any], str],
     more: str,
-    *numbers: int,
+    *shares: Any,
 ) -> Plan:
     x, kind = strided(array), kind_of(array[2])
     batch, channels = x.shape[:2]
     outs = output_sizes(window)
     count = batch * channels * prod(outs)
-    bits = bits_for(largest(window), x.furthest, count, prod(input_sizes(window)), *numbers)
-    structs = (packed_layout(x, bits, channels), packed_window(window, bits))
+    bits = bits_for(largest(window), x.furthest, count, prod(input_sizes(window)))
+    structs = (packed_layout(x, bits, channels), packed_window(window, bits), *shares)
     given = (function, kind, window, bits, (batch, channels, *outs), x.dense, structs)
-    return sliding_plan(*given, *numbers, prod(outs), more=tuple(more.split()))
+    return sliding_plan(*given, prod(outs), more=tuple(more.split()))
 
 
 def _ordered(dtype: Any) -> str:
@@ -256,7 +256,7 @@ def max_pool_unfit(x: Any, window: Windows) -> str | None:
 
 def sum_pool(x: Any, window: Windows, divisor: int = 1) -> Any:
     """Return the sum of what each window sees, in the wide dtype, over ``divisor``."""
-    made = _pool_plan("sum_pool", described(x), window, summand, "", divisor)
+    made = _pool_plan("sum_pool", described(x), window, summand, "", np.float64(1 / divisor))
     sums = executor_of(x).empty(x, made.shape, wide(x.dtype))
     return run(made, sums, x, *made.structs, sums)
 
@@ -272,10 +272,11 @@ def _spread_plan(array: Description, window: Windows, divisor: int) -> Plan:
     batch, channels = y.shape[:2]
     sizes = input_sizes(window)
     count = batch * channels * prod(sizes)
-    bits = bits_for(largest(window), y.furthest, count, divisor)
-    structs = (packed_layout(y, bits, channels), packed_window(window, bits))
+    bits = bits_for(largest(window), y.furthest, count)
+    share = np.float64(1 / divisor)
+    structs = (packed_layout(y, bits, channels), packed_window(window, bits), share)
     shape = (batch, channels, *sizes)
-    numbers, row = (divisor, prod(sizes)), sizes[-1]
+    numbers, row = (prod(sizes),), sizes[-1]
     return sliding_plan("spread", kind, window, bits, shape, y.dense, structs, *numbers, row=row)
 
 
