@@ -78,6 +78,7 @@ OTHERS = (
     conv("grouped 3x3 128-128 g32 @56", (128, 56, 56), 128, 3, padding=1, groups=32),
     conv("dilated 3x3d2 256-256 @28", (256, 28, 28), 256, 3, padding=2, dilation=2),
     conv("audio conv1d k9 64-64 @16000", (64, 16000), 64, 9, padding=4),
+    conv("whisper conv1d k3 80-384 @3000", (80, 3000), 384, 3, padding=1),
     conv("whisper conv1d k3/2 384-384 @3000", (384, 3000), 384, 3, stride=2, padding=1),
     conv("video conv3d 3x3x3 16-16 @16x56x56", (16, 16, 56, 56), 16, 3, padding=1),
     conv_transpose("dcgan up 4x4/2 256-128 @16", (256, 16, 16), 128, 4, stride=2, padding=1),

@@ -1,4 +1,4 @@
-"""`winograd` in two dimensions with its transforms compiled by numba, where that is installed.
+"""`winograd` in one and two dimensions with its transforms compiled, where numba is installed.
 
 The transforms are what the algorithm costs beside its products. Here those of a tile's rows and of
 its columns follow one another, on vectors of neighbouring tiles, whose cells a stride of a tile's
@@ -21,6 +21,7 @@ from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.layouts import Layout
 from arrayconv.backends.numpy.threads import run_blocks
+from arrayconv.backends.numpy.winograd import SINGLE, Square, part_of
 
 CHUNK = 4 << 20
 """Bytes of points that a block holds, of cells and of outputs: the second cache should."""
@@ -28,13 +29,13 @@ CHUNK = 4 << 20
 
 def unfit(shape: Shape) -> str | None:
     """Return why a convolution cannot be served."""
-    if len(shape.window) != 2:
-        return f"it has two spatial dimensions, got {len(shape.window)}"
+    if len(shape.window) > 2:
+        return f"it has one or two spatial dimensions, got {len(shape.window)}"
     return winograd.unfit(shape) or missing()
 
 
 class Block(NamedTuple):
-    """A range of images and of rows of tiles."""
+    """A range of images and of rows of tiles, and in a long row a range of those."""
 
     layout: Layout
     source: int
@@ -49,53 +50,66 @@ class Block(NamedTuple):
     """Where rows of tiles begin in the output."""
     heights: Any
     """How many rows of outputs each of them has."""
+    across: int
+    """Tiles in a row."""
+    width: int
+    """Outputs in a row."""
 
 
 class Plan(NamedTuple):
     """What a convolution of given shapes needs, worked out once."""
 
+    tile: Square
     blocks: tuple[Block, ...]
-    across: int
-    """Tiles in a row."""
 
 
-def _tiles(axis: Axis, tile: int) -> Axis:
+def _tiles(axis: Axis, tile: int, seen: int) -> Axis:
     """Return the axis whose positions are tiles, and whose taps are the cells that one sees."""
-    return axis._replace(kernel=tile + 2, stride=tile, out=-(-axis.out // tile))
+    return axis._replace(kernel=seen, stride=tile, out=-(-axis.out // tile))
 
 
 @lru_cache(maxsize=256)
 def plan(window: Window, batch: int, channels: int, outputs: int, tile: int, limit: int) -> Plan:
     """Return the plan by which no block has more than ``limit`` points, those of a row at least."""
-    height, width = (_tiles(axis, tile) for axis in window)
-    of_row = (tile + 2) ** 2 * width.out * (channels + outputs)
-    rows = max(1, min(height.out, limit // of_row))
-    rows = -(-height.out // -(-height.out // rows))
-    images = max(1, min(batch, limit // (of_row * height.out)))
-    source = (channels * window[0].size * window[1].size, window[1].size, 1)
-    target = (outputs * window[0].out * window[1].out, window[1].out, 1)
+    square = winograd.square(tuple(axis.kernel for axis in window), tile)
+    whole = (SINGLE,) * (2 - len(window)) + window
+    height, width = map(_tiles, whole, square, square.seen)
+    per_tile = square.points * (channels + outputs)
+    # Rows of squares are not cut: where they meet, cells would be transformed twice.
+    columns = part_of(width.out, limit // per_tile) if square.height == 1 else width.out
+    # Whole vectors of tiles.
+    columns = min(width.out, -(-columns // 16) * 16)
+    rows = part_of(height.out, limit // (per_tile * columns))
+    images = max(1, min(batch, limit // (per_tile * width.out * height.out)))
+    source = (channels * whole[0].size * whole[1].size, whole[1].size, 1)
+    target = (outputs * whole[0].out * whole[1].out, whole[1].out, 1)
     blocks = []
-    for image, first in product(range(0, batch, images), range(0, height.out, rows)):
+    starts = (range(0, batch, images), range(0, height.out, rows), range(0, width.out, columns))
+    for image, first, left in product(*starts):
         count = min(images, batch - image)
         part = sliding_part(height, first, min(first + rows, height.out))
-        tiles = (Axis(count, 1, 1, 1, 0, 0, count), part.axis, width)
+        along = sliding_part(width, left, min(left + columns, width.out))
+        tiles = (Axis(count, 1, 1, 1, 0, 0, count), part.axis, along.axis)
         layout = layouts.sliding(tiles, source, target)
         steps = layouts.steps(shifts.plan(tiles).rows)
         (every,) = layout.passes
         of_images, of_rows = np.arange(count)[:, None], np.arange(part.stop - part.start)
-        heights = np.minimum(tile, window[0].out - (first + of_rows) * tile)
+        down, across = square.height, left * square.width
+        heights = np.minimum(down, whole[0].out - (first + of_rows) * down)
         blocks.append(
             Block(
                 layout,
-                image * source[0] + part.low * source[1],
-                image * target[0] + first * tile * target[1],
+                image * source[0] + part.low * source[1] + along.low,
+                image * target[0] + first * down * target[1] + across,
                 (of_images * steps[0] + of_rows * steps[1]).reshape(-1),
-                np.array(every.offsets).reshape(tile + 2, tile + 2).T.copy(),
-                (of_images * target[0] + of_rows * tile * target[1]).reshape(-1),
+                np.array(every.offsets).reshape(square.seen).T.copy(),
+                (of_images * target[0] + of_rows * down * target[1]).reshape(-1),
                 np.tile(heights, count),
+                along.stop - along.start,
+                min(whole[1].out - across, (along.stop - along.start) * square.width),
             )
         )
-    return Plan(tuple(blocks), width.out)
+    return Plan(square, tuple(blocks))
 
 
 def limit(bytes_in_and_out: int, weights: int, itemsize: int) -> int:
@@ -135,7 +149,8 @@ def transform_flipped(w: Any, groups: int, tile: int) -> Weight:
 
 
 def _points(w: Any, tile: int, direction: int) -> Any:
-    to_points = winograd.transforms(tile, w.dtype).weight[:, ::direction]
+    square = winograd.square(w.shape[2:], tile)
+    to_points = winograd.transforms(square, w.dtype).weight[:, ::direction]
     return np.matmul(to_points, w.reshape(-1, to_points.shape[1]).T).reshape(-1)
 
 
@@ -149,14 +164,18 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
         return y
     most = limit(x.nbytes + y.nbytes, len(weight.factors), x.itemsize)
     planned = plan(window, batch, channels, outputs, tile, most)
-    side, lanes = tile + 2, compiled.VECTOR_BYTES // x.itemsize
-    square, across = side * side, planned.across
-    along = np.arange(side) * lanes
+    tall, wide = planned.tile.seen
+    square, lanes = tall * wide, compiled.VECTOR_BYTES // x.itemsize
+    along = np.arange(wide) * lanes
     flat, result = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
     cells_of, results_of = x[0, 0].size, y[0, 0].size
     seen, made = channels // groups, outputs // groups
     of_tile = compiled.tile(made)
     convolve = compiled.convolve(of_tile, made % of_tile.outputs, lanes)
+    if planned.tile.height == 1:
+        to_points, from_points = compiled.line_to_points, compiled.line_from_points
+    else:
+        to_points, from_points = compiled.to_points, compiled.from_points
 
     def points(planes: int, tiles: int) -> tuple[Any, int]:
         """Return room for points (square, planes, tiles), and the step from one to the next."""
@@ -165,6 +184,7 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
         return np.empty(square * step + of_tile.vectors * lanes, x.dtype), step
 
     def work(block: Block) -> None:
+        across = block.across
         size, tiles = block.layout.size, len(block.starts) * across
         cells = np.empty(channels * size + square * lanes, x.dtype)
         compiled.clear(cells, size, channels, *block.layout.gaps)
@@ -173,7 +193,7 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
             compiled.fill(flat, block.source, cells_of, cells, size, channels, *each)
         of_cells, step = points(channels, tiles)
         held = np.empty(square * lanes, x.dtype)
-        compiled.to_points(
+        to_points(
             *(tile, cells, size, block.places, block.starts, across, channels),
             *(held, along, of_cells, step),
         )
@@ -189,9 +209,9 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
                 *(weight.factors, group * weight.every, weight.pairs, weight.step),
                 *(square, made, sums, group * made * tiles, next_sum, tiles, stores, ends),
             )
-        compiled.from_points(
-            *(tile, sums, next_sum, positions[1], across, outputs, held, along),
-            *(result[block.target :], results_of, block.outputs, block.heights, positions[1]),
+        from_points(
+            *(tile, sums, next_sum, positions[-1], across, outputs, held, along),
+            *(result[block.target :], results_of, block.outputs, block.heights, block.width),
         )
 
     run_blocks(work, planned.blocks, products=True)

@@ -44,6 +44,10 @@ WINOGRAD_TILE = {2: (34.0, 9.0), 4: (110.0, 40.0)}
 COMPILED_TILE = {2: (8.0, 6.0, 1.0), 4: (18.0, 14.0, 2.0)}
 """The same in compiled loops, where each row has whole vectors of tiles; and of each cell, laid out
 by phases."""
+WINOGRAD_LINE = {2: (8.0, 4.0), 4: (16.0, 8.0)}
+"""`WINOGRAD_TILE` of lines of m outputs."""
+COMPILED_LINE = {2: (1.5, 1.5, 1.0), 4: (3.0, 3.0, 1.0)}
+"""`COMPILED_TILE` of lines of m outputs."""
 COMPILED_POINTS = (0.03, 0.5)
 """Nanoseconds of a multiply-add there, and of a number of the transformed weight, which is read."""
 CALLS = 60_000.0
@@ -155,16 +159,32 @@ def mec(shape: Shape) -> float:
     )
 
 
+class _Tiles(NamedTuple):
+    """How Winograd's tiles lie in the last two dimensions of a window."""
+
+    points: int
+    down: int
+    across: int
+    is_line: bool
+
+
+def _tiles(window: Window, tile: int) -> _Tiles:
+    across = -(-window[-1].out // tile)
+    if len(window) == 1 or window[-2].kernel == 1:
+        return _Tiles(tile + 2, 1 if len(window) == 1 else window[-2].out, across, True)
+    return _Tiles((tile + 2) ** 2, -(-window[-2].out // tile), across, False)
+
+
 def winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
-    """Return the nanoseconds of squares of ``tile`` by ``tile`` outputs."""
-    *leading, height, width = shape.window
-    points = (tile + 2) ** 2
-    tiles = shape.batch * -(-height.out // tile) * -(-width.out // tile)
+    """Return the nanoseconds of squares of ``tile`` by ``tile`` outputs, or of lines."""
+    leading = shape.window[:-2]
+    points, down, across, is_line = _tiles(shape.window, tile)
+    tiles = shape.batch * down * across
     depth = prod(axis.kernel for axis in leading)
     made = tiles * prod(axis.out for axis in leading)
     seen = tiles * prod((axis.out - 1) * axis.stride + axis.kernel for axis in leading)
     pairs = shape.outputs * shape.channels // shape.groups * depth
-    to_points, from_points = WINOGRAD_TILE[tile]
+    to_points, from_points = (WINOGRAD_LINE if is_line else WINOGRAD_TILE)[tile]
     return (
         points * pairs * (made * MULTIPLY_ADD + (0 if prepared else WEIGHT_POINT))
         + seen * shape.channels * to_points
@@ -174,17 +194,16 @@ def winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
 
 
 def numba_winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
-    """Return the nanoseconds of the same with compiled transforms, in two dimensions."""
-    height, width = shape.window
-    down, across = -(-height.out // tile), -(-width.out // tile)
-    pairs = (tile + 2) ** 2 * shape.outputs * shape.channels // shape.groups
-    to_points, from_points, cell = COMPILED_TILE[tile]
+    """Return the nanoseconds of the same with compiled transforms, in one and two dimensions."""
+    points, down, across, is_line = _tiles(shape.window, tile)
+    pairs = points * shape.outputs * shape.channels // shape.groups
+    to_points, from_points, cell = (COMPILED_LINE if is_line else COMPILED_TILE)[tile]
     multiply_add, weight = COMPILED_POINTS
     tiles, lanes = shape.batch * down * across, shape.batch * down * -(-across // 16) * 16
     return (
         pairs * (-(-tiles // 16) * 16 * multiply_add + weight + (0 if prepared else WEIGHT_POINT))
         + lanes * (shape.channels * to_points + shape.outputs * from_points)
-        + shape.batch * shape.channels * height.size * width.size * cell
+        + shape.batch * shape.channels * prod(axis.size for axis in shape.window) * cell
     ) * 1.2 + CALLS
 
 
@@ -254,12 +273,12 @@ def im2col_weight(shape: Shape) -> float:
 
 def winograd_weight(shape: Shape, tile: int) -> float:
     """Return the nanoseconds of the gradient by squares."""
-    height, width = shape.window
-    tiles = shape.batch * -(-height.out // tile) * -(-width.out // tile)
-    pairs = (tile + 2) ** 2 * shape.outputs * shape.channels // shape.groups
+    points, down, across, is_line = _tiles(shape.window, tile)
+    tiles = shape.batch * down * across
+    pairs = points * shape.outputs * shape.channels // shape.groups
     # Each product sums over tiles only, which are few.
     product = (tiles + 40) * pairs * (MULTIPLY_ADD + TRANSPOSED)
-    to_points, _ = WINOGRAD_TILE[tile]
+    to_points, _ = (WINOGRAD_LINE if is_line else WINOGRAD_TILE)[tile]
     # The output's cells are 16 of 36, or 4 of 16, and cheaper by as much.
     transforms = tiles * to_points * (shape.channels + shape.outputs / 2)
     return product + transforms + pairs * WEIGHT_POINT + CALLS

@@ -1,9 +1,10 @@
-"""Convolution by Winograd's minimal filtering: fewer multiplications for kernels of 3 x 3.
+"""Convolution by Winograd's minimal filtering: fewer multiplications for kernels of 3 and 3 x 3.
 
 A tile of m x m outputs is a function of (m + 2) x (m + 2) cells. Both are transformed so that the
 convolution becomes (m + 2)² products, one for each point at which the polynomials behind it are
 evaluated; each product sums over channels (and over the taps of a leading dimension), so it is a
-matrix product. F(2x2, 3x3) has 2.25 and F(4x4, 3x3) 4 times fewer multiplications.
+matrix product. F(2x2, 3x3) has 2.25 and F(4x4, 3x3) 4 times fewer multiplications. Along one
+dimension, F(2, 3) and F(4, 3), they are 1.5 and 2 times fewer; a plane is then one row.
 
 A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015 (arXiv:1509.09308),
 after S. Winograd, "Arithmetic Complexity of Computations", 1980. The points decide the rounding:
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._window import Axis, Window, adjoint_axis, output_sizes
 from arrayconv.backends.numpy.blocked import flip
@@ -61,10 +63,40 @@ def lines(tile: int) -> Transforms:
     return Transforms(weight, cells, outputs)
 
 
+class Square(NamedTuple):
+    """The outputs of a tile: in each of the last two dimensions as many, or one in a row of 1."""
+
+    height: int
+    width: int
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """The cells that it sees in each dimension, and its points."""
+        return _cells_of(self.height), _cells_of(self.width)
+
+    @property
+    def points(self) -> int:
+        """All of its points."""
+        return prod(self.seen)
+
+
+def _cells_of(outputs: int) -> int:
+    return outputs + KERNEL - 1 if outputs > 1 else 1
+
+
+def square(kernel: Ints, tile: int) -> Square:
+    """Return the tile for a kernel: where its height is 1, or there is none, it is one of lines."""
+    is_line = len(kernel) == 1 or kernel[-2] == 1
+    return Square(1 if is_line else tile, tile)
+
+
 @lru_cache(maxsize=8)
-def transforms(tile: int, dtype: np.dtype[Any]) -> Transforms:
-    """Return the maps of F(tile x tile, 3 x 3)."""
-    return Transforms(*(np.kron(each, each).astype(dtype) for each in lines(tile)))
+def transforms(tile: Square, dtype: np.dtype[Any]) -> Transforms:
+    """Return the maps of F(tile, 3 x 3), or of F(tile, 1 x 3)."""
+    along = lines(tile.width)
+    if tile.height == 1:
+        return Transforms(*(each.astype(dtype) for each in along))
+    return Transforms(*(np.kron(each, each).astype(dtype) for each in along))
 
 
 def rows_of(count: int, length: int, dtype: np.dtype[Any]) -> Any:
@@ -74,26 +106,28 @@ def rows_of(count: int, length: int, dtype: np.dtype[Any]) -> Any:
 
 
 class Block(NamedTuple):
-    """A range of images and of rows of tiles."""
+    """A range of images and of rows of tiles, and in a long row a range of those."""
 
     images: slice
     first: int
     """The first row of the output."""
     rows: int
     """Rows of tiles."""
+    left: int
+    """The first column of the output."""
+    columns: int
+    """Tiles in a row."""
 
 
 class Plan(NamedTuple):
     """What a convolution of given shapes needs, worked out once."""
 
-    tile: int
+    tile: Square
     groups: int
     depth: Axis
-    """The leading dimension, or one of a single cell."""
+    """The leading dimension, or one of a single cell; the height too where there is none."""
     height: Axis
     width: Axis
-    columns: int
-    """Tiles in a row."""
     blocks: tuple[Block, ...]
 
 
@@ -115,45 +149,59 @@ def plan(
     window: Window, batch: int, channels: int, outputs: int, groups: int, tile: int, limit: int
 ) -> Plan:
     """Return the plan by which no block takes more than ``limit`` numbers (one row at least)."""
-    depth, (height, width) = (window[0] if len(window) == 3 else SINGLE), window[-2:]
-    across, down = -(-width.out // tile), -(-height.out // tile)
+    depth, height, width = (SINGLE,) * (3 - len(window)) + window
+    tiles = square(tuple(axis.kernel for axis in window), tile)
+    across, down = -(-width.out // tiles.width), -(-height.out // tiles.height)
     seen, made = channels * _slices(depth), outputs * depth.out
     # Two arrays exist at a time: of what is seen, before and after its transform, or of products.
-    per_tile = (tile + 2) ** 2 * (seen + max(seen, made))
-    room = max(1, limit // (per_tile * across))
-    rows = min(down, room)
-    images = max(1, min(batch, room // down))
-    # Rows in equal parts, so that no block is a small rest.
-    rows = -(-down // -(-down // rows))
+    per_tile = tiles.points * (seen + max(seen, made))
+    columns = part_of(across, limit // per_tile) if tiles.height == 1 else across
+    room = max(1, limit // (per_tile * columns))
+    rows = part_of(down, room)
+    images = max(1, min(batch, room // (down * -(-across // columns))))
     blocks = tuple(
-        Block(slice(image, min(batch, image + images)), first * tile, min(rows, down - first))
+        Block(
+            slice(image, min(batch, image + images)),
+            first * tiles.height,
+            min(rows, down - first),
+            left * tiles.width,
+            min(columns, across - left),
+        )
         for image in range(0, batch, images)
         for first in range(0, down, rows)
+        for left in range(0, across, columns)
     )
-    return Plan(tile, groups, depth, height, width, across, blocks)
+    return Plan(tiles, groups, depth, height, width, blocks)
+
+
+def part_of(count: int, most: int) -> int:
+    """Return the size of equal parts, none of them larger than that, so that no rest is small."""
+    some = max(1, min(count, most))
+    return -(-count // -(-count // some))
 
 
 def transform_weight(w: Any, groups: int, tile: int) -> Any:
     """Return the weight (points, groups, 1, O / groups, depth * C / groups) for `convolve`."""
-    return _transformed(w, groups, tile, transforms(tile, w.dtype).weight)
+    return _transformed(w, groups, transforms(square(w.shape[2:], tile), w.dtype).weight)
 
 
 def transform_flipped(w: Any, groups: int, tile: int) -> Any:
     """Return the same of the weight by which the adjoint is a convolution, without a copy of it."""
     if w.ndim == 5:
         return transform_weight(flip(w, groups), groups, tile)
-    flipped = np.ascontiguousarray(transforms(tile, w.dtype).weight[:, ::-1])
-    return _transformed(w, groups, tile, flipped).swapaxes(3, 4)
+    to_points = transforms(square(w.shape[2:], tile), w.dtype).weight
+    flipped = np.ascontiguousarray(to_points[:, ::-1])
+    return _transformed(w, groups, flipped).swapaxes(3, 4)
 
 
-def _transformed(w: Any, groups: int, tile: int, to_points: Any) -> Any:
+def _transformed(w: Any, groups: int, to_points: Any) -> Any:
     outputs, per_group, *kernel = w.shape
-    depth = prod(kernel[:-2])
-    flat = w.reshape(outputs, per_group, depth, KERNEL * KERNEL)
+    depth, taps = prod(kernel[:-2]), prod(kernel[-2:])
+    flat = w.reshape(outputs, per_group, depth, taps)
     if depth > 1:
         flat = flat.swapaxes(1, 2)
-    flat = flat.reshape(-1, KERNEL * KERNEL)
-    points = rows_of((tile + 2) ** 2, len(flat), w.dtype)
+    flat = flat.reshape(-1, taps)
+    points = rows_of(len(to_points), len(flat), w.dtype)
     np.matmul(to_points, flat.T, out=points)
     return points.reshape(-1, groups, 1, outputs // groups, depth * per_group)
 
@@ -161,29 +209,31 @@ def _transformed(w: Any, groups: int, tile: int, to_points: Any) -> Any:
 def _cells(x: Any, plan: Plan, block: Block) -> Any:
     """Return the cells that a block's tiles see, (G, D, C / G, N, rows, columns, points)."""
     tile, depth, height, width = plan.tile, plan.depth, plan.height, plan.width
-    channels, slices, size = x.shape[1] // plan.groups, _slices(depth), tile + 2
+    channels, slices, (tall, wide) = x.shape[1] // plan.groups, _slices(depth), tile.seen
+    rows, columns = block.rows, block.columns
     x = x.reshape(-1, plan.groups, channels, depth.size, height.size, width.size)
     source = x[block.images].transpose(1, 3, 2, 0, 4, 5)
     lead = (plan.groups, slices, channels, source.shape[3])
-    slab: Any = np.zeros((*lead, block.rows * tile + 2, (plan.columns + 1) * tile), x.dtype)
+    down, across = (rows - 1) * tile.height + tall, (columns + 1) * tile.width
+    slab: Any = np.zeros((*lead, down, across), x.dtype)
     moves = [
         _overlap(axis, first, length)
         for axis, first, length in zip(
-            (depth, height, width), (0, block.first, 0), (slices, *slab.shape[-2:]), strict=True
+            (depth, height, width), (0, block.first, block.left), (slices, down, across), strict=True
         )
     ]
     (to, *to_plane), (of, *of_plane) = zip(*moves, strict=True)
     slab[:, to, :, :, *to_plane] = source[:, of, :, :, *of_plane]
-    cells: Any = np.empty((*lead, block.rows, plan.columns, size, size), x.dtype)
-    for row in range(size):
-        seen = slab[..., row : row + block.rows * tile : tile, :]
-        for start, cell in _LANES[tile]:
-            lanes = seen[..., start : start + plan.columns * tile].view(cell)
-            each = tile * x.itemsize // cell.itemsize
+    cells: Any = np.empty((*lead, rows, columns, tall, wide), x.dtype)
+    for row in range(tall):
+        seen = slab[..., row : row + (rows - 1) * tile.height + 1 : tile.height, :]
+        for start, cell in _LANES[tile.width]:
+            lanes = seen[..., start : start + columns * tile.width].view(cell)
+            each = tile.width * x.itemsize // cell.itemsize
             cells[..., row, start : start + cell.itemsize // x.itemsize].view(cell)[..., 0] = lanes[
                 ..., ::each
             ]
-    return cells.reshape(*cells.shape[:-2], size * size)
+    return cells.reshape(*cells.shape[:-2], tall * wide)
 
 
 def _overlap(axis: Axis, first: int, length: int) -> tuple[slice, slice]:
@@ -223,19 +273,21 @@ def convolve(x: Any, weight: Any, y: Any, plan: Plan) -> None:
         tiles = np.matmul(product.T, maps.outputs.T)
         del product
         lead = (groups, depth.out, per_group, images, rows, columns)
-        _scatter(tiles.reshape(*lead, tile, tile), result[block.images], block.first)
+        _scatter(tiles.reshape(*lead, *tile), result[block.images], block)
 
     run_blocks(work, plan.blocks, products=True)
 
 
-def _scatter(tiles: Any, y: Any, first: int) -> None:
-    """Write tiles (G, D, O / G, N, rows, columns, m, m) where they belong in y (N, G, ...)."""
-    tile, width = tiles.shape[-1], y.shape[-1]
+def _scatter(tiles: Any, y: Any, block: Block) -> None:
+    """Write tiles (G, D, O / G, N, rows, columns, *m) where they belong in y (N, G, ...)."""
+    tall, tile = tiles.shape[-2:]
+    y = y[..., block.left : block.left + block.columns * tile]
+    width, first = y.shape[-1], block.first
     tiles = tiles.transpose(3, 0, 2, 1, 4, 5, 6, 7)
     whole, (_, lane) = width // tile, _LANES[tile][0]
     lanes = tiles.view(lane)[..., 0]
-    for row in range(tile):
-        target = y[..., first + row : first + tiles.shape[4] * tile : tile, :]
+    for row in range(tall):
+        target = y[..., first + row : first + tiles.shape[4] * tall : tall, :]
         rows = target.shape[-2]
         target[..., : whole * tile].view(lane)[...] = lanes[..., :rows, :whole, row]
         if whole * tile < width:
@@ -248,10 +300,12 @@ def unfit(shape: Shape) -> str | None:
     window = shape.window
     if shape.dtype != np.float32:
         return f"it is for float32, whose precision it was measured to keep; got {shape.dtype}"
-    if len(window) not in (2, 3):
-        return f"it has two or three spatial dimensions, got {len(window)}"
-    if any((a.kernel, a.stride, a.dilation) != (KERNEL, 1, 1) for a in window[-2:]):
-        return "the last two dimensions need a kernel of 3, and a stride and dilation of 1"
+    if len(window) > 3:
+        return f"it has up to three spatial dimensions, got {len(window)}"
+    if any(axis.stride != 1 or axis.dilation != 1 for axis in window[-2:]):
+        return "the last two dimensions need a stride and a dilation of 1"
+    if window[-1].kernel != KERNEL or (len(window) > 1 and window[-2].kernel not in (1, KERNEL)):
+        return "the last two dimensions need a kernel of 3 x 3, or of 1 x 3"
     if len(window) == 3 and window[0].dilation != 1:
         return "the first of three dimensions needs a dilation of 1"
     return None
@@ -295,30 +349,35 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int, tile: int) -> An
 
 def weight_unfit(shape: Shape) -> str | None:
     """Return why the gradient to a weight is none that squares serve."""
-    if len(shape.window) != 2:
-        return f"it has two spatial dimensions, got {len(shape.window)}"
+    if len(shape.window) == 3:
+        return "it has one or two spatial dimensions, got 3"
     return unfit(shape)
 
 
 def _tiles(y: Any, plan: Plan, block: Block) -> Any:
     """Return a block's tiles of the output, (G, O / G, N, rows, columns, m * m)."""
-    tile, height, width = plan.tile, plan.height.out, plan.width.out
+    (tall, wide), height, width = plan.tile, plan.height.out, plan.width.out
     y = y.reshape(-1, plan.groups, y.shape[1] // plan.groups, height, width)
-    source = y[block.images, ..., block.first : block.first + block.rows * tile, :]
+    down, across = block.rows * tall, block.columns * wide
+    source = y[
+        block.images, ..., block.first : block.first + down, block.left : block.left + across
+    ]
     source = source.transpose(1, 2, 0, 3, 4)
-    slab: Any = np.zeros((*source.shape[:3], block.rows * tile, plan.columns * tile), y.dtype)
-    slab[..., : source.shape[3], :width] = source
-    tiles: Any = np.empty((*source.shape[:3], block.rows, plan.columns, tile, tile), y.dtype)
-    lane = _LANES[tile][0][1]
-    for row in range(tile):
-        tiles.view(lane)[..., row, 0] = slab[..., row::tile, :].view(lane)
-    return tiles.reshape(*tiles.shape[:-2], tile * tile)
+    slab: Any = np.zeros((*source.shape[:3], down, across), y.dtype)
+    slab[..., : source.shape[3], : source.shape[4]] = source
+    tiles: Any = np.empty((*source.shape[:3], block.rows, block.columns, tall, wide), y.dtype)
+    lane = _LANES[wide][0][1]
+    for row in range(tall):
+        tiles.view(lane)[..., row, 0] = slab[..., row::tall, :].view(lane)
+    return tiles.reshape(*tiles.shape[:-2], tall * wide)
 
 
 def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
     """Return w (O, C / groups, *kernel): sums of products of points over tiles, mapped back."""
     (batch, channels), outputs = x.shape[:2], y.shape[1]
-    maps, points = transforms(tile, x.dtype), (tile + 2) ** 2
+    kernel = tuple(axis.kernel for axis in window)
+    tiles_of = square(kernel, tile)
+    maps, points = transforms(tiles_of, x.dtype), tiles_of.points
     sums: Any = np.zeros((points, groups, outputs // groups, channels // groups), x.dtype)
     limit = room(x.nbytes + y.nbytes, sums.nbytes)
     planned = plan(window, batch, channels, outputs, groups, tile, limit)
@@ -329,12 +388,13 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
         np.matmul(maps.cells, cells.reshape(-1, points).T, out=seen)
         del cells
         tiles = _tiles(y, planned, block)
-        made = rows_of(points, tiles.size // tile**2, x.dtype)
-        np.matmul(maps.outputs.T, tiles.reshape(-1, tile * tile).T, out=made)
+        tiles = tiles.reshape(-1, prod(tiles_of))
+        made = rows_of(points, len(tiles), x.dtype)
+        np.matmul(maps.outputs.T, tiles.T, out=made)
         by_channel = seen.reshape(points, groups, channels // groups, -1).swapaxes(2, 3)
         return np.matmul(made.reshape(points, groups, outputs // groups, -1), by_channel)
 
     for block in planned.blocks:
         sums += part(block)
     taps = np.matmul(maps.weight.T, sums.reshape(points, -1))
-    return np.ascontiguousarray(taps.T).reshape(outputs, channels // groups, KERNEL, KERNEL)
+    return np.ascontiguousarray(taps.T).reshape(outputs, channels // groups, *kernel)

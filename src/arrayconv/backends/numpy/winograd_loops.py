@@ -14,7 +14,17 @@ from arrayconv.backends.numpy.conv_loops import VECTOR_BYTES, clear, convolve, f
 from arrayconv.backends.numpy.linear_maps import transform
 from arrayconv.backends.numpy.winograd import lines
 
-__all__ = ["VECTOR_BYTES", "clear", "convolve", "fill", "from_points", "tile", "to_points"]
+__all__ = [
+    "VECTOR_BYTES",
+    "clear",
+    "convolve",
+    "fill",
+    "from_points",
+    "line_from_points",
+    "line_to_points",
+    "tile",
+    "to_points",
+]
 
 _cells_4, _cells_2 = (transform(lines(tile).cells) for tile in (4, 2))
 _outputs_4, _outputs_2 = (transform(lines(tile).outputs) for tile in (4, 2))
@@ -101,3 +111,60 @@ def from_points(
                         _mixed_4(held, along, i * side * lanes, result, to, width - v * tile)
                     else:
                         _mixed_2(held, along, i * side * lanes, result, to, width - v * tile)
+
+
+@numba.njit(cache=True, nogil=True)
+def line_to_points(
+    tile: Any,
+    cells: Any,
+    size: Any,
+    places: Any,
+    starts: Any,
+    across: Any,
+    channels: Any,
+    held: Any,
+    along: Any,
+    points: Any,
+    step: Any,
+) -> None:
+    """Transform the lines of cells that tiles see as `to_points` does squares."""
+    lanes, seen_by = along[1], places.reshape(-1)
+    for channel in range(channels):
+        for row in range(starts.shape[0]):
+            for v in range(0, across, lanes):
+                seen = channel * size + starts[row] + v
+                made = (channel * starts.shape[0] + row) * across + v
+                if tile == 4:
+                    _cells_4(cells, seen_by, seen, points, made, step)
+                else:
+                    _cells_2(cells, seen_by, seen, points, made, step)
+
+
+@numba.njit(cache=True, nogil=True)
+def line_from_points(
+    tile: Any,
+    points: Any,
+    step: Any,
+    down: Any,
+    across: Any,
+    outputs: Any,
+    held: Any,
+    along: Any,
+    result: Any,
+    size: Any,
+    starts: Any,
+    heights: Any,
+    width: Any,
+) -> None:
+    """Transform points to the outputs of lines as `from_points` does to those of squares."""
+    lanes = along[1]
+    by_point = along // lanes * step
+    for output in range(outputs):
+        for row in range(starts.shape[0]):
+            for v in range(0, across, lanes):
+                seen = (output * starts.shape[0] + row) * across + v
+                to, left = output * size + starts[row] + v * tile, width - v * tile
+                if tile == 4:
+                    _mixed_4(points, by_point, seen, result, to, left)
+                else:
+                    _mixed_2(points, by_point, seen, result, to, left)

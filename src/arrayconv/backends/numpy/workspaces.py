@@ -12,7 +12,7 @@ import numpy as np
 
 from arrayconv._arrays import library_of
 from arrayconv._options import current
-from arrayconv._window import adjoint_axis, input_sizes, output_sizes
+from arrayconv._window import adjoint_axis, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy import (
     blocked,
     compiled_convolution,
@@ -138,8 +138,9 @@ def squares(shape: Shape, tile: int) -> int:
     """Return the bytes of the transformed weight, and of a block's points and products."""
     depth = shape.window[:-2]
     both = _input_bytes(shape) + _output_bytes(shape)
-    points = (tile + 2) ** 2
-    weight = points * _weights(shape) // 9 * _itemsize(shape)
+    kernel = kernel_sizes(shape.window)
+    points = winograd.square(kernel, tile).points
+    weight = points * _weights(shape) // prod(kernel[-2:]) * _itemsize(shape)
     planned = winograd.plan(
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile),
         winograd.room(both, weight),
@@ -147,7 +148,8 @@ def squares(shape: Shape, tile: int) -> int:
     seen = shape.channels * prod((axis.out - 1) * axis.stride + axis.kernel for axis in depth)
     made = shape.outputs * prod(axis.out for axis in depth)
     tiles = max(each.rows * (each.images.stop - each.images.start) for each in planned.blocks)
-    block: int = tiles * planned.columns * points * (seen + max(seen, made)) * _itemsize(shape)
+    columns = max(each.columns for each in planned.blocks)
+    block: int = tiles * columns * points * (seen + max(seen, made)) * _itemsize(shape)
     return weight + block * _threads(len(planned.blocks))
 
 
@@ -176,7 +178,8 @@ def _compiled(shape: Shape, is_adjoint: bool) -> int:
 
 def compiled_squares(shape: Shape, tile: int) -> int:
     """Return the bytes of the transformed weight, and of a block's cells, points and sums."""
-    itemsize, square = _itemsize(shape), (tile + 2) ** 2
+    itemsize = _itemsize(shape)
+    square = winograd.square(kernel_sizes(shape.window), tile).points
     weights = square * shape.outputs * shape.channels // shape.groups
     both = _input_bytes(shape) + _output_bytes(shape)
     planned = compiled_winograd.plan(
@@ -185,7 +188,7 @@ def compiled_squares(shape: Shape, tile: int) -> int:
     )
     most = 0
     for block in planned.blocks:
-        points = square * len(block.starts) * planned.across
+        points = square * len(block.starts) * block.across
         beside = max(shape.channels * block.layout.size, shape.outputs * points)
         most = max(most, shape.channels * points + beside)
     return (weights + most * _threads(len(planned.blocks))) * itemsize
