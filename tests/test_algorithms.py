@@ -46,10 +46,11 @@ def geometry(rng: np.random.Generator, algorithm: str) -> tuple[Any, Any, dict[s
     params: dict[str, Any] = {"stride": numbers(1, 3), "dilation": numbers(1, 3)}
     pads = numbers(0, 4), numbers(0, 4)
     if "winograd" in algorithm:
-        dims = int(rng.integers(2, 4))
-        lead = tuple(int(n) for n in rng.integers(1, 4, dims - 2))
-        kernel, sizes = (*lead, 3, 3), numbers(1, {2: 20, 3: 12}[dims])
-        params = {"stride": (*(min(2, n) for n in lead), 1, 1)}
+        dims = int(rng.integers(1, 4))
+        lead = tuple(int(n) for n in rng.integers(1, 4, max(0, dims - 2)))
+        last = ((3,), (3, 3), (1, 3))[0 if dims == 1 else int(rng.integers(1, 3))]
+        kernel, sizes = (*lead, *last), numbers(1, {1: 90, 2: 20, 3: 12}[dims])
+        params = {"stride": (*(min(2, n) for n in lead), *(1 for _ in last))}
         pads = numbers(0, 4), numbers(0, 4)
     elif algorithm == "pointwise":
         kernel, pads = (1,) * dims, ((0,) * dims,) * 2
@@ -166,6 +167,23 @@ def test_the_error_of_winograd(algorithm, channels):
     assert error(algorithm) < 5e-6
     if algorithm.endswith("2x2"):
         assert error(algorithm) < 3 * error("im2col")
+
+
+@pytest.mark.parametrize("algorithm", WINOGRAD)
+@pytest.mark.parametrize("kernel", [(3,), (1, 3)])
+def test_the_error_of_winograd_along_lines(algorithm, kernel):
+    """One transform rounds less than two do; long lines are cut into blocks, for every thread."""
+    rng = np.random.default_rng(0)
+    function = getattr(ac, f"conv{len(kernel)}d")
+    x = rng.standard_normal((2, 64, *(5,) * (len(kernel) - 1), 9001)).astype("float32")
+    w = rng.standard_normal((48, 64, *kernel)).astype("float32")
+    params = {"padding": tuple(size // 2 for size in kernel)}
+    wanted = function(x.astype("float64"), w.astype("float64"), **params)
+    with ac.options(threads=1):
+        got = function(x, w, **params, algorithm=algorithm)
+    assert np.abs(got - wanted).max() / np.abs(wanted).max() < 2e-6
+    with ac.options(threads=3):
+        np.testing.assert_array_equal(function(x, w, **params, algorithm=algorithm), got)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

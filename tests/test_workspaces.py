@@ -19,6 +19,7 @@ CASES: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] 
     ("conv2d", (1, 96, 56, 56), (96, 1, 7, 7), {"padding": 3, "groups": 96}),
     ("conv2d", (2, 32, 40, 40), (32, 1, 31, 31), {"padding": 15, "groups": 32}),
     ("conv1d", (4, 32, 8000), (32, 32, 9), {"padding": 4}),
+    ("conv1d", (2, 64, 8000), (64, 64, 3), {"padding": 1}),
     ("conv3d", (1, 16, 8, 28, 28), (16, 16, 3, 3, 3), {"padding": 1}),
     ("conv_transpose2d", (1, 64, 28, 28), (64, 32, 4, 4), {"padding": 1, "stride": 2}),
     ("conv_transpose2d", (2, 32, 40, 40), (32, 32, 3, 3), {"padding": 1}),

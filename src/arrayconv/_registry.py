@@ -86,6 +86,8 @@ class Primitive:
         self.name = name
         self.__doc__ = generic.__doc__
         self.generic = Implementation("generic", generic)
+        self.shared: tuple[Implementation, ...] = ()
+        """Other ways that are pure Array API too; a library's own of the same name stands first."""
         self._by_type: dict[type, tuple[Implementation, ...]] = {}
 
     def implementations(self, array: Array) -> tuple[Implementation, ...]:
@@ -96,7 +98,9 @@ class Primitive:
             generic = self.generic
             if library.lazy:
                 generic = replace(generic, unfit=lambda *arguments: _CHUNKS)
-            found = (*offered(library.name).get(self.name, ()), generic)
+            own = offered(library.name).get(self.name, ())
+            names = {each.name for each in own}
+            found = (*own, *(each for each in self.shared if each.name not in names), generic)
             self._by_type[type(array)] = found
         return found
 

@@ -14,6 +14,7 @@ from typing import Any
 from arrayconv._arrays import Array, library_of
 from arrayconv._registry import Primitive, primitive
 from arrayconv._window import Window, kernel_sizes, output_sizes
+from arrayconv.primitives import fourier
 from arrayconv.primitives.taps import pad_for, padded_tap, taps_adjoint
 
 SMALL_KERNEL = 9
@@ -99,6 +100,10 @@ def conv_transpose(y: Array, w: Array, window: Window, groups: int) -> Array:
         return taps_adjoint(parts, 2 + dim, window[dim])
 
     return spread(())
+
+
+conv.shared = (fourier.CONV,)
+conv_transpose.shared = (fourier.CONV_TRANSPOSE,)
 
 
 @primitive("conv_weight")

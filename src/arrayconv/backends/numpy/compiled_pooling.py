@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from math import inf, prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from arrayconv._integers import Ints
-from arrayconv._window import Axis, Table, Windows, input_sizes, output_sizes
+from arrayconv._window import Axis, Table, Windows, adjoint_axis, input_sizes, output_sizes
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.ranges import Ranges, cell_ranges, position_ranges, whole_positions
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
@@ -59,6 +59,7 @@ def _geometry(sizes: Ints, outs: Ints, ranges: list[Ranges], last: Ints, steps: 
     laid = np.zeros((3, max(map(len, every)), 2), np.int64)
     for row, pairs in zip(laid, every, strict=True):
         row[: len(pairs)] = pairs
+    lengths = [max(high - low for low, high in each) for each in every]
     shape = (*ones, *sizes, *ones, *outs)
     numbers = ones + steps + last
     return Geometry(
@@ -67,7 +68,7 @@ def _geometry(sizes: Ints, outs: Ints, ranges: list[Ranges], last: Ints, steps: 
         np.asarray(shape, np.int64),
         laid,
         np.asarray(numbers, np.int64),
-        prod(max(high - low for low, high in each) for each in every[:2]),
+        prod(lengths[:2]),
     )
 
 
@@ -180,10 +181,22 @@ def _loop(window: Windows, dtype: Any, maximum: bool, located: bool) -> Callable
     run = _in_vectors(window, geometry, dtype, maximum, located)
     if run is not None:
         return _bound(run, geometry)
-    nothing = dtype.type(-inf if maximum else 0)
-    if located:
-        return _bound(_by_form("index_loops", "locate", geometry), geometry, nothing)
-    return _bound(_by_form("pool_loops", "pool", geometry), geometry, maximum, nothing)
+    if not located:
+        return _reducing(geometry, dtype, maximum)
+    located_by = loops("index_loops")
+    if _is_narrow(geometry):
+        lanes = loops("vectors").VECTOR_BYTES // dtype.itemsize
+        return _bound(located_by.locate_lanes(lanes), geometry)
+    return _bound(located_by.locate_rows, geometry, dtype.type(-inf))
+
+
+def _reducing(geometry: Geometry, dtype: Any, maximum: bool) -> Callable[..., Any]:
+    """Return the loop for narrow planes, side by side, or for wide ones, by rows."""
+    if not _is_narrow(geometry):
+        nothing = dtype.type(-inf if maximum else 0)
+        return _bound(loops("pool_loops").pool_rows, geometry, maximum, nothing)
+    lanes = loops("vectors").VECTOR_BYTES // dtype.itemsize
+    return _bound(loops("lane_loops").pool_lanes(maximum, lanes), geometry)
 
 
 def _bound(run: Any, geometry: Geometry, *more: Any) -> Callable[..., Any]:
@@ -201,7 +214,7 @@ def _in_vectors(
 ) -> Any:
     """Return the loop that makes a vector of results at a time, or None where others are better."""
     end = window[-1]
-    if isinstance(end, Table) or end.out < FEW_RESULTS:
+    if isinstance(end, Table) or end.out < FEW_RESULTS or _is_narrow(geometry):
         return None
     seen = geometry.rows * end.kernel
     if end.stride > LARGEST_STRIDE or seen > (FEW_LOCATED if located else FEW_SEEN):
@@ -213,13 +226,6 @@ def _in_vectors(
     if end.kernel > WIDEST or prod(geometry.sizes) >= loops("row_maxima").NOWHERE:
         return None
     return loops("index_loops").locate_vectors(along, lanes)
-
-
-def _by_form(module: str, name: str, geometry: Geometry) -> Callable[..., Any]:
-    """Return the loop for narrow planes, side by side, or for wide ones, by rows."""
-    kind = "lanes" if _is_narrow(geometry) else "rows"
-    found: Callable[..., Any] = getattr(loops(module), f"{name}_{kind}")
-    return found
 
 
 def _pooled(
@@ -270,8 +276,11 @@ def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
 def _spread_loop(window: Windows, dtype: Any) -> Callable[..., Any]:
     """Return the loop of the adjoint of a sum: it takes as much as that of a pool does."""
     sights = _sights(window)
+    if all(isinstance(axis, Axis) and axis.stride == 1 for axis in window):
+        # Then the adjoint slides too.
+        return _loop(tuple(adjoint_axis(cast(Axis, axis)) for axis in window), dtype, False, False)
     if isinstance(window[-1], Table) or _is_narrow(sights):
-        return _bound(_by_form("pool_loops", "pool", sights), sights, False, dtype.type(0))
+        return _reducing(sights, dtype, False)
     return _bound(loops("spread_loops").spread_rows, sights)
 
 

@@ -21,7 +21,9 @@ from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.layouts import Layout
 from arrayconv.backends.numpy.threads import run_blocks
-from arrayconv.backends.numpy.winograd import SINGLE, Square, part_of
+from arrayconv.backends.numpy.winograd import SINGLE, part_of
+from arrayconv.backends.numpy.winograd_maps import Square, transforms
+from arrayconv.backends.numpy.winograd_maps import square as square_of
 
 CHUNK = 4 << 20
 """Bytes of points that a block holds, of cells and of outputs: the second cache should."""
@@ -71,7 +73,7 @@ def _tiles(axis: Axis, tile: int, seen: int) -> Axis:
 @lru_cache(maxsize=256)
 def plan(window: Window, batch: int, channels: int, outputs: int, tile: int, limit: int) -> Plan:
     """Return the plan by which no block has more than ``limit`` points, those of a row at least."""
-    square = winograd.square(tuple(axis.kernel for axis in window), tile)
+    square = square_of(tuple(axis.kernel for axis in window), tile)
     whole = (SINGLE,) * (2 - len(window)) + window
     height, width = map(_tiles, whole, square, square.seen)
     per_tile = square.points * (channels + outputs)
@@ -149,8 +151,8 @@ def transform_flipped(w: Any, groups: int, tile: int) -> Weight:
 
 
 def _points(w: Any, tile: int, direction: int) -> Any:
-    square = winograd.square(w.shape[2:], tile)
-    to_points = winograd.transforms(square, w.dtype).weight[:, ::direction]
+    square = square_of(w.shape[2:], tile)
+    to_points = transforms(square, w.dtype).weight[:, ::direction]
     return np.matmul(to_points, w.reshape(-1, to_points.shape[1]).T).reshape(-1)
 
 

@@ -18,6 +18,7 @@ from arrayconv.backends.numpy import (
     pointwise,
     shifts,
     winograd,
+    winograd_gradient,
     workspaces,
 )
 from arrayconv.backends.numpy import compiled_convolution as compiled
@@ -135,8 +136,8 @@ TO_WEIGHT = Rule(
         *(
             Algorithm(
                 f"winograd_{tile}x{tile}",
-                partial(winograd.conv_weight, tile=tile),
-                winograd.weight_unfit,
+                partial(winograd_gradient.conv_weight, tile=tile),
+                winograd_gradient.weight_unfit,
                 partial(costs.winograd_weight, tile=tile),
             )
             for tile in (4, 2)

@@ -1,18 +1,9 @@
-"""Convolution by real Fourier transforms of tiles, for large kernels: overlap and save.
-
-A tile of the padded input is transformed, multiplied by the kernel's transform (summed over the
-channels of a group, frequency by frequency) and transformed back; the outputs that the circular
-convolution wraps around are dropped, so tiles overlap by the kernel's span less one.
-
-A. Oppenheim, R. Schafer, "Discrete-Time Signal Processing", 1989, section 8.7.3.
-"""
+"""`primitives.fourier` on NumPy: some groups and tiles at a time, which threads share."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import product
 from math import prod, sqrt
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,43 +12,7 @@ from arrayconv._options import current
 from arrayconv._window import Axis, Window, output_sizes, span
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.threads import run_blocks
-
-SMALLEST_TILE = 128
-"""Cells of a tile in each dimension, where the output has so many and the kernel is small."""
-
-
-class Plan(NamedTuple):
-    """The tiles of a window, worked out once."""
-
-    tile: Ints
-    """Cells of a tile in each dimension."""
-    steps: Ints
-    """Outputs of a tile in each dimension."""
-    starts: tuple[Ints, ...]
-    """The first output of each tile."""
-
-
-def _fast(length: int) -> int:
-    """Return the least product of 2, 3 and 5, even, that is no less than a length."""
-    while True:
-        rest = length
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1 and length % 2 == 0:
-            return length
-        length += 1
-
-
-@lru_cache(maxsize=512)
-def plan(window: Window) -> Plan:
-    """Return the plan of a window: tiles of four kernels' span, or of the whole plane."""
-    tile = tuple(
-        _fast(min(axis.out + span(axis) - 1, max(SMALLEST_TILE, 4 * span(axis)))) for axis in window
-    )
-    steps = tuple(min(a.out, n - span(a) + 1) for a, n in zip(window, tile, strict=True))
-    starts = product(*(range(0, a.out, step) for a, step in zip(window, steps, strict=True)))
-    return Plan(tile, steps, tuple(starts))
+from arrayconv.primitives.fourier import plan
 
 
 def unfit(shape: Shape) -> str | None:

@@ -13,18 +13,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from arrayconv.backends.numpy.pool_loops import (
-    ALL_LANES,
-    LANES,
-    combine,
-    compiled,
-    inlined,
-    one_by_one,
-    rows_seen,
-    side_by_side,
-    split,
-)
-from arrayconv.backends.numpy.row_maxima import locate_windows
+from arrayconv.backends.numpy.lane_loops import ALL_LANES, LANES, one_by_one, side_by_side
+from arrayconv.backends.numpy.pool_loops import combine, compiled, inlined, rows_seen, split
+from arrayconv.backends.numpy.row_maxima import locate_cells, locate_windows
 from arrayconv.backends.numpy.row_windows import Along
 
 
@@ -209,44 +200,55 @@ def locate_vectors(shape: Along, lanes: int) -> Callable[..., None]:
     return compiled
 
 
-@compiled
-def locate_lanes(
-    cells: Any,
-    out: Any,
-    indices: Any,
-    begin: int,
-    end: int,
-    shape: Any,
-    ranges: Any,
-    numbers: Any,
-    nothing: Any,
-) -> None:
-    """Write the maximum of each window and its cell, of planes side by side."""
-    depth, height, width = shape[0], shape[1], shape[2]
-    deep, high, outs = shape[3], shape[4], shape[5]
-    count, places = np.uintp(depth * height * width), np.uintp(deep * high * outs)
-    lanes = np.empty(count * ALL_LANES, cells.dtype)
-    best = np.empty(places * ALL_LANES, cells.dtype)
-    at = np.empty(places * ALL_LANES, np.int32)
-    for n in range(begin, end, LANES):
-        side_by_side(cells, n, end, count, lanes)
-        best[:] = nothing
-        at[:] = -1
-        to = np.uintp(0)
-        for d in range(deep):
-            for h in range(high):
-                for o in range(outs):
-                    first = True
-                    for z in range(ranges[0, d, 0], ranges[0, d, 1], numbers[0]):
-                        for y in range(ranges[1, h, 0], ranges[1, h, 1], numbers[1]):
-                            row = (z * height + y) * width
-                            for x in range(ranges[2, o, 0], ranges[2, o, 1], numbers[2]):
-                                seen = np.uintp(row + x) * ALL_LANES
-                                if first:
-                                    _locate_first(best, at, to, lanes, seen, ALL_LANES, row + x, 0)
-                                else:
-                                    _locate(best, at, to, lanes, seen, ALL_LANES, row + x, 0)
-                                first = False
-                    to += ALL_LANES
-        one_by_one(best, out, n, end, places)
-        one_by_one(at, indices, n, end, places)
+@inlined
+def cells_seen(shape: Any, ranges: Any, numbers: Any) -> Any:
+    """Return the cells that each position sees, in their order, and where those of each end."""
+    offsets, ends = rows_seen(shape, ranges, numbers)
+    rows, outs = len(ends) - 1, shape[5]
+    most = (ranges[2, :, 1] - ranges[2, :, 0]).max()
+    cells = np.zeros(len(offsets) * outs * most + 1, np.int64)
+    stops, count = np.zeros(rows * outs + 1, np.int64), 0
+    for row in range(rows):
+        for o in range(outs):
+            for n in range(ends[row], ends[row + 1]):
+                for x in range(ranges[2, o, 0], ranges[2, o, 1], numbers[2]):
+                    cells[count] = offsets[n] + x
+                    count += 1
+            stops[row * outs + o + 1] = count
+    return cells, stops
+
+
+@cache
+def locate_lanes(lanes: int) -> Callable[..., None]:
+    """Return what writes the maximum of each window and its cell, of planes side by side.
+
+    It takes the lanes of a vector of the cells' dtype.
+    """
+    vectors = LANES // lanes
+
+    @numba.njit(cache=True, nogil=True)
+    def run(
+        cells: Any,
+        out: Any,
+        indices: Any,
+        begin: Any,
+        end: Any,
+        shape: Any,
+        ranges: Any,
+        numbers: Any,
+    ) -> None:
+        count = np.uintp(shape[0] * shape[1] * shape[2])
+        offsets, ends = cells_seen(shape, ranges, numbers)
+        places = len(ends) - 1
+        beside = np.empty(count * ALL_LANES, cells.dtype)
+        best, at = np.empty(places * LANES, cells.dtype), np.empty(places * LANES, np.int32)
+        for n in range(begin, end, LANES):
+            side_by_side(cells, n, end, count, beside)
+            for place in range(places):
+                low, high, to = ends[place], ends[place + 1], place * LANES
+                locate_cells(vectors, LANES, beside, offsets, low, high, best, to, at)
+            one_by_one(best, out, n, end, np.uintp(places))
+            one_by_one(at, indices, n, end, np.uintp(places))
+
+    compiled: Callable[..., None] = run
+    return compiled

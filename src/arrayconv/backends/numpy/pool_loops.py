@@ -7,10 +7,10 @@ Arrays are flat, of planes with three spatial axes, the missing ones of size 1. 
 positions that see the input by every tap: first, last, stride, kernel, and the first cell; and the
 place where the first window begins, before the row where that is padded.
 
-Most pools make a vector of results at a time, `pool_vectors`. Of the others (large windows, which
-share most of their cells, those of tables, and adjoints) wide planes are taken a row at a time,
-narrow ones `LANES` at once, side by side: either way the innermost loops are long runs, which the
-compiler turns into vectors.
+Of wide planes a vector of results is made at a time, `pool_vectors`; where windows are large and
+share most of their cells, and where they follow a table, a row at a time, so that the innermost
+loops are long runs, which the compiler turns into vectors. Narrow planes are laid side by side, in
+`lane_loops`; the adjoint of a sum is in `spread_loops`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,7 @@ import numba
 import numpy as np
 
 from arrayconv.backends.numpy.row_windows import Along, reduce_windows
-from arrayconv.backends.numpy.vectors import VECTOR_BYTES
-from arrayconv.backends.numpy.whole_planes import reduce_planes, turn_over
-
-LANES = 16
-ALL_LANES = np.uintp(LANES)
-"""The same number, unsigned, as the places are: their sums cannot be below 0."""
+from arrayconv.backends.numpy.whole_planes import reduce_planes
 
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 inlined = numba.njit(inline="always", error_model="numpy")
@@ -63,7 +58,7 @@ def split(line: Any, even: Any, odd: Any, pairs: int) -> None:
 
 
 @compiled
-def _take(out: Any, to: Any, line: Any, start: Any, count: Any, first: bool, maximum: bool) -> None:
+def take(out: Any, to: Any, line: Any, start: Any, count: Any, first: bool, maximum: bool) -> None:
     """Take what one tap sees of a line into the results of its positions."""
     if first:
         for o in range(count):
@@ -113,10 +108,10 @@ def _along(
         for tap in range(kernel):
             seen = start + tap * numbers[2]
             if stride == 1:
-                _take(out, to, line, np.uintp(seen), count, tap == 0, maximum)
+                take(out, to, line, np.uintp(seen), count, tap == 0, maximum)
             elif stride == 2:
                 half = odd if seen % 2 else even
-                _take(out, to, half, np.uintp(seen // 2), count, tap == 0, maximum)
+                take(out, to, half, np.uintp(seen // 2), count, tap == 0, maximum)
             else:
                 step = np.uintp(stride)
                 _take_strided(out, to, line, np.uintp(seen), count, step, tap == 0, maximum)
@@ -240,85 +235,6 @@ def pool_vectors(shape: Along, lanes: int) -> Callable[..., None]:
 
     compiled: Callable[..., None] = run
     return compiled
-
-
-@compiled
-def side_by_side(cells: Any, begin: int, end: int, count: Any, lanes: Any) -> None:
-    """Lay planes of ``count`` cells side by side; where they are too few the last one is again."""
-    vector = np.uintp(VECTOR_BYTES // cells.itemsize)
-    if np.uintp(begin) + ALL_LANES <= np.uintp(end) and vector <= count:
-        for lane in range(0, ALL_LANES, vector):
-            first = (np.uintp(begin) + lane) * count
-            for at in range(0, count, vector):
-                # The last square may overlap the one before.
-                cell = min(at, count - vector)
-                place = cell * ALL_LANES + lane
-                turn_over(cells, first + cell, count, lanes, place, ALL_LANES)
-        return
-    for lane in range(ALL_LANES):
-        start = min(np.uintp(begin) + lane, np.uintp(end - 1)) * count
-        for cell in range(count):
-            lanes[cell * ALL_LANES + lane] = cells[start + cell]
-
-
-@compiled
-def one_by_one(lanes: Any, out: Any, begin: int, end: int, count: Any) -> None:
-    """Write planes that lie side by side one after the other."""
-    vector = np.uintp(VECTOR_BYTES // lanes.itemsize)
-    if np.uintp(begin) + ALL_LANES <= np.uintp(end) and vector <= count:
-        for lane in range(0, ALL_LANES, vector):
-            first = (np.uintp(begin) + lane) * count
-            for at in range(0, count, vector):
-                cell = min(at, count - vector)
-                place = cell * ALL_LANES + lane
-                turn_over(lanes, place, ALL_LANES, out, first + cell, count)
-        return
-    for lane in range(min(ALL_LANES, np.uintp(end - begin))):
-        start = (np.uintp(begin) + lane) * count
-        for cell in range(count):
-            out[start + cell] = lanes[cell * ALL_LANES + lane]
-
-
-@compiled
-def pool_lanes(
-    cells: Any,
-    out: Any,
-    begin: int,
-    end: int,
-    shape: Any,
-    ranges: Any,
-    numbers: Any,
-    maximum: bool,
-    nothing: Any,
-) -> None:
-    """Write the maximum or the sum of each window of planes side by side."""
-    depth, height, width = shape[0], shape[1], shape[2]
-    deep, high, outs = shape[3], shape[4], shape[5]
-    count, places = np.uintp(depth * height * width), np.uintp(deep * high * outs)
-    lanes = np.empty(count * ALL_LANES, cells.dtype)
-    results = np.empty(places * ALL_LANES, cells.dtype)
-    line = np.empty(np.uintp(width) * ALL_LANES, cells.dtype)
-    for n in range(begin, end, LANES):
-        side_by_side(cells, n, end, count, lanes)
-        results[:] = nothing
-        to = np.uintp(0)
-        for d in range(deep):
-            for h in range(high):
-                first = True
-                for z in range(ranges[0, d, 0], ranges[0, d, 1], numbers[0]):
-                    for y in range(ranges[1, h, 0], ranges[1, h, 1], numbers[1]):
-                        start = np.uintp((z * height + y) * width) * ALL_LANES
-                        length = np.uintp(width) * ALL_LANES
-                        combine(line, lanes, start, length, first, maximum)
-                        first = False
-                for o in range(outs):
-                    low, stop = ranges[2, o, 0], ranges[2, o, 1]
-                    if not first:
-                        for cell in range(low, stop, numbers[2]):
-                            seen = np.uintp(cell) * ALL_LANES
-                            _take(results, to, line, seen, ALL_LANES, cell == low, maximum)
-                    to += ALL_LANES
-        one_by_one(results, out, n, end, places)
 
 
 @cache

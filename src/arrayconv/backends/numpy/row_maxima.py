@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from arrayconv.backends.numpy.row_windows import Along, Windows, phases_of, places_of
-from arrayconv.backends.numpy.vectors import number
+from arrayconv.backends.numpy.vectors import Vectors, number
 
 NOWHERE = 1 << 29
 """A place behind that of any cell of a plane that is served; outside it all places are."""
@@ -60,6 +60,85 @@ def locate_windows(
         return code.write(shape, partial(code.write_located, made.data))
 
     return signature, write
+
+
+@intrinsic(prefer_literal=True)
+def locate_cells(
+    context: Any,
+    vectors: Any,
+    beside: Any,
+    lanes: Any,
+    cells: Any,
+    begin: Any,
+    end: Any,
+    out: Any,
+    to: Any,
+    places: Any,
+) -> Any:
+    """Write the maximum of some cells of planes that lie side by side, and which cell it is.
+
+    A cell of ``beside`` planes is ``vectors`` vectors; those numbered ``cells[n]`` are seen, for n
+    from ``begin`` to ``end``. The maxima go to ``out[to]`` and on, their numbers, of 32 bits, where
+    they go in ``places``: -1 for no cell.
+    """
+    if any(array.layout != "C" for array in (lanes, cells, out, places)):
+        return None
+    signature = types.void(vectors, beside, lanes, cells, begin, end, out, to, places)
+    counts = vectors.literal_value, beside.literal_value
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        code = Vectors(context, builder, signature.args[2].dtype)
+        lanes, cells, out, places = (
+            context.make_array(signature.args[at])(context, builder, given[at]).data
+            for at in (2, 3, 6, 8)
+        )
+        _, _, _, _, begin, end, _, to, _ = given
+        found = _over_cells(code, lanes, cells, begin, end, *counts)
+        for n, (best, at) in enumerate(found):
+            there = builder.add(to, number(n * code.lanes))
+            code.store_vector(best, out, there)
+            pointer = builder.bitcast(code.at(places, there), at.type.as_pointer())
+            builder.store(at, pointer, align=1)
+        return code.nothing()
+
+    return signature, write
+
+
+def _over_cells(
+    code: Vectors, lanes: Any, cells: Any, begin: Any, end: Any, vectors: int, beside: int
+) -> list[tuple[Any, Any]]:
+    """Return the vectors of the best of some cells, met one after the other, and which they are."""
+    builder, before, small = code.builder, code.builder.block, ir.IntType(32)
+    integers, none = ir.VectorType(small, code.lanes), ir.Constant(code.vector, [-inf] * code.lanes)
+    # The first cell is that of a window of which none is larger than nothing.
+    some = builder.icmp_signed("<", begin, end)
+    top = builder.select(some, builder.trunc(code.load(cells, begin), small), small(-1))
+    top = code.spread(top, integers)
+    loop, body, after = map(builder.append_basic_block, ("cells", "cell", "located"))
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    n = builder.phi(number)
+    best = [builder.phi(code.vector) for _ in range(vectors)]
+    at = [builder.phi(integers) for _ in range(vectors)]
+    builder.cbranch(builder.icmp_signed("<", n, end), body, after)
+    builder.position_at_end(body)
+    cell = code.load(cells, n)
+    start = code.at(lanes, builder.mul(cell, number(beside)))
+    this = code.spread(builder.trunc(cell, small), integers)
+    for v in range(vectors):
+        value = code.load_vector(start, number(v * code.lanes))
+        taken = builder.or_(
+            builder.fcmp_ordered(">", value, best[v]), builder.fcmp_unordered("uno", value, value)
+        )
+        best[v].add_incoming(none, before)
+        best[v].add_incoming(builder.select(taken, value, best[v]), body)
+        at[v].add_incoming(top, before)
+        at[v].add_incoming(builder.select(taken, this, at[v]), body)
+    n.add_incoming(begin, before)
+    n.add_incoming(builder.add(n, number(1)), body)
+    builder.branch(loop)
+    builder.position_at_end(after)
+    return list(zip(best, at, strict=True))
 
 
 class _Maxima(Windows):

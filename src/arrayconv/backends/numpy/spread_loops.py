@@ -14,36 +14,35 @@ from typing import Any
 
 import numpy as np
 
-from arrayconv.backends.numpy.pool_loops import combine, compiled
+from arrayconv.backends.numpy.pool_loops import combine, compiled, take
+
+ONE, TWO = np.uintp(1), np.uintp(2)
+"""Without a sign, as places are: their sums cannot be below 0."""
 
 
 @compiled
-def _sum_runs(run: Any, line: Any, start: int, count: int, terms: int) -> None:
+def _sum_runs(run: Any, to: Any, line: Any, start: Any, count: Any, terms: Any) -> None:
     """Write the sum of some runs of a line, each a number before the other."""
     if terms == 0:
-        run[:count] = 0
-        return
-    for at in range(count):
-        run[at] = line[start + at]
-    for term in range(1, terms):
-        before = start - term
         for at in range(count):
-            run[at] += line[before + at]
+            run[to + at] = 0
+        return
+    take(run, to, line, start, count, True, False)
+    for term in range(1, terms):
+        take(run, to, line, start - np.uintp(term), count, False, False)
 
 
 @compiled
-def _in_turns(mixed: Any, phases: Any, count: int) -> None:
-    """Write the first number of all phases, the second ones, and so on."""
-    stride = phases.shape[0]
-    if stride == 2:
-        even, odd = phases[0], phases[1]
+def _in_turns(mixed: Any, to: Any, phases: Any, stride: Any, count: Any) -> None:
+    """Write the first number of all phases, of ``count`` each, the second ones, and so on."""
+    if stride == TWO:
         for at in range(count):
-            mixed[2 * at] = even[at]
-            mixed[2 * at + 1] = odd[at]
+            mixed[to + TWO * at] = phases[at]
+            mixed[to + TWO * at + ONE] = phases[count + at]
         return
     for phase in range(stride):
         for at in range(count):
-            mixed[phase + stride * at] = phases[phase, at]
+            mixed[to + phase + stride * at] = phases[phase * count + at]
 
 
 @compiled
@@ -55,12 +54,14 @@ def spread_rows(
     kernel, stride, before = numbers[3:6]
     reach = (kernel - 1) // stride
     # Of strides that begin at or behind the padding's first cell.
-    count = max(0, (width - 1 + before) // stride + 1)
+    strides = max(0, (width - 1 + before) // stride + 1)
     # Positions that there are not are 0.
-    line = np.zeros(reach + max(count, wide), y.dtype)
-    seen, phases = line[reach:], np.empty((stride, count), y.dtype)
-    mixed = np.zeros(max(stride * count, before + width), y.dtype)
-    to = begin * depth * height * width
+    line = np.zeros(reach + max(strides, wide), y.dtype)
+    seen, phases = line[reach:], np.empty(stride * strides, y.dtype)
+    mixed = np.empty(stride * strides, y.dtype)
+    skipped = np.uintp(max(0, -before))
+    first_cell, left = np.uintp(max(0, before)), np.uintp(width) - skipped
+    count, cells, to = np.uintp(strides), np.uintp(width), np.uintp(begin * depth * height * width)
     for n in range(begin, end):
         for d in range(depth):
             for h in range(height):
@@ -68,10 +69,10 @@ def spread_rows(
                     ranges[1, h, 0] == ranges[1, h - 1, 0]
                     and ranges[1, h, 1] == ranges[1, h - 1, 1]
                 )
-                row = x[to : to + width]
-                to += width
+                row = to
+                to += cells
                 if again:
-                    row[:] = x[to - 2 * width : to - width]
+                    take(x, row, x, row - cells, cells, True, False)
                     continue
                 first = True
                 for z in range(ranges[0, d, 0], ranges[0, d, 1]):
@@ -79,16 +80,21 @@ def spread_rows(
                         start = np.uintp((n * deep + z) * high + p) * np.uintp(wide)
                         combine(seen, y, start, np.uintp(wide), first, False)
                         first = False
+                for at in range(cells if first else skipped):
+                    x[row + at] = 0
                 if first:
-                    row[:] = 0
                     continue
                 for phase in range(stride):
                     terms = max(0, kernel - 1 - phase + stride) // stride
-                    _sum_runs(phases[phase], line, reach, count, terms)
-                skipped = max(0, -before)
-                row[:skipped] = 0
+                    run = np.uintp(phase) * count
+                    _sum_runs(phases, run, line, np.uintp(reach), count, terms)
                 if stride == 1:
-                    row[skipped:] = phases[0, before + skipped : before + width]
+                    take(x, row + skipped, phases, first_cell, left, True, False)
                 else:
-                    _in_turns(mixed, phases, count)
-                    row[skipped:] = mixed[before + skipped : before + width]
+                    # Rows of whole strides are written at once.
+                    whole = before == 0 and width == stride * strides
+                    if whole:
+                        _in_turns(x, row, phases, np.uintp(stride), count)
+                        continue
+                    _in_turns(mixed, np.uintp(0), phases, np.uintp(stride), count)
+                    take(x, row + skipped, mixed, first_cell, left, True, False)

@@ -81,6 +81,44 @@ def reduce_planes(
     return signature, write
 
 
+@intrinsic(prefer_literal=True)
+def reduce_cells(
+    context: Any,
+    maximum: Any,
+    vectors: Any,
+    lanes: Any,
+    first: Any,
+    offsets: Any,
+    begin: Any,
+    end: Any,
+    out: Any,
+    to: Any,
+) -> Any:
+    """Write the maximum, or the sum, of some cells of planes that lie side by side.
+
+    The cells are ``vectors`` vectors from ``lanes[first + offsets[n]]`` on, for n from ``begin`` to
+    ``end``; the result goes to ``out[to]`` and on.
+    """
+    if any(array.layout != "C" for array in (lanes, offsets, out)):
+        return None
+    signature = types.void(maximum, vectors, lanes, first, offsets, begin, end, out, to)
+    is_maximum, count = bool(maximum.literal_value), vectors.literal_value
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        code = _Planes(context, builder, signature.args[2].dtype, is_maximum)
+        lanes, offsets, out = (
+            context.make_array(signature.args[at])(context, builder, given[at]).data
+            for at in (2, 4, 7)
+        )
+        _, _, _, first, _, begin, end, _, to = given
+        results = code.over_offsets(code.at(lanes, first), offsets, begin, end, count)
+        for number_of, result in enumerate(results):
+            code.store_vector(result, out, to, number(number_of * code.lanes))
+        return code.nothing()
+
+    return signature, write
+
+
 class _Planes(Vectors):
     """The code of one vector of results."""
 
@@ -124,6 +162,27 @@ class _Planes(Vectors):
             self.together(total, self.load_lanes(self.at(start, whole), mask, self.none))
             for total, start in zip(totals, starts, strict=True)
         ]
+
+    def over_offsets(self, lanes: Any, offsets: Any, begin: Any, end: Any, count: int) -> list[Any]:
+        """Return vectors of what the cells at some offsets make."""
+        builder, before = self.builder, self.builder.block
+        loop, body, after = map(builder.append_basic_block, ("cells", "cell", "reduced"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        n = builder.phi(number)
+        totals = [builder.phi(self.vector) for _ in range(count)]
+        builder.cbranch(builder.icmp_signed("<", n, end), body, after)
+        builder.position_at_end(body)
+        start = self.at(lanes, self.load(offsets, n))
+        for v, total in enumerate(totals):
+            cells = self.load_vector(start, number(v * self.lanes))
+            total.add_incoming(self.none, before)
+            total.add_incoming(self.together(total, cells), body)
+        n.add_incoming(begin, before)
+        n.add_incoming(builder.add(n, number(1)), body)
+        builder.branch(loop)
+        builder.position_at_end(after)
+        return totals
 
     def across(self, totals: list[Any]) -> Any:
         """Return a vector of what the lanes of each vector make."""

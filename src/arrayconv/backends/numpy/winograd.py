@@ -7,9 +7,7 @@ matrix product. F(2x2, 3x3) has 2.25 and F(4x4, 3x3) 4 times fewer multiplicatio
 dimension, F(2, 3) and F(4, 3), they are 1.5 and 2 times fewer; a plane is then one row.
 
 A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015 (arXiv:1509.09308),
-after S. Winograd, "Arithmetic Complexity of Computations", 1980. The points decide the rounding:
-B. Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep
-Neural Networks", 2018 (arXiv:1803.10986).
+after S. Winograd, "Arithmetic Complexity of Computations", 1980.
 """
 
 from __future__ import annotations
@@ -22,81 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._window import Axis, Window, adjoint_axis, output_sizes
 from arrayconv.backends.numpy.blocked import flip
 from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.threads import run_blocks
-
-KERNEL = 3
-POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.7, -0.7, 1.5, -1.5)}
-"""The finite points for tiles of m outputs; the last is infinity. At 0, +-1, +-2 the error of m = 4
-would be four times as large."""
-
-
-class Transforms(NamedTuple):
-    """The three maps of a tile as matrices: of a line of m outputs, or of a flattened square."""
-
-    weight: Any
-    """(points, taps)"""
-    cells: Any
-    """(points, cells)"""
-    outputs: Any
-    """(outputs, points)"""
-
-
-def lines(tile: int) -> Transforms:
-    """Return the maps of F(tile, 3), for one dimension: Lagrange's interpolation, transposed."""
-    points = POINTS[tile]
-    count = len(points) + 1
-    weight, cells = np.zeros((count, KERNEL)), np.zeros((count, count))
-    outputs = np.zeros((tile, count))
-    for row, point in enumerate(points):
-        others = [other for other in points if other != point]
-        weight[row] = point ** np.arange(KERNEL) / prod(point - other for other in others)
-        cells[row, :-1] = np.poly(others)[::-1]
-        outputs[:, row] = point ** np.arange(tile)
-    weight[-1, -1] = outputs[-1, -1] = 1
-    cells[-1] = np.poly(points)[::-1]
-    return Transforms(weight, cells, outputs)
-
-
-class Square(NamedTuple):
-    """The outputs of a tile: in each of the last two dimensions as many, or one in a row of 1."""
-
-    height: int
-    width: int
-
-    @property
-    def seen(self) -> tuple[int, int]:
-        """The cells that it sees in each dimension, and its points."""
-        return _cells_of(self.height), _cells_of(self.width)
-
-    @property
-    def points(self) -> int:
-        """All of its points."""
-        return prod(self.seen)
-
-
-def _cells_of(outputs: int) -> int:
-    return outputs + KERNEL - 1 if outputs > 1 else 1
-
-
-def square(kernel: Ints, tile: int) -> Square:
-    """Return the tile for a kernel: where its height is 1, or there is none, it is one of lines."""
-    is_line = len(kernel) == 1 or kernel[-2] == 1
-    return Square(1 if is_line else tile, tile)
-
-
-@lru_cache(maxsize=8)
-def transforms(tile: Square, dtype: np.dtype[Any]) -> Transforms:
-    """Return the maps of F(tile, 3 x 3), or of F(tile, 1 x 3)."""
-    along = lines(tile.width)
-    if tile.height == 1:
-        return Transforms(*(each.astype(dtype) for each in along))
-    return Transforms(*(np.kron(each, each).astype(dtype) for each in along))
+from arrayconv.backends.numpy.winograd_maps import KERNEL, Square, square, transforms
 
 
 def rows_of(count: int, length: int, dtype: np.dtype[Any]) -> Any:
@@ -132,7 +62,7 @@ class Plan(NamedTuple):
 
 
 # The cells of a tile's row, cut into (start, dtype to copy it as): elements of 16 and 8 bytes.
-_LANES: dict[int, tuple[tuple[int, Any], ...]] = {
+LANES: dict[int, tuple[tuple[int, Any], ...]] = {
     2: ((0, np.dtype(np.complex64)), (2, np.dtype(np.complex64))),
     4: ((0, np.dtype(np.complex128)), (4, np.dtype(np.complex64))),
 }
@@ -206,7 +136,7 @@ def _transformed(w: Any, groups: int, to_points: Any) -> Any:
     return points.reshape(-1, groups, 1, outputs // groups, depth * per_group)
 
 
-def _cells(x: Any, plan: Plan, block: Block) -> Any:
+def cells_of_tiles(x: Any, plan: Plan, block: Block) -> Any:
     """Return the cells that a block's tiles see, (G, D, C / G, N, rows, columns, points)."""
     tile, depth, height, width = plan.tile, plan.depth, plan.height, plan.width
     channels, slices, (tall, wide) = x.shape[1] // plan.groups, _slices(depth), tile.seen
@@ -219,7 +149,10 @@ def _cells(x: Any, plan: Plan, block: Block) -> Any:
     moves = [
         _overlap(axis, first, length)
         for axis, first, length in zip(
-            (depth, height, width), (0, block.first, block.left), (slices, down, across), strict=True
+            (depth, height, width),
+            (0, block.first, block.left),
+            (slices, down, across),
+            strict=True,
         )
     ]
     (to, *to_plane), (of, *of_plane) = zip(*moves, strict=True)
@@ -227,7 +160,7 @@ def _cells(x: Any, plan: Plan, block: Block) -> Any:
     cells: Any = np.empty((*lead, rows, columns, tall, wide), x.dtype)
     for row in range(tall):
         seen = slab[..., row : row + (rows - 1) * tile.height + 1 : tile.height, :]
-        for start, cell in _LANES[tile.width]:
+        for start, cell in LANES[tile.width]:
             lanes = seen[..., start : start + columns * tile.width].view(cell)
             each = tile.width * x.itemsize // cell.itemsize
             cells[..., row, start : start + cell.itemsize // x.itemsize].view(cell)[..., 0] = lanes[
@@ -253,7 +186,7 @@ def convolve(x: Any, weight: Any, y: Any, plan: Plan) -> None:
     result = y.reshape(batch, groups, per_group, depth.out, plan.height.out, plan.width.out)
 
     def work(block: Block) -> None:
-        cells = _cells(x, plan, block)
+        cells = cells_of_tiles(x, plan, block)
         _, slices, channels, images, rows, columns, points = cells.shape
         run = images * rows * columns
         made = rows_of(points, channels * groups * slices * run, x.dtype)
@@ -284,7 +217,7 @@ def _scatter(tiles: Any, y: Any, block: Block) -> None:
     y = y[..., block.left : block.left + block.columns * tile]
     width, first = y.shape[-1], block.first
     tiles = tiles.transpose(3, 0, 2, 1, 4, 5, 6, 7)
-    whole, (_, lane) = width // tile, _LANES[tile][0]
+    whole, (_, lane) = width // tile, LANES[tile][0]
     lanes = tiles.view(lane)[..., 0]
     for row in range(tall):
         target = y[..., first + row : first + tiles.shape[4] * tall : tall, :]
@@ -345,56 +278,3 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int, tile: int) -> An
     """Return x (N, C, *sizes), with a stride of 1."""
     adjoint = tuple(adjoint_axis(axis) for axis in window)
     return run(y, transform_flipped(w, groups, tile), adjoint, groups, tile)
-
-
-def weight_unfit(shape: Shape) -> str | None:
-    """Return why the gradient to a weight is none that squares serve."""
-    if len(shape.window) == 3:
-        return "it has one or two spatial dimensions, got 3"
-    return unfit(shape)
-
-
-def _tiles(y: Any, plan: Plan, block: Block) -> Any:
-    """Return a block's tiles of the output, (G, O / G, N, rows, columns, m * m)."""
-    (tall, wide), height, width = plan.tile, plan.height.out, plan.width.out
-    y = y.reshape(-1, plan.groups, y.shape[1] // plan.groups, height, width)
-    down, across = block.rows * tall, block.columns * wide
-    source = y[
-        block.images, ..., block.first : block.first + down, block.left : block.left + across
-    ]
-    source = source.transpose(1, 2, 0, 3, 4)
-    slab: Any = np.zeros((*source.shape[:3], down, across), y.dtype)
-    slab[..., : source.shape[3], : source.shape[4]] = source
-    tiles: Any = np.empty((*source.shape[:3], block.rows, block.columns, tall, wide), y.dtype)
-    lane = _LANES[wide][0][1]
-    for row in range(tall):
-        tiles.view(lane)[..., row, 0] = slab[..., row::tall, :].view(lane)
-    return tiles.reshape(*tiles.shape[:-2], tall * wide)
-
-
-def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
-    """Return w (O, C / groups, *kernel): sums of products of points over tiles, mapped back."""
-    (batch, channels), outputs = x.shape[:2], y.shape[1]
-    kernel = tuple(axis.kernel for axis in window)
-    tiles_of = square(kernel, tile)
-    maps, points = transforms(tiles_of, x.dtype), tiles_of.points
-    sums: Any = np.zeros((points, groups, outputs // groups, channels // groups), x.dtype)
-    limit = room(x.nbytes + y.nbytes, sums.nbytes)
-    planned = plan(window, batch, channels, outputs, groups, tile, limit)
-
-    def part(block: Block) -> Any:
-        cells = _cells(x, planned, block)
-        seen = rows_of(points, cells.size // points, x.dtype)
-        np.matmul(maps.cells, cells.reshape(-1, points).T, out=seen)
-        del cells
-        tiles = _tiles(y, planned, block)
-        tiles = tiles.reshape(-1, prod(tiles_of))
-        made = rows_of(points, len(tiles), x.dtype)
-        np.matmul(maps.outputs.T, tiles.T, out=made)
-        by_channel = seen.reshape(points, groups, channels // groups, -1).swapaxes(2, 3)
-        return np.matmul(made.reshape(points, groups, outputs // groups, -1), by_channel)
-
-    for block in planned.blocks:
-        sums += part(block)
-    taps = np.matmul(maps.weight.T, sums.reshape(points, -1))
-    return np.ascontiguousarray(taps.T).reshape(outputs, channels // groups, *kernel)

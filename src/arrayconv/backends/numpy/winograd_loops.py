@@ -12,7 +12,7 @@ import numba
 
 from arrayconv.backends.numpy.conv_loops import VECTOR_BYTES, clear, convolve, fill, tile
 from arrayconv.backends.numpy.linear_maps import transform
-from arrayconv.backends.numpy.winograd import lines
+from arrayconv.backends.numpy.winograd_maps import lines
 
 __all__ = [
     "VECTOR_BYTES",

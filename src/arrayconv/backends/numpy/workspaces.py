@@ -23,6 +23,8 @@ from arrayconv.backends.numpy import (
     winograd,
 )
 from arrayconv.backends.numpy.costs import Shape, strided
+from arrayconv.backends.numpy.winograd_maps import square as square_of
+from arrayconv.primitives.fourier import plan as tiles_of
 
 
 def _threads(blocks: int) -> int:
@@ -119,7 +121,7 @@ def shifted(shape: Shape) -> int:
 
 def fft(shape: Shape) -> int:
     """Return the bytes of a block's transforms, of the weight and of tiles, before and after."""
-    planned, itemsize = fourier.plan(shape.window), _itemsize(shape)
+    planned, itemsize = tiles_of(shape.window), _itemsize(shape)
     seen, made = shape.channels // shape.groups, shape.outputs // shape.groups
     groups, tiles = fourier.parts(planned.tile, seen, made, shape.groups, itemsize)
     tiles = min(tiles, shape.batch * len(planned.starts))
@@ -139,7 +141,7 @@ def squares(shape: Shape, tile: int) -> int:
     depth = shape.window[:-2]
     both = _input_bytes(shape) + _output_bytes(shape)
     kernel = kernel_sizes(shape.window)
-    points = winograd.square(kernel, tile).points
+    points = square_of(kernel, tile).points
     weight = points * _weights(shape) // prod(kernel[-2:]) * _itemsize(shape)
     planned = winograd.plan(
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile),
@@ -179,7 +181,7 @@ def _compiled(shape: Shape, is_adjoint: bool) -> int:
 def compiled_squares(shape: Shape, tile: int) -> int:
     """Return the bytes of the transformed weight, and of a block's cells, points and sums."""
     itemsize = _itemsize(shape)
-    square = winograd.square(kernel_sizes(shape.window), tile).points
+    square = square_of(kernel_sizes(shape.window), tile).points
     weights = square * shape.outputs * shape.channels // shape.groups
     both = _input_bytes(shape) + _output_bytes(shape)
     planned = compiled_winograd.plan(

@@ -1,0 +1,100 @@
+"""The loops of pools of narrow planes, compiled by numba: import this by `compiler.loops` only.
+
+`LANES` planes are laid side by side, and arrays are else as in `pool_loops`: so what is done with a
+cell is done with as many neighbours, however short the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+
+from arrayconv.backends.numpy.pool_loops import compiled, rows_seen
+from arrayconv.backends.numpy.vectors import VECTOR_BYTES
+from arrayconv.backends.numpy.whole_planes import reduce_cells, turn_over
+
+LANES = 16
+ALL_LANES = np.uintp(LANES)
+"""The same number, unsigned, as the places are: their sums cannot be below 0."""
+
+
+@compiled
+def side_by_side(cells: Any, begin: int, end: int, count: Any, lanes: Any) -> None:
+    """Lay planes of ``count`` cells side by side; where they are too few the last one is again."""
+    vector = np.uintp(VECTOR_BYTES // cells.itemsize)
+    if np.uintp(begin) + ALL_LANES <= np.uintp(end) and vector <= count:
+        for lane in range(0, ALL_LANES, vector):
+            first = (np.uintp(begin) + lane) * count
+            for at in range(0, count, vector):
+                # The last square may overlap the one before.
+                cell = min(at, count - vector)
+                place = cell * ALL_LANES + lane
+                turn_over(cells, first + cell, count, lanes, place, ALL_LANES)
+        return
+    for lane in range(ALL_LANES):
+        start = min(np.uintp(begin) + lane, np.uintp(end - 1)) * count
+        for cell in range(count):
+            lanes[cell * ALL_LANES + lane] = cells[start + cell]
+
+
+@compiled
+def one_by_one(lanes: Any, out: Any, begin: int, end: int, count: Any) -> None:
+    """Write planes that lie side by side one after the other."""
+    vector = np.uintp(VECTOR_BYTES // lanes.itemsize)
+    if np.uintp(begin) + ALL_LANES <= np.uintp(end) and vector <= count:
+        for lane in range(0, ALL_LANES, vector):
+            first = (np.uintp(begin) + lane) * count
+            for at in range(0, count, vector):
+                cell = min(at, count - vector)
+                place = cell * ALL_LANES + lane
+                turn_over(lanes, place, ALL_LANES, out, first + cell, count)
+        return
+    for lane in range(min(ALL_LANES, np.uintp(end - begin))):
+        start = (np.uintp(begin) + lane) * count
+        for cell in range(count):
+            out[start + cell] = lanes[cell * ALL_LANES + lane]
+
+
+@cache
+def pool_lanes(maximum: bool, lanes: int) -> Callable[..., None]:
+    """Return what writes the maximum or the sum of each window: rows first, then along the row.
+
+    It takes the lanes of a vector of the cells' dtype.
+    """
+    is_maximum, vectors = int(maximum), LANES // lanes
+
+    @numba.njit(cache=True, nogil=True)
+    def run(
+        cells: Any, out: Any, begin: Any, end: Any, shape: Any, ranges: Any, numbers: Any
+    ) -> None:
+        width, outs = shape[2], shape[5]
+        rows, ends = rows_seen(shape, ranges, numbers)
+        rows *= LANES
+        places, count = len(ends) - 1, np.uintp(shape[0] * shape[1] * width)
+        along, stops = np.arange(0, width * LANES, LANES), np.empty((2, outs), np.int64)
+        columns = along[:: numbers[2]].copy()
+        beside = np.empty(count * ALL_LANES, cells.dtype)
+        results = np.empty(places * outs * LANES, cells.dtype)
+        line = np.empty(width * LANES, cells.dtype)
+        for o in range(outs):
+            low, high = ranges[2, o, 0], ranges[2, o, 1]
+            stops[0, o], stops[1, o] = low, -(-(high - low) // numbers[2])
+        for n in range(begin, end, LANES):
+            side_by_side(cells, n, end, count, beside)
+            to = 0
+            for row in range(places):
+                low, high = ends[row], ends[row + 1]
+                for at in along:
+                    reduce_cells(is_maximum, vectors, beside, at, rows, low, high, line, at)
+                for o in range(outs):
+                    at, many = stops[0, o] * LANES, stops[1, o]
+                    reduce_cells(is_maximum, vectors, line, at, columns, 0, many, results, to)
+                    to += LANES
+            one_by_one(results, out, n, end, np.uintp(places * outs))
+
+    compiled: Callable[..., None] = run
+    return compiled
