@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from arrayconv.backends.numpy.compiler import missing
+from arrayconv.backends.numpy.compiler import loops, missing
 
 PROGRAM = """
 import llvmlite.binding
@@ -17,9 +17,9 @@ import numpy as np
 features = {features}
 llvmlite.binding.get_host_cpu_features = lambda: features
 import arrayconv as ac
-from arrayconv.backends.numpy import vectors
+from arrayconv.backends.numpy import registers
 
-assert (vectors.VECTOR_BYTES, vectors.REGISTERS) == {expected}
+assert (registers.VECTOR_BYTES, registers.REGISTERS) == {expected}
 rng = np.random.default_rng(0)
 for algorithm, groups, stride in (
     ("numba", 1, 1),
@@ -38,15 +38,25 @@ for algorithm, groups, stride in (
         found = pullback(wanted.astype("float32"))
     for each, right in zip((got, *found), (wanted, *gradients), strict=True):
         np.testing.assert_allclose(each, right, rtol=1e-5, atol=1e-5 * np.abs(right).max())
-x = rng.integers(0, 5, (2, 3, 11, 45)).astype("float32")
-for stride in (1, 2, 3):
+lines = tuple(rng.standard_normal(shape).astype("float32") for shape in ((1, 3, 300), (5, 3, 3)))
+got, wanted = (ac.conv1d(*lines, algorithm=name) for name in ("numba_winograd_4x4", "generic"))
+np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+wide, narrow = (2, 3, 11, 45), (1, 37, 9, 13)
+for shape, stride, dtype in ((wide, 2, "float32"), (narrow, 2, "float32"), (narrow, 2, "float64")):
+    x = rng.integers(0, 5, shape).astype(dtype)
     with ac.options(algorithm="generic"):
         wanted = ac.max_pool2d(x, 3, stride, 1, return_indices=True)
-        average = ac.avg_pool2d(x, 3, stride, 1)
+        average, pullback = ac.vjp(ac.avg_pool2d, x, kernel_size=3, stride=stride, padding=1)
+        gradient = pullback(average)[0]
+        parts = ac.adaptive_avg_pool2d(x, (4, 7)), ac.adaptive_max_pool2d(x, 1)
     with ac.options(algorithm="numba"):
         np.testing.assert_equal(ac.max_pool2d(x, 3, stride, 1, return_indices=True), wanted)
         np.testing.assert_array_equal(ac.max_pool2d(x, 3, stride, 1), wanted[0])
-        np.testing.assert_allclose(ac.avg_pool2d(x, 3, stride, 1), average, rtol=1e-6)
+        got, pullback = ac.vjp(ac.avg_pool2d, x, kernel_size=3, stride=stride, padding=1)
+        np.testing.assert_allclose(got, average, rtol=1e-6)
+        np.testing.assert_allclose(pullback(average)[0], gradient, rtol=1e-5)
+        np.testing.assert_allclose(ac.adaptive_avg_pool2d(x, (4, 7)), parts[0], rtol=1e-6)
+        np.testing.assert_array_equal(ac.adaptive_max_pool2d(x, 1), parts[1])
 print("right")
 """
 
@@ -54,9 +64,20 @@ print("right")
 @pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
 @pytest.mark.parametrize(
     ("features", "expected"),
-    [({}, (16, 16)), ({"avx": True}, (32, 16)), ({"neon": True}, (16, 32))],
+    [
+        ({}, (16, 16)),
+        ({"avx": True}, (32, 16)),
+        ({"neon": True}, (16, 32)),
+        ({"avx512f": True, "avx": True}, (64, 32)),
+    ],
 )
-def test_other_processors(features, expected, tmp_path):
+def test_other_processors(features, expected, tmp_path, request, left_out):
+    if not request.config.getoption("--full"):
+        if expected[0] == loops("registers").VECTOR_BYTES:
+            pytest.skip("vectors of this size run everywhere else")
+        if "neon" in features:
+            left_out("sums of 16-byte vectors in 32 registers: --full runs them")
+            pytest.skip("--full runs it")
     # A processor that has nothing beyond its family's first: what it lacks is put together.
     environment = {
         **os.environ,

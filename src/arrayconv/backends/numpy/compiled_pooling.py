@@ -175,7 +175,7 @@ def _loop(window: Windows, dtype: Any, maximum: bool, located: bool) -> Callable
     """Return the loop of a pool: it takes cells, results, and the first and last plane."""
     geometry = _windows(window)
     if _is_whole(window) and not located:
-        lanes = loops("vectors").VECTOR_BYTES // dtype.itemsize
+        lanes = _lanes(dtype)
         whole = loops("pool_loops").pool_planes(maximum, lanes)
         return lambda *given: whole(*given, prod(geometry.sizes))
     run = _in_vectors(window, geometry, dtype, maximum, located)
@@ -185,7 +185,7 @@ def _loop(window: Windows, dtype: Any, maximum: bool, located: bool) -> Callable
         return _reducing(geometry, dtype, maximum)
     located_by = loops("index_loops")
     if _is_narrow(geometry):
-        lanes = loops("vectors").VECTOR_BYTES // dtype.itemsize
+        lanes = _lanes(dtype)
         return _bound(located_by.locate_lanes(lanes), geometry)
     return _bound(located_by.locate_rows, geometry, dtype.type(-inf))
 
@@ -195,8 +195,13 @@ def _reducing(geometry: Geometry, dtype: Any, maximum: bool) -> Callable[..., An
     if not _is_narrow(geometry):
         nothing = dtype.type(-inf if maximum else 0)
         return _bound(loops("pool_loops").pool_rows, geometry, maximum, nothing)
-    lanes = loops("vectors").VECTOR_BYTES // dtype.itemsize
+    lanes = _lanes(dtype)
     return _bound(loops("lane_loops").pool_lanes(maximum, lanes), geometry)
+
+
+def _lanes(dtype: Any) -> int:
+    """Return how many numbers a vector holds."""
+    return int(loops("registers").VECTOR_BYTES // dtype.itemsize)
 
 
 def _bound(run: Any, geometry: Geometry, *more: Any) -> Callable[..., Any]:
@@ -220,7 +225,7 @@ def _in_vectors(
     if end.stride > LARGEST_STRIDE or seen > (FEW_LOCATED if located else FEW_SEEN):
         return None
     along = loops("row_windows").Along(end.kernel, end.stride, end.dilation, maximum)
-    lanes = loops("vectors").VECTOR_BYTES // dtype.itemsize
+    lanes = _lanes(dtype)
     if not located:
         return loops("pool_loops").pool_vectors(along, lanes)
     if end.kernel > WIDEST or prod(geometry.sizes) >= loops("row_maxima").NOWHERE:

@@ -9,8 +9,9 @@ from typing import Any
 import numba
 import numpy as np
 
+from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.row_sums import Rows, rows_of, sum_rows
-from arrayconv.backends.numpy.vectors import VECTOR_BYTES, Tile, tile
+from arrayconv.backends.numpy.vectors import Tile, tile
 from arrayconv.backends.numpy.vectors import sum_products as add
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 TERMS = 640 if VECTOR_BYTES == 64 else 192
-"""Terms that are summed up by themselves, at most: the caches hold their cells for some outputs, and
+"""Terms that are summed up by themselves, at most: a cache holds their cells for some outputs, and
 rounding grows with their number. Where vectors have 64 bytes the second cache is fast enough; else
 the first one must have them, which is 17 % faster."""
 WEIGHTS = 1 << 17

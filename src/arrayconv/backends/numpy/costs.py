@@ -15,6 +15,7 @@ import numpy as np
 
 from arrayconv._arrays import library_of
 from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, span
+from arrayconv.backends.numpy.compiler import loops
 
 MULTIPLY_ADD = 0.020
 """Nanoseconds a multiply-add of a large product takes."""
@@ -44,10 +45,12 @@ WINOGRAD_TILE = {2: (34.0, 9.0), 4: (110.0, 40.0)}
 COMPILED_TILE = {2: (8.0, 6.0, 1.0), 4: (18.0, 14.0, 2.0)}
 """The same in compiled loops, where each row has whole vectors of tiles; and of each cell, laid out
 by phases."""
-WINOGRAD_LINE = {2: (8.0, 4.0), 4: (16.0, 8.0)}
+WINOGRAD_LINE = {2: (8.0, 4.0), 4: (14.0, 6.0)}
 """`WINOGRAD_TILE` of lines of m outputs."""
 COMPILED_LINE = {2: (1.5, 1.5, 1.0), 4: (3.0, 3.0, 1.0)}
 """`COMPILED_TILE` of lines of m outputs."""
+COMPILED_MORE = {True: 0.9, False: 1.2}
+"""All of it over the sum of its parts, of lines and of squares."""
 COMPILED_POINTS = (0.03, 0.5)
 """Nanoseconds of a multiply-add there, and of a number of the transformed weight, which is read."""
 CALLS = 60_000.0
@@ -56,8 +59,9 @@ CALLS = 60_000.0
 
 SHIFT = 0.15
 """Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
-IN_REGISTERS = 1.02
-"""How much longer than in a large product a multiply-add takes in compiled sums of many outputs."""
+IN_REGISTERS = {64: 1.02, 32: 1.28, 16: 1.28}
+"""How much longer than in a large product a multiply-add takes in compiled sums of many outputs, by
+the bytes of a vector."""
 PHASED_WEIGHT = 4.0
 """Nanoseconds to read a number of the weight where each phase takes some taps of each line."""
 RUN = 25.0
@@ -204,7 +208,7 @@ def numba_winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
         pairs * (-(-tiles // 16) * 16 * multiply_add + weight + (0 if prepared else WEIGHT_POINT))
         + lanes * (shape.channels * to_points + shape.outputs * from_points)
         + shape.batch * shape.channels * prod(axis.size for axis in shape.window) * cell
-    ) * 1.2 + CALLS
+    ) * COMPILED_MORE[is_line] + CALLS
 
 
 def _copied(shape: Shape) -> float:
@@ -219,6 +223,11 @@ def shifts(shape: Shape) -> float:
     return CALLS / 6 + runs * RUN + shape.multiply_adds * SHIFT + _copied(shape)
 
 
+def _in_registers() -> float:
+    """Return that number for this processor."""
+    return IN_REGISTERS[loops("registers").VECTOR_BYTES]
+
+
 def numba(shape: Shape) -> float:
     """Return the nanoseconds of sums in registers, over runs of cells that are laid out."""
     rows = [axis.out + axis.dilation * (axis.kernel - 1) // axis.stride for axis in shape.window]
@@ -227,7 +236,7 @@ def numba(shape: Shape) -> float:
     run = shape.batch * -(-shape.window[0].out * prod(rows[1:]) // lanes) * lanes
     terms = shape.taps * shape.channels // shape.groups
     # Where the outputs of a group are few, each vector of cells that is loaded serves few.
-    each = MULTIPLY_ADD * (IN_REGISTERS + shape.groups / shape.outputs)
+    each = MULTIPLY_ADD * (_in_registers() + shape.groups / shape.outputs)
     return float(CALLS / 8 + run * shape.outputs * terms * each + _laid_out(shape))
 
 
@@ -240,7 +249,7 @@ def numba_adjoint(shape: Shape) -> float:
     """Return the same of an adjoint: for each phase of the stride a convolution of its taps."""
     if not strided(shape.window):
         return numba(shape)
-    each = MULTIPLY_ADD * (IN_REGISTERS + shape.groups / shape.outputs)
+    each = MULTIPLY_ADD * (_in_registers() + shape.groups / shape.outputs)
     weights = shape.outputs * shape.channels // shape.groups * shape.taps * PHASED_WEIGHT
     return CALLS / 8 + shape.multiply_adds * each + weights + _laid_out(shape) + _copied(shape)
 
@@ -289,7 +298,7 @@ def numba_weight(shape: Shape) -> float:
     rows = [axis.out + axis.dilation * (axis.kernel - 1) // axis.stride for axis in shape.window]
     run = shape.batch * shape.window[0].out * prod(rows[1:])
     terms = shape.taps * shape.channels // shape.groups
-    each = MULTIPLY_ADD * (IN_REGISTERS + 3 * shape.groups / shape.outputs)
+    each = MULTIPLY_ADD * (IN_REGISTERS[64] + 3 * shape.groups / shape.outputs)
     # The cells of neighbouring taps lie in several phases.
     each *= 1.5 if strided(shape.window) else 1.1
     # The lanes of each sum are added up for each 128 vectors.

@@ -12,7 +12,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from arrayconv.backends.numpy.vectors import REGISTERS, Vectors, number
+from arrayconv.backends.numpy.registers import REGISTERS
+from arrayconv.backends.numpy.vectors import Vectors, number
 
 
 def terms_of(outputs: int) -> int:

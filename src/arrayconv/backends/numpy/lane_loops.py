@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from arrayconv.backends.numpy.pool_loops import compiled, rows_seen
-from arrayconv.backends.numpy.vectors import VECTOR_BYTES
+from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.whole_planes import reduce_cells, turn_over
 
 LANES = 16

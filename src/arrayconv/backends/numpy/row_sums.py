@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from numba import types
 from numba.extending import intrinsic
 
-from arrayconv.backends.numpy.vectors import REGISTERS, Vectors, number
+from arrayconv.backends.numpy.registers import REGISTERS
+from arrayconv.backends.numpy.vectors import Vectors, number
 
 MOST = 1024
 """Products of vectors, written out, up to which code is small enough."""

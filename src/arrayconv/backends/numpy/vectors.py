@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_features = binding.get_host_cpu_features()
-_WIDE = bool(_features.get("avx512f"))
-VECTOR_BYTES = 64 if _WIDE else 32 if _features.get("avx") else 16
-REGISTERS = 32 if _WIDE or _features.get("neon") else 16
+from arrayconv.backends.numpy.registers import REGISTERS, VECTOR_BYTES
+
 number = ir.IntType(64)
 
 
