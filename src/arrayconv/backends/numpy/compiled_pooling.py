@@ -20,6 +20,9 @@ from arrayconv.backends.numpy.separable import CHUNK, NARROW
 from arrayconv.backends.numpy.threads import run_blocks
 from arrayconv.primitives.pooling import divide
 
+LANES = 16
+"""As many planes are laid side by side: blocks are of whole such sets."""
+
 FEW_CELLS = 4096
 """Cells of a plane up to which many, side by side, stay in the cache."""
 
@@ -102,15 +105,23 @@ def _sights(window: Windows) -> Geometry:
     return _geometry(output_sizes(window), input_sizes(window), ranges, last, steps)
 
 
-def _is_narrow(geometry: Geometry) -> bool:
-    """Whether planes are better taken side by side than a row at a time."""
+def _is_narrow(geometry: Geometry, many: bool) -> bool:
+    """Whether planes, if there are many, are better taken side by side than a row at a time."""
     both = (geometry.sizes, geometry.outs)
-    return all(sizes[-1] < NARROW and prod(sizes) <= FEW_CELLS for sizes in both)
+    return many and all(sizes[-1] < NARROW and prod(sizes) <= FEW_CELLS for sizes in both)
+
+
+_DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
 def _unfit(x: Any, window: Windows) -> str | None:
-    if x.dtype not in (np.float32, np.float64):
+    if x.dtype not in _DTYPES:
         return f"it is compiled for float32 and float64, not for {x.dtype}"
+    return _no_window(window)
+
+
+@lru_cache(maxsize=1024)
+def _no_window(window: Windows) -> str | None:
     if len(window) > 3:
         return f"its loops are for 1, 2 and 3 spatial dimensions, not {len(window)}"
     if prod(input_sizes(window)) >= LARGEST:
@@ -125,6 +136,11 @@ def unfit(x: Any, window: Windows, divisor: int = 1) -> str | None:
 
 def slow(x: Any, window: Windows, divisor: int = 1) -> str | None:
     """Return why NumPy's own loops are better."""
+    return _slow(window)
+
+
+@lru_cache(maxsize=1024)
+def _slow(window: Windows) -> str | None:
     if all(axis.out == 1 for axis in window) and not _is_whole(window):
         return "one window of some cells is one run of NumPy's own"
     return None
@@ -160,43 +176,64 @@ def grad_unfit(cotangent: Any, index: Any, window: Windows) -> str | None:
     return _unfit(cotangent, window)
 
 
-def _by_blocks(run: Callable[..., Any], planes: int, bytes_per_plane: int) -> None:
-    """Run the loops on some planes at a time, which threads share."""
-    some = max(1, CHUNK // max(1, bytes_per_plane))
-    some = some // 16 * 16 or some
-    if some >= planes:
-        run(slice(0, planes))
+class Loop(NamedTuple):
+    """What runs for some planes, and what it makes of each."""
+
+    run: Callable[..., Any]
+    """It takes flat arrays, of cells and of results, and the first and last plane."""
+    outs: Ints
+    cells: int
+    """Of results."""
+    some: int
+    """Planes at a time, which stay in the cache; threads share those."""
+
+
+def _of_planes(run: Callable[..., Any], sizes: Ints, outs: Ints, dtype: Any) -> Loop:
+    bytes_per_plane = max(1, prod(sizes), prod(outs)) * dtype.itemsize
+    some = max(1, CHUNK // bytes_per_plane)
+    return Loop(run, outs, prod(outs), some // LANES * LANES or some)
+
+
+def _by_blocks(run: Callable[[int, int], Any], planes: int, some: int) -> None:
+    """Run a loop on some planes at a time."""
+    if planes <= some:
+        run(0, planes)
         return
-    run_blocks(run, [slice(start, start + some) for start in range(0, planes, some)], least=2)
+    blocks = [(start, min(planes, start + some)) for start in range(0, planes, some)]
+    run_blocks(lambda block: run(*block), blocks, least=2)
 
 
 @lru_cache(maxsize=1024)
-def _loop(window: Windows, dtype: Any, maximum: bool, located: bool) -> Callable[..., Any]:
-    """Return the loop of a pool: it takes cells, results, and the first and last plane."""
-    geometry = _windows(window)
+def _loop(window: Windows, dtype: Any, maximum: bool, located: bool, many: bool) -> Loop:
+    """Return the loop of a pool of many planes, or of few."""
+    run = _run(window, _windows(window), dtype, maximum, located, many)
+    return _of_planes(run, input_sizes(window), output_sizes(window), dtype)
+
+
+def _run(
+    window: Windows, geometry: Geometry, dtype: Any, maximum: bool, located: bool, many: bool
+) -> Callable[..., Any]:
     if _is_whole(window) and not located:
-        lanes = _lanes(dtype)
-        whole = loops("pool_loops").pool_planes(maximum, lanes)
+        whole = loops("pool_loops").pool_planes(maximum, _lanes(dtype))
         return lambda *given: whole(*given, prod(geometry.sizes))
-    run = _in_vectors(window, geometry, dtype, maximum, located)
+    narrow = _is_narrow(geometry, many)
+    run = None if narrow else _in_vectors(window, geometry, dtype, maximum, located)
     if run is not None:
         return _bound(run, geometry)
     if not located:
-        return _reducing(geometry, dtype, maximum)
+        return _reducing(geometry, dtype, maximum, narrow)
     located_by = loops("index_loops")
-    if _is_narrow(geometry):
-        lanes = _lanes(dtype)
-        return _bound(located_by.locate_lanes(lanes), geometry)
+    if narrow:
+        return _bound(located_by.locate_lanes(_lanes(dtype)), geometry)
     return _bound(located_by.locate_rows, geometry, dtype.type(-inf))
 
 
-def _reducing(geometry: Geometry, dtype: Any, maximum: bool) -> Callable[..., Any]:
+def _reducing(geometry: Geometry, dtype: Any, maximum: bool, narrow: bool) -> Callable[..., Any]:
     """Return the loop for narrow planes, side by side, or for wide ones, by rows."""
-    if not _is_narrow(geometry):
+    if not narrow:
         nothing = dtype.type(-inf if maximum else 0)
         return _bound(loops("pool_loops").pool_rows, geometry, maximum, nothing)
-    lanes = _lanes(dtype)
-    return _bound(loops("lane_loops").pool_lanes(maximum, lanes), geometry)
+    return _bound(loops("lane_loops").pool_lanes(maximum, _lanes(dtype)), geometry)
 
 
 def _lanes(dtype: Any) -> int:
@@ -219,7 +256,7 @@ def _in_vectors(
 ) -> Any:
     """Return the loop that makes a vector of results at a time, or None where others are better."""
     end = window[-1]
-    if isinstance(end, Table) or end.out < FEW_RESULTS or _is_narrow(geometry):
+    if isinstance(end, Table) or end.out < FEW_RESULTS:
         return None
     seen = geometry.rows * end.kernel
     if end.stride > LARGEST_STRIDE or seen > (FEW_LOCATED if located else FEW_SEEN):
@@ -233,90 +270,88 @@ def _in_vectors(
     return loops("index_loops").locate_vectors(along, lanes)
 
 
-def _pooled(
-    x: Any, run: Callable[..., Any], geometry: Geometry, *results: Any, divisor: int = 1
-) -> None:
-    """Fill arrays (N, C, *positions) with what a loop makes of some planes at a time."""
-    planes = x.shape[0] * x.shape[1]
-    arrays = [np.ascontiguousarray(x).reshape(-1), *(each.reshape(-1) for each in results)]
-    made = results[0].reshape(planes, prod(geometry.outs)) if divisor != 1 else None
+def _many(x: Any) -> bool:
+    """Whether there are planes enough to be laid side by side."""
+    return bool(x.shape[0] * x.shape[1] >= LANES)
 
-    def some(part: slice) -> None:
-        run(*arrays, part.start, min(part.stop, planes))
-        if made is not None:
+
+def _pooled(x: Any, loop: Loop, *dtypes: Any, divisor: int = 1) -> list[Any]:
+    """Return arrays (N, C, *positions) of what a loop makes, the first one over ``divisor``."""
+    batch, channels = x.shape[:2]
+    planes = batch * channels
+    cells = (x if x.flags.c_contiguous else np.ascontiguousarray(x)).reshape(-1)
+    results = [np.empty(planes * loop.cells, dtype) for dtype in dtypes]
+
+    def some(begin: int, end: int) -> None:
+        loop.run(cells, *results, begin, end)
+        if divisor != 1:
             # While the cache still holds them.
-            divide(made[part], divisor)
+            divide(results[0][begin * loop.cells : end * loop.cells], divisor)
 
-    cells = max(prod(geometry.sizes), prod(geometry.outs))
-    _by_blocks(some, planes, cells * x.itemsize)
-
-
-def _results(x: Any, sizes: Ints, dtype: Any) -> Any:
-    return np.empty((*x.shape[:2], *sizes), dtype)
+    _by_blocks(some, planes, loop.some)
+    return [each.reshape(batch, channels, *loop.outs) for each in results]
 
 
 def max_pool(x: Any, window: Windows) -> Any:
     """Return the maximum of what each window sees."""
-    y = _results(x, output_sizes(window), x.dtype)
-    _pooled(x, _loop(window, x.dtype, True, False), _windows(window), y)
-    return y
+    return _pooled(x, _loop(window, x.dtype, True, False, _many(x)), x.dtype)[0]
 
 
 def sum_pool(x: Any, window: Windows, divisor: int = 1) -> Any:
     """Return the sum of what each window sees, over ``divisor``."""
-    y = _results(x, output_sizes(window), x.dtype)
-    _pooled(x, _loop(window, x.dtype, False, False), _windows(window), y, divisor=divisor)
-    return y
+    return _pooled(x, _loop(window, x.dtype, False, False, _many(x)), x.dtype, divisor=divisor)[0]
 
 
 def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     """Return the maxima and their places."""
-    y = _results(x, output_sizes(window), x.dtype)
-    index = _results(x, output_sizes(window), np.int64)
-    _pooled(x, _loop(window, x.dtype, True, True), _windows(window), y, index)
-    return y, index
+    values, indices = _pooled(x, _loop(window, x.dtype, True, True, _many(x)), x.dtype, np.int64)
+    return values, indices
 
 
 @lru_cache(maxsize=1024)
-def _spread_loop(window: Windows, dtype: Any) -> Callable[..., Any]:
-    """Return the loop of the adjoint of a sum: it takes as much as that of a pool does."""
-    sights = _sights(window)
+def _spread_loop(window: Windows, dtype: Any, many: bool) -> Loop:
+    """Return the loop of the adjoint of a sum."""
     if all(isinstance(axis, Axis) and axis.stride == 1 for axis in window):
         # Then the adjoint slides too.
-        return _loop(tuple(adjoint_axis(cast(Axis, axis)) for axis in window), dtype, False, False)
-    if isinstance(window[-1], Table) or _is_narrow(sights):
-        return _reducing(sights, dtype, False)
-    return _bound(loops("spread_loops").spread_rows, sights)
+        sliding = tuple(adjoint_axis(cast(Axis, axis)) for axis in window)
+        return _loop(sliding, dtype, False, False, many)
+    sights = _sights(window)
+    narrow = _is_narrow(sights, many)
+    if isinstance(window[-1], Table) or narrow:
+        run = _reducing(sights, dtype, False, narrow)
+    else:
+        run = _bound(loops("spread_loops").spread_rows, sights)
+    return _of_planes(run, output_sizes(window), input_sizes(window), dtype)
 
 
 def spread(y: Any, window: Windows, divisor: int = 1) -> Any:
     """Return the sum of the windows that see each cell, over ``divisor``."""
-    sights, run = _sights(window), _spread_loop(window, y.dtype)
-    x = _results(y, input_sizes(window), y.dtype)
-    planes, cells = x.shape[0] * x.shape[1], max(prod(sights.sizes), prod(sights.outs))
-    given = np.ascontiguousarray(y).reshape(planes, prod(sights.sizes))
-    made = x.reshape(planes, prod(sights.outs))
+    loop = _spread_loop(window, y.dtype, _many(y))
+    batch, channels = y.shape[:2]
+    planes, seen = batch * channels, prod(output_sizes(window))
+    given, made = np.ascontiguousarray(y).reshape(-1), np.empty(planes * loop.cells, y.dtype)
 
-    def some(part: slice) -> None:
-        shares = given[part] if divisor == 1 else divide(given[part].copy(), divisor)
-        run(shares.reshape(-1), made[part].reshape(-1), 0, len(shares))
+    def some(begin: int, end: int) -> None:
+        shares = given[begin * seen : end * seen]
+        if divisor != 1:
+            shares = divide(shares.copy(), divisor)
+        loop.run(shares, made[begin * loop.cells : end * loop.cells], 0, end - begin)
 
-    _by_blocks(some, planes, cells * x.itemsize)
-    return x
+    _by_blocks(some, planes, loop.some)
+    return made.reshape(batch, channels, *loop.outs)
 
 
 def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
     """Return the gradient: what each maximum is given, added in the order of the windows."""
     batch, channels = cotangent.shape[:2]
-    gradient = np.empty((batch, channels, *input_sizes(window)), cotangent.dtype)
-    planes = gradient.reshape(batch * channels, prod(input_sizes(window)))
-    flat = (batch * channels, prod(output_sizes(window)))
+    sizes, flat = input_sizes(window), (batch * channels, prod(output_sizes(window)))
+    planes = np.empty((batch * channels, prod(sizes)), cotangent.dtype)
     values = np.ascontiguousarray(cotangent).reshape(flat)
     indices = np.ascontiguousarray(index).reshape(flat)
     scatter = loops("pool_loops").scatter
 
-    def some(part: slice) -> None:
-        scatter(values[part], indices[part], planes[part])
+    def some(begin: int, end: int) -> None:
+        scatter(values[begin:end], indices[begin:end], planes[begin:end])
 
-    _by_blocks(some, len(planes), planes.shape[1] * cotangent.itemsize)
-    return gradient
+    _by_blocks(some, len(planes), max(1, CHUNK // (max(1, prod(sizes)) * cotangent.itemsize)))
+    return planes.reshape(batch, channels, *sizes)

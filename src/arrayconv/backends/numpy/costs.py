@@ -59,7 +59,7 @@ CALLS = 60_000.0
 
 SHIFT = 0.15
 """Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
-IN_REGISTERS = {64: 1.02, 32: 1.28, 16: 1.28}
+IN_REGISTERS = {64: 1.02, 32: 1.12, 16: 1.12}
 """How much longer than in a large product a multiply-add takes in compiled sums of many outputs, by
 the bytes of a vector."""
 PHASED_WEIGHT = 4.0

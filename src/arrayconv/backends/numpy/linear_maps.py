@@ -62,7 +62,7 @@ def _transform(
         for i, vector in enumerate(code.in_turns(made)):
             left = builder.sub(step, number(i * code.lanes))
             pointer = code.at(target, place, number(i * code.lanes))
-            code.store(vector, pointer, code.between(number(0), left))
+            code.store_between([(vector, pointer)], number(0), left)
         return code.nothing()
     for i, vector in enumerate(made):
         code.store_vector(vector, target, place, builder.mul(step, number(i)))

@@ -94,7 +94,6 @@ def _write(code: Vectors, signature: Any, given: Any, shape: Rows) -> Any:
                         if total is None
                         else code.multiply_add(factor, seen, total)
                     )
-    mask = code.between(number(0), left)
-    for row, total in enumerate(sums):
-        code.store(total, code.at(result, place, builder.mul(down, number(row))), mask)
+    starts = [code.at(result, place, builder.mul(down, number(row))) for row in range(shape.rows)]
+    code.store_between(list(zip(sums, starts, strict=True)), number(0), left)
     return code.nothing()

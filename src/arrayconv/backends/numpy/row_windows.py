@@ -124,17 +124,8 @@ class Windows(Vectors):
 
     def write_out(self, inside: bool, vector: Any, pointer: Any) -> None:
         """Store a vector of results, of which some may lie beyond the row's end."""
-        pointer = self.builder.bitcast(pointer, vector.type.as_pointer())
-        if inside:
-            self.builder.store(vector, pointer, align=1)
-            return
-        # On many processors a store of some lanes is slow.
-        whole = self.builder.icmp_signed(">=", self.left, number(self.lanes))
-        with self.builder.if_else(whole) as (then, otherwise):
-            with then:
-                self.builder.store(vector, pointer, align=1)
-            with otherwise:
-                self.store_lanes(vector, pointer, self.between(number(0), self.left))
+        left = number(self.lanes) if inside else self.left
+        self.store_between([(vector, pointer)], number(0), left)
 
     def masks(self, steps: Iterable[list[int]], stride: int) -> dict[int, Any]:
         """Return which lanes of the vectors at each place lie within the row."""

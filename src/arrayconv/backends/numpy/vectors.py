@@ -124,13 +124,28 @@ class Vectors:
         least = builder.icmp_signed(">=", lanes, ends[0])
         return builder.and_(least, builder.icmp_signed("<", lanes, ends[1]))
 
-    def store(self, value: Any, pointer: Any, mask: Any) -> None:
-        """Store some lanes of a vector."""
-        self.store_lanes(value, self.builder.bitcast(pointer, self.vector.as_pointer()), mask)
+    def store_between(self, stores: list[tuple[Any, Any]], low: Any, high: Any) -> None:
+        """Store the lanes from ``low`` to ``high`` of (vectors, addresses)."""
+        builder = self.builder
+        all_lanes = builder.and_(
+            builder.icmp_signed("<=", low, number(0)),
+            builder.icmp_signed(">=", high, number(self.lanes)),
+        )
+        # On many processors a store of some lanes takes ten times as long.
+        with builder.if_else(all_lanes, likely=True) as (then, otherwise):
+            with then:
+                for value, pointer in stores:
+                    place = builder.bitcast(pointer, value.type.as_pointer())
+                    builder.store(value, place, align=1)
+            with otherwise:
+                mask = self.between(low, high)
+                for value, pointer in stores:
+                    self.store_lanes(value, pointer, mask)
 
     def store_lanes(self, value: Any, pointer: Any, mask: Any) -> None:
-        """Store some lanes of a vector of any kind at a pointer to such."""
+        """Store some lanes of a vector of any kind."""
         kind, align, nothing = value.type, ir.IntType(32)(1), ir.VoidType()
+        pointer = self.builder.bitcast(pointer, kind.as_pointer())
         element = kind.element
         bits = f"i{element.width}" if isinstance(element, ir.IntType) else self.suffix[-3:]
         name = f"masked.store.v{kind.count}{bits}.p0"
@@ -246,9 +261,9 @@ class _SumProducts(Vectors):
             with cgutils.for_range_slice(self.builder, start, stop, number(1)) as (store, _):
                 entry = self.builder.mul(store, number(3))
                 place, low, high = (self.load(self.stores, entry, number(n)) for n in range(3))
-                mask = self.between(low, high)
-                for row, line in zip(every_row, totals, strict=True):
-                    self.store(line[v], self.at(self.result, self.place, place, row), mask)
+                starts = [self.at(self.result, self.place, place, row) for row in every_row]
+                stores = [(line[v], start) for line, start in zip(totals, starts, strict=True)]
+                self.store_between(stores, low, high)
 
     def sums(self, shape: Tile) -> list[list[Any]]:
         """Return the vectors of sums of products for each output."""

@@ -75,7 +75,7 @@ def reduce_planes(
         )
         _, _, first, count, _, to, left = given
         result = code.across(code.over_cells(cells, first, count, left))
-        code.store(result, code.at(out, to), code.between(number(0), left))
+        code.store_between([(result, code.at(out, to))], number(0), left)
         return code.nothing()
 
     return signature, write
