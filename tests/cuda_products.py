@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from tests.cuda_comparison import COMPLEX, REAL, Check, made, pulled
 
 # More rows, columns and steps than any tile has, and none of them a multiple of its sizes.
 TILED = Case("conv2d", ((2, 13, 11, 26), (131, 13, 3, 2)), {"padding": 1, "stride": (1, 2)})
+# Weights and positions in runs of 16 bytes; more steps than a ring has stages for.
+IN_RUNS = Case("conv2d", ((2, 16, 6, 12), (20, 16, 3, 3)), {"padding": 1})
 STRIDED = CONVOLUTIONS[5]
 TO_INPUT, TO_WEIGHT = "implicit_conv_transpose", "implicit_conv_weight"
 PRODUCTS = frozenset({"implicit_conv", TO_INPUT, TO_WEIGHT, "implicit_conv_weight_sum"})
@@ -57,6 +60,21 @@ TENSOR = ("float32", "float16", "bfloat16")
 """What tensor cores multiply; float32 as TF32, which is no more exact than float16."""
 
 
+def _forward(case: Case, dtype: str, xp: Any) -> list[Any]:
+    arrays = [made(xp, shape, dtype, seed) for seed, shape in enumerate(case.shapes)]
+    with only(None), ac.options(algorithm="cuda-tensor", allow_tf32=True):
+        return [getattr(ac, case.function)(*arrays, **case.params)]
+
+
+def _not_a_number(xp: Any) -> list[Any]:
+    """NaNs of all bits, as CUDA makes them, stay such where float32 is rounded to 10 bits."""
+    x = np.arange(9, dtype=np.float32)
+    x.view(np.uint32)[[3, 7]] = 0x7FFFFFFF, 0xFFFFFFFF
+    w = xp.ones((1, 1, 2), np.float32)
+    with only(None), ac.options(algorithm="cuda-tensor", allow_tf32=True):
+        return [ac.conv1d(xp.asarray(x.reshape(1, 1, -1)), w)]
+
+
 def products() -> Iterator[Check]:
     """Convolution and its gradients as implicit products: every geometry, dtype and tile."""
     for case in (*CONVOLUTIONS, *TRANSPOSED):
@@ -68,10 +86,14 @@ def products() -> Iterator[Check]:
             wanted = needed if dtype in (*REAL, *COMPLEX) else {"implicit_conv"}
             call = partial(_product, case, dtype, None, "cuda-implicit")
             yield Check(f"product-{case.id}-{dtype}", frozenset(wanted), call, dtype)
-    for dtype in TENSOR:
-        call = partial(_product, STRIDED, dtype, None, "cuda-tensor")
+    for case, dtype in product((STRIDED, IN_RUNS), TENSOR):
+        call = partial(_product, case, dtype, None, "cuda-tensor")
         exact = "float16" if dtype == "float32" else dtype
-        yield Check(f"tensor-{STRIDED.id}-{dtype}", PRODUCTS, call, exact)
+        yield Check(f"tensor-{case.id}-{dtype}", PRODUCTS, call, exact)
+    for dtype in ("float32", "bfloat16"):
+        call, exact = partial(_forward, IN_RUNS, dtype), {"float32": "float16"}.get(dtype, dtype)
+        yield Check(f"tensor-forward-{dtype}", frozenset({"implicit_conv"}), call, exact)
+    yield Check("tensor-not-a-number", frozenset({"implicit_conv"}), _not_a_number, "float32")
     for tile in TILES:
         tensor = isinstance(tile, TensorCores)
         for dtype in TENSOR if tensor else ("float32", "float16", "complex64"):

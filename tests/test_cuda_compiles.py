@@ -40,7 +40,7 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
         general = not template.by_dims or rest[: len(simplest)] == simplest
         if is_product:
             # What needs the most registers: the largest tile, three dimensions, 64 bits.
-            general = rest == ["3", template.more[0]] and index == "long long"
+            general = rest == ["3", *template.more[0]] and index == "long long"
         if whole or (general and rest[3:4] != ["1"]):
             yield kernel
 

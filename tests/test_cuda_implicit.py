@@ -12,9 +12,9 @@ import arrayconv as ac
 from arrayconv import primitives
 from arrayconv._window import Axis, output_sizes
 from arrayconv.backends.cupy import implicit
-from arrayconv.backends.cupy.geometry import packed_product, structs
+from arrayconv.backends.cupy.geometry import described, packed_product, strided, structs
 from arrayconv.backends.cupy.launch import summand_name
-from arrayconv.backends.cupy.tiles import TILES, divided, tiles_of
+from arrayconv.backends.cupy.tiles import TILES, TensorCores, divided, tiles_of
 from bench import tiles
 from bench.suites import conv
 from tests.cases import draw
@@ -45,7 +45,7 @@ def test_any_window(host, seed):
     x = draw(rng, (batch, groups * channels, *(each.size for each in window)), "float64")
     w = draw(rng, (groups * outputs, channels, *(each.kernel for each in window)), "float64")
     y = draw(rng, (batch, groups * outputs, *output_sizes(window)), "float64")
-    host.descending = seed % 2 == 1
+    host.descending, host.late = seed % 2 == 1, seed % 4 > 1
     with on_host(host):
         got = [
             primitives.conv(x, w, window, groups, algorithm="cuda-implicit"),
@@ -169,6 +169,49 @@ def test_the_struct_carries_the_names_of_the_tiling():
     assert packed["column"]["sizes"].tolist() == [[1, 7, 10]]
 
 
+def test_stages_change_no_bit(host):
+    """Whenever copies land: the order of the steps is the same."""
+    rng = np.random.default_rng(0)
+    x, w = draw(rng, (2, 24, 5, 8), "float32"), draw(rng, (40, 24, 1, 1), "float32")
+    window = (Axis(5, 1, 1, 1, 0, 0, 5), Axis(8, 1, 1, 1, 0, 0, 8))
+    found: list[Any] = []
+    host.launched.clear()
+    with ac.options(allow_tf32=True), on_host(host):
+        for tile in tiles.staged("float", True, tiles.STAGES)[-len(tiles.STAGES) :]:
+            with tiles.only([tile]):
+                for host.late in (False, True):
+                    found.append(primitives.conv(x, w, window, 1, algorithm="cuda-tensor"))
+    assert len({each.arguments[-1] for each in host.launched}) == len(tiles.STAGES)
+    assert len({each.tobytes() for each in found}) == 1
+    np.testing.assert_allclose(found[0], np.einsum("oc,nchw->nohw", w[..., 0, 0], x), atol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["float", "Float16", "double", "Byte", "Complex<double>"])
+def test_the_ring_leaves_room_for_the_terms(kind):
+    for tensor, most in ((False, 48 << 10), (True, 99 << 10)):
+        for tile in tiles.staged(kind, tensor, range(2, 9)):
+            terms = 32 * tile.columns + 48 * tile.stages * tile.steps
+            assert max(tile.ring(kind, along) for along in (False, True)) + terms <= most
+
+
+def test_steps_are_copied_in_runs_where_memory_has_them():
+    half = TensorCores(4, 4)
+    assert [half.run("float", most) for most in (1, 2, 4, 144)] == [1, 1, 4, 4]
+    assert [half.run("Float16", most) for most in (1, 4, 8, 144)] == [1, 1, 8, 8]
+    y = np.zeros((2, 3, 6, 12), np.float32)
+    for array, most in (
+        (y, 72),
+        (y[:1], 72),
+        (y[..., :8], 1),
+        (y.swapaxes(2, 3), 1),
+        (np.moveaxis(y, 1, -1), 1),
+        (np.broadcast_to(y[:1, :1], y.shape), 72),
+        (np.zeros((2, 4, 77), np.float32)[..., :76], 1),
+        (np.zeros((2, 4, 7, 7), np.float32), 49),
+    ):
+        assert implicit._in_runs(strided(described(array))) == most
+
+
 def test_every_tile_is_measured(host):
     """What bench.tiles does on a GPU, here on the CPU: with each tile, the same results."""
     case = conv("small", (2, 5, 5), 3, 3)
@@ -179,9 +222,10 @@ def test_every_tile_is_measured(host):
         return 0.5
 
     with on_host(host):
-        found = list(tiles.measured(case, np.asarray, seconds))
+        found = list(tiles.measured(case, np.asarray, seconds, stages=(2,)))
     assert len(found) == len(called) == 3 * (len(TILES) + 2)
-    assert {each.tile for each in found} == {tiles.CHOSEN, *(tile.argument for tile in TILES)}
+    staged = {tile._replace(stages=2).argument for tile in TILES}
+    assert {each.tile for each in found} == {tiles.CHOSEN, *staged}
     for first in range(0, len(called), len(TILES) + 2):
         of_direction = called[first : first + len(TILES) + 2]
         for result in of_direction:

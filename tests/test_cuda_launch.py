@@ -23,9 +23,20 @@ class Function:
 
     def __init__(self) -> None:
         self.launches: list[Any] = []
+        self.shared: list[int] = []
+        self.asked: list[int] = []
 
-    def __call__(self, *launched: Any) -> None:
+    def __call__(self, *launched: Any, shared_mem: int) -> None:
         self.launches.append(launched)
+        self.shared.append(shared_mem)
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        return self.asked[-1]
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, shared: int) -> None:
+        self.asked.append(shared)
 
 
 @pytest.fixture
@@ -87,6 +98,15 @@ def test_what_is_passed_by_value_is_made_once(fake_cupy):
     assert first[1] == ("passed", struct)
 
 
+def test_more_shared_memory_is_asked_for_on_each_device(fake_cupy):
+    executor = launch.CupyExecutor()
+    for device, shared in ((1, 100), (1, 90_000), (1, 90_000), (0, 90_000)):
+        executor.current_device = lambda device=device: device
+        executor.launch(FOLD, 7, 256, (), shared)
+    assert fake_cupy.function.shared == [100, 90_000, 90_000, 90_000]
+    assert fake_cupy.function.asked == [90_000, 90_000]
+
+
 def test_an_array_on_another_device(fake_cupy):
     executor = launch.CupyExecutor()
     here, there = (types.SimpleNamespace(device=types.SimpleNamespace(id=n)) for n in (1, 0))
@@ -103,6 +123,7 @@ def test_cupy_takes_what_it_is_given():
 
     launch_options = {"options": launch.OPTIONS, "name_expressions": (FOLD.expression,)}
     assert cupy.RawModule(code=launch.source("fold"), **launch_options) is not None
+    assert hasattr(cupy.RawKernel, "max_dynamic_shared_size_bytes")
     executor = launch.CupyExecutor()
     for held in (packed_window(WINDOW, 64), np.asarray(np.int32(3))):
         assert isinstance(executor.by_value(held), cupy.cuda.function.CPointer)

@@ -21,6 +21,12 @@ from arrayconv.backends.cupy.launch import Kernel, Value
 from tests.cuda_comparison import Check, compare
 
 HERE = Path(__file__).parent
+FAULTS = {
+    **{-1 - place: f"argument {place} is not what it takes" for place in range(32)},
+    -100: "a copy is not aligned",
+    -101: "it writes beyond the shared memory that the launch gives it",
+}
+"""What a launch answers instead of 0."""
 PLAIN = ("-O1",)
 SANITIZED = (
     *("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
@@ -62,6 +68,8 @@ class HostExecutor:
     ) -> None:
         self.folder, self.flags, self.source = folder, flags, source
         self.descending = False
+        self.late = False
+        """Whether asynchronous copies land when a thread waits for them, or when it asks."""
         self.last_blocks: int | None = None
         self.launched: list[Kernel] = []
         self._recorded: dict[Kernel, None] | None = None
@@ -92,7 +100,14 @@ class HostExecutor:
     def architecture(self) -> int:
         return 80
 
-    def launch(self, kernel: Kernel, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
+    def launch(
+        self,
+        kernel: Kernel,
+        blocks: int,
+        threads: int,
+        arguments: tuple[Any, ...],
+        shared: int = 0,
+    ) -> None:
         """Run a kernel as a driver would: each argument by its address, and its size."""
         self.launched.append(kernel)
         if self._recorded is not None:
@@ -114,9 +129,10 @@ class HostExecutor:
         first = 0 if self.last_blocks is None else max(0, blocks - self.last_blocks)
         wrong = self._entries[kernel](
             *(ctypes.c_longlong(first), ctypes.c_longlong(blocks), ctypes.c_uint(threads)),
-            *(int(self.descending), pointers, sizes, ctypes.c_size_t(len(held))),
+            *(int(self.descending), int(self.late), ctypes.c_size_t(shared)),
+            *(pointers, sizes, ctypes.c_size_t(len(held))),
         )
-        assert wrong == 0, f"{kernel.expression}: argument {-1 - wrong} is not what it takes"
+        assert wrong == 0, f"{kernel.expression}: {FAULTS.get(wrong, wrong)}"
         for argument in arguments:
             held_back = not isinstance(argument, np.ndarray) or _guards_hold(argument)
             assert held_back, f"{kernel.expression} wrote beyond an array"
@@ -150,7 +166,8 @@ class HostExecutor:
     def _write(self, file: str, kernels: list[Kernel]) -> Path:
         text = self.source(file)
         lines = ["#define BARRIER"] if "__syncthreads" in launch.source(file) else []
-        lines += [(HERE / "shim.hpp").read_text(), text, (HERE / "launch.hpp").read_text()]
+        lines += [(HERE / name).read_text() for name in ("shim.hpp", "copies.hpp")]
+        lines += [text, (HERE / "launch.hpp").read_text()]
         lines += [f"ENTRY(entry_{n}, {each.expression})" for n, each in enumerate(kernels)]
         self._builds += 1
         path = self.folder / f"{file}_{self._builds}.cpp"

@@ -73,11 +73,12 @@ void run_block(unsigned int threads, bool descending) {
 #endif
 
 // Runs the blocks first ... blocks - 1, in either order; -1 - i where the i-th argument has another
-// size than the kernel's parameter, or there are more or fewer of them.
+// size than the kernel's parameter, or there are more or fewer of them; -100 and -101 say what
+// copies.hpp has seen.
 template <auto kernel, typename... Parameters, std::size_t... I>
 int run(void (*)(Parameters...), std::index_sequence<I...>, long long first, long long blocks,
-        unsigned int threads, bool descending, void** arguments, const std::size_t* sizes,
-        std::size_t count) {
+        unsigned int threads, bool descending, bool late, std::size_t shared, void** arguments,
+        const std::size_t* sizes, std::size_t count) {
     const std::size_t wanted[] = {sizeof(Parameters)...};
     for (std::size_t i = 0; i < sizeof...(Parameters); ++i) {
         if (i >= count || sizes[i] != wanted[i]) return -1 - static_cast<int>(i);
@@ -87,9 +88,15 @@ int run(void (*)(Parameters...), std::index_sequence<I...>, long long first, lon
     entered_with = arguments;
     gridDim.x = static_cast<unsigned int>(blocks);
     blockDim.x = threads;
+    land_late = late;
+    misaligned = false;
+    shared_bytes = shared;
     for (long long each = first; each < blocks; ++each) {
         blockIdx.x = static_cast<unsigned int>(descending ? blocks - 1 - (each - first) : each);
+        begin_block(threads);
         run_block(threads, descending);
+        if (misaligned) return -100;
+        if (!shared_memory_holds()) return -101;
     }
     return 0;
 }
@@ -101,8 +108,10 @@ constexpr std::size_t parameters(void (*)(Parameters...)) {
 
 #define ENTRY(name, ...)                                                                          \
     extern "C" int name(long long first, long long blocks, unsigned int threads, int descending,  \
-                        void** arguments, const std::size_t* sizes, std::size_t count) {          \
+                        int late, std::size_t shared, void** arguments, const std::size_t* sizes, \
+                        std::size_t count) {                                                      \
         return run<&__VA_ARGS__>(&__VA_ARGS__,                                                    \
                                  std::make_index_sequence<parameters(&__VA_ARGS__)>(), first,     \
-                                 blocks, threads, descending != 0, arguments, sizes, count);      \
+                                 blocks, threads, descending != 0, late != 0, shared, arguments,  \
+                                 sizes, count);                                                   \
     }

@@ -13,7 +13,8 @@ struct Sliding {
 
     __device__ __forceinline__ Offset<Index> term(
         Index plane, Index z, Index y, Index x, bool counts) const {
-        return {plane + layout.template at<false>(z, y, x), {z, y, x}, counts};
+        return {plane + layout.template at<false>(z, y, x),
+                {z, y, counts ? x : Offset<Index>::NOWHERE}};
     }
     __device__ __forceinline__ Offset<Index> of_position(const Place<Index>& p, bool counts) const {
         const Axis<Index>&a = window.axes[0], &b = window.axes[1], &c = window.axes[2];
@@ -40,7 +41,7 @@ struct Forward {
 
     __device__ __forceinline__ Offset<Index> column(Index number) const {
         const Place<Index> place = product.column.template split<Dims>(number);
-        return sliding.of_position(place, number < product.columns);
+        return sliding.of_position(place, true);
     }
     __device__ __forceinline__ Step<Index> step(Index number) const {
         const Place<Index> place = product.step.template split<Dims>(number);
@@ -57,7 +58,7 @@ struct Forward {
     }
 };
 
-template <typename T, typename Index, int Dims, typename Cores>
+template <typename T, typename Index, int Dims, int Run, typename Cores>
 __global__ void implicit_conv(
     const T* __restrict__ x, const Layout<Index> layout, const T* __restrict__ w,
     const Window<Index> window, const Product<Index> product, T* __restrict__ y,
@@ -74,7 +75,7 @@ __global__ void implicit_conv(
         product,
         tile,
         positions};
-    multiply<T, Dims, Cores, false>(problem, product, tile);
+    multiply<T, Dims, Run, Cores, false>(problem, product, tile);
 }
 
 // The gradient to w, in parts: partial[o, (c, tap)] = sum of y[o, (n, position)] * x[(n, position),
@@ -91,7 +92,7 @@ struct Weight {
 
     __device__ __forceinline__ Offset<Index> column(Index number) const {
         const Place<Index> place = product.column.template split<Dims>(number);
-        return sliding.of_tap(place, number < product.columns);
+        return sliding.of_tap(place, true);
     }
     __device__ __forceinline__ Step<Index> step(Index number) const {
         const Place<Index> place = product.step.template split<Dims>(number);
@@ -109,7 +110,7 @@ struct Weight {
     }
 };
 
-template <typename T, typename Index, int Dims, typename Cores>
+template <typename T, typename Index, int Dims, int Run, typename Cores>
 __global__ void implicit_conv_weight(
     const T* __restrict__ x, const Layout<Index> layout, const T* __restrict__ y,
     const Layout<Index> y_layout, const Window<Index> window, const Product<Index> product,
@@ -127,7 +128,7 @@ __global__ void implicit_conv_weight(
         product,
         tile};
     // Positions of a row of x and y follow each other in memory; taps do only within a row.
-    multiply<T, Dims, Cores, true>(problem, product, tile);
+    multiply<T, Dims, Run, Cores, true>(problem, product, tile);
 }
 
 // w: the parts of each weight added in their order. Launch: a thread a weight.

@@ -7,7 +7,7 @@ copied where their cells are not in a row.
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from math import prod
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 from arrayconv._options import current
@@ -33,7 +33,7 @@ from arrayconv.backends.cupy.launch import (
     summand,
     wide,
 )
-from arrayconv.backends.cupy.tiles import AHEAD, Tile, divided
+from arrayconv.backends.cupy.tiles import AHEAD, COPY, Tile, divided
 from arrayconv.backends.cupy.windows import bits_for, window_unfit
 
 FILES = {
@@ -79,14 +79,30 @@ def _reached(array: Strided, window: Window, images: int, channels: int) -> int:
     return far
 
 
-def _kernel(function: str, kind: str, bits: int, window: Window, tile: Tile) -> Kernel:
-    arguments = (kind, INDICES[bits], str(len(window)), tile.argument)
+def _kernel(function: str, kind: str, bits: int, window: Window, tile: Tile, run: int) -> Kernel:
+    arguments = (kind, INDICES[bits], str(len(window)), str(run), tile.argument)
     return Kernel(FILES[function], function, arguments)
+
+
+def _aligned(array: Any, tensor: bool) -> bool:
+    """Whether runs of elements may be copied at once, as tensor cores take them."""
+    return tensor and executor_of(array).address(array) % COPY == 0
+
+
+def _in_runs(array: Strided) -> int:
+    """Return a number that divides where runs of positions, in memory too, begin and end."""
+    image, channel, *cells = array.strides
+    sizes = array.shape[2:]
+    in_row = all(
+        size == 1 or step == prod(sizes[place + 1 :])
+        for place, (size, step) in enumerate(zip(sizes, cells, strict=True))
+    )
+    return gcd(prod(sizes), image, channel) if in_row else 1
 
 
 @lru_cache(maxsize=4096)
 def _forward_plan(
-    array: Description, window: Window, outputs: int, groups: int, tensor: bool
+    array: Description, window: Window, outputs: int, groups: int, tensor: bool, aligned: bool
 ) -> Plan:
     x, kind = strided(array), summand(array[2])
     batch, channels = x.shape[0], x.shape[1] // groups
@@ -102,18 +118,21 @@ def _forward_plan(
         tiled.blocks,
     )
     structs = (packed_layout(x, bits, x.shape[1]), packed_window(window, bits), sizes.struct(bits))
-    made = _kernel("implicit_conv", kind, bits, window, tile)
-    shape = (batch, outputs, *outs)
-    return plan(made, bits, shape, structs, channels, positions, blocks=tiled.blocks)
+    run = tile.run(kind, steps if aligned else 1)
+    made = _kernel("implicit_conv", kind, bits, window, tile, run)
+    shape, blocks, shared = (batch, outputs, *outs), tiled.blocks, tile.ring(kind, False)
+    return plan(made, bits, shape, structs, channels, positions, blocks=blocks, shared=shared)
 
 
 def conv(x: Any, w: Any, window: Window, groups: int, tensor: bool = False) -> Any:
     """Return y (N, O, *positions)."""
     executor = executor_of(x)
-    made = _forward_plan(described(x), window, w.shape[0], groups, tensor)
+    w = executor.contiguous(w)
+    aligned = _aligned(w, tensor)
+    made = _forward_plan(described(x), window, w.shape[0], groups, tensor, aligned)
     layout, *structs = made.structs
     y = executor.empty(x, made.shape, x.dtype)
-    return run(made, y, x, layout, executor.contiguous(w), *structs, y)
+    return run(made, y, x, layout, w, *structs, y)
 
 
 @lru_cache(maxsize=4096)
@@ -138,9 +157,10 @@ def _transpose_plan(
         tiled.blocks,
     )
     structs = (packed_layout(y, bits, y.shape[1]), packed_window(window, bits), sizes.struct(bits))
-    made = _kernel("implicit_conv_transpose", kind, bits, window, tile)
-    shape = (batch, groups * channels, *cells)
-    return plan(made, bits, shape, structs, outputs, taps, blocks=tiled.blocks)
+    # The steps of a row are taps and outputs: far from each other.
+    made = _kernel("implicit_conv_transpose", kind, bits, window, tile, 1)
+    shape, blocks, shared = (batch, groups * channels, *cells), tiled.blocks, tile.ring(kind, False)
+    return plan(made, bits, shape, structs, outputs, taps, blocks=blocks, shared=shared)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int, tensor: bool = False) -> Any:
@@ -154,7 +174,12 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int, tensor: bool = F
 
 @lru_cache(maxsize=4096)
 def _weight_plans(
-    array: Description, cotangent: Description, window: Window, groups: int, tensor: bool
+    array: Description,
+    cotangent: Description,
+    window: Window,
+    groups: int,
+    tensor: bool,
+    aligned: bool,
 ) -> tuple[Plan, Plan]:
     """Return the launch that sums in parts, and the one that adds the parts."""
     x, y, kind = strided(array), strided(cotangent), summand(array[2])
@@ -177,13 +202,15 @@ def _weight_plans(
         packed_window(window, bits),
         sizes.struct(bits),
     )
+    run = tile.run(kind, _in_runs(y) if aligned else 1)
     summing = plan(
-        _kernel("implicit_conv_weight", kind, bits, window, tile),
+        _kernel("implicit_conv_weight", kind, bits, window, tile, run),
         bits,
         (tiled.parts, weights),
         structs,
         channels,
         blocks=tiled.blocks,
+        shared=tile.ring(kind, True),
     )
     adding = Kernel("implicit", "implicit_conv_weight_sum", (kind, INDICES[bits]))
     shape = (outputs, channels, *kernel)
@@ -193,7 +220,8 @@ def _weight_plans(
 def conv_weight(x: Any, y: Any, window: Window, groups: int, tensor: bool = False) -> Any:
     """Return w (O, C / groups, *kernel)."""
     executor = executor_of(x)
-    summing, adding = _weight_plans(described(x), described(y), window, groups, tensor)
+    aligned = _aligned(y, tensor)
+    summing, adding = _weight_plans(described(x), described(y), window, groups, tensor, aligned)
     layout, y_layout, *structs = summing.structs
     partial = executor.empty(x, summing.shape, wide(x.dtype))
     run(summing, partial, x, layout, y, y_layout, *structs, partial)

@@ -25,13 +25,14 @@ struct Transpose {
 
     __device__ __forceinline__ Offset<Index> term(
         Index start, Index z, Index y, Index x, bool counts) const {
-        return {start + layout.template at<false>(z, y, x), {z, y, x}, counts};
+        return {start + layout.template at<false>(z, y, x),
+                {z, y, counts ? x : Offset<Index>::NOWHERE}};
     }
     __device__ __forceinline__ Offset<Index> column(Index number) const {
         const Place<Index> p = product.column.template split<Dims>(number);
         return term(p.plane * layout.image, p.at[0] + first[0].position,
                     p.at[1] + first[1].position, p.at[2] + first[2].position,
-                    number < product.columns);
+                    true);
     }
     __device__ __forceinline__ Step<Index> step(Index number) const {
         const Place<Index> p = product.step.template split<Dims>(number);
@@ -66,7 +67,7 @@ struct Transpose {
     }
 };
 
-template <typename T, typename Index, int Dims, typename Cores>
+template <typename T, typename Index, int Dims, int Run, typename Cores>
 __global__ void implicit_conv_transpose(
     const T* __restrict__ y, const Layout<Index> layout, const T* __restrict__ w,
     const Window<Index> window, const Product<Index> product, T* __restrict__ x,
@@ -91,5 +92,5 @@ __global__ void implicit_conv_transpose(
         problem.first[dim] = sights_of_phase<Dims>(dim, window, problem.phases[dim]);
         phase = above;
     }
-    multiply<T, Dims, Cores, false>(problem, product, tile);
+    multiply<T, Dims, Run, Cores, false>(problem, product, tile);
 }

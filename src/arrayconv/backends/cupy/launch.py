@@ -16,11 +16,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 HEADERS = ("numbers.cuh", "geometry.cuh", "loops.cuh")
-_PRODUCT = ("tiles.cuh", "cuda_cores.cuh", "tensor_cores.cuh", "product.cuh")
+_PRODUCT = ("tiles.cuh", "copies.cuh", "cuda_cores.cuh", "tensor_cores.cuh", "product.cuh")
 MORE_HEADERS = dict.fromkeys(("implicit", "implicit_transpose"), _PRODUCT)
 """The headers that a file needs besides."""
 OPTIONS = ("-std=c++17",)
 THREADS = 256
+GIVEN_SHARED = 36 << 10
+"""Bytes of shared memory beyond which a launch asks first; with a kernel's own there are 48 KiB."""
 
 
 class Kernel(NamedTuple):
@@ -127,8 +129,18 @@ class Executor(Protocol):
     def architecture(self) -> int:
         """Return the number of the architecture that kernels run on: 90 of sm_90."""
 
-    def launch(self, kernel: Kernel, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
-        """Run a kernel: arguments are arrays, `Value`s and NumPy scalars."""
+    def launch(
+        self,
+        kernel: Kernel,
+        blocks: int,
+        threads: int,
+        arguments: tuple[Any, ...],
+        shared: int = 0,
+    ) -> None:
+        """Run a kernel: arguments are arrays, `Value`s and NumPy scalars.
+
+        ``shared`` are bytes of shared memory besides those that the kernel itself declares.
+        """
 
 
 class Value:
@@ -150,6 +162,7 @@ class CupyExecutor:
         self.cupy = importlib.import_module("cupy")
         self.current_device = self.cupy.cuda.runtime.getDevice
         self.architectures: dict[int, int] = {}
+        self.asked: set[tuple[int, Kernel]] = set()
         # From a struct as a NumPy array CuPy makes this in each launch, which takes 15 us.
         self.by_value = self.cupy.cuda.function.CNumpyArray
 
@@ -181,13 +194,30 @@ class CupyExecutor:
             self.architectures[device] = int(self.cupy.cuda.Device(device).compute_capability)
         return self.architectures[device]
 
-    def launch(self, kernel: Kernel, blocks: int, threads: int, arguments: tuple[Any, ...]) -> None:
+    def launch(
+        self,
+        kernel: Kernel,
+        blocks: int,
+        threads: int,
+        arguments: tuple[Any, ...],
+        shared: int = 0,
+    ) -> None:
         """Run a kernel on the current stream."""
         passed = [
             (each.passed or self._passed(each)) if type(each) is Value else each
             for each in arguments
         ]
-        compiled(kernel)((blocks,), (threads,), tuple(passed))
+        function = compiled(kernel)
+        if shared > GIVEN_SHARED:
+            self._ask(function, kernel, shared)
+        function((blocks,), (threads,), tuple(passed), shared_mem=shared)
+
+    def _ask(self, function: Any, kernel: Kernel, shared: int) -> None:
+        """Ask for more shared memory than a block has otherwise, once on each device."""
+        asked = (self.current_device(), kernel)
+        if asked not in self.asked:
+            function.max_dynamic_shared_size_bytes = shared
+            self.asked.add(asked)
 
     def _passed(self, value: Value) -> Any:
         value.passed = self.by_value(np.asarray(value.held))
@@ -239,6 +269,8 @@ class Plan(NamedTuple):
     """Of the result."""
     structs: tuple[Value, ...]
     numbers: tuple[Value, ...]
+    shared: int = 0
+    """Bytes of shared memory besides those that the kernel itself declares."""
 
 
 def plan(
@@ -249,6 +281,7 @@ def plan(
     *numbers: int,
     blocks: int | None = None,
     threads: int = THREADS,
+    shared: int = 0,
 ) -> Plan:
     """Return a launch of a thread for each of the last number's items, unless blocks are given.
 
@@ -258,7 +291,7 @@ def plan(
         blocks = -(-numbers[-1] // threads)
     kind = np.int64 if bits == 64 else np.int32
     typed = tuple(Value(kind(number)) for number in numbers)
-    return Plan(kernel, blocks, threads, shape, tuple(map(Value, structs)), typed)
+    return Plan(kernel, blocks, threads, shape, tuple(map(Value, structs)), typed, shared)
 
 
 def run(plan: Plan, result: Any, *arguments: Any) -> Any:
@@ -268,5 +301,6 @@ def run(plan: Plan, result: Any, *arguments: Any) -> Any:
     """
     if plan.blocks:
         executor = executor_of(result)
-        executor.launch(plan.kernel, plan.blocks, plan.threads, (*arguments, *plan.numbers))
+        given = (*arguments, *plan.numbers)
+        executor.launch(plan.kernel, plan.blocks, plan.threads, given, plan.shared)
     return result

@@ -1,84 +1,93 @@
 // A tile of a product, by a block of 256 threads: see tiles.cuh.
 //
 // It goes through the steps, 8 or 16 at a time: it brings as many columns of left and rows of right
-// into shared memory, and adds their products to sums that its threads keep in registers. While it
-// does, the next steps are on their way. How they are added, `Cores` says: see cuda_cores.cuh and
-// tensor_cores.cuh. Neighbouring threads read neighbouring steps of left; and of right neighbouring
-// columns, or steps where AlongSteps says so.
+// into one of the stages of a ring in shared memory, and adds their products to sums that its
+// threads keep in registers. While it does, the next steps are on their way into the other stages:
+// see copies.cuh. How they are added, `Cores` says: see cuda_cores.cuh and tensor_cores.cuh.
+// Neighbouring threads bring neighbouring steps of left; and of right neighbouring columns, or
+// steps where AlongSteps says so. Run is the number of steps of left that follow each other in
+// memory, at a multiple of as many bytes, so that one copy brings them.
 
-template <typename T, int Dims, typename Cores, bool AlongSteps, typename Problem, typename Index>
+template <typename T, int Dims, int Run, typename Cores, bool AlongSteps, typename Problem,
+          typename Index>
 __device__ __forceinline__ void multiply(
     const Problem& problem, const Product<Index>& product, const Tile<Index>& tile) {
-    typedef typename Cores::template Sums<T> Sums;
-    constexpr int ROWS = Cores::ROWS, COLUMNS = Cores::COLUMNS, STEPS = Sums::STEPS;
-    constexpr int LEFTS = (ROWS * STEPS + THREADS - 1) / THREADS;
-    constexpr int RIGHTS = COLUMNS * STEPS / THREADS;
-    __shared__ typename Sums::Left left[2];
-    __shared__ typename Sums::Right right[2];
-    // Terms are kept here too: in registers they would take the place of sums.
-    __shared__ Step<Index> steps[2][STEPS];
-    __shared__ Offset<Index> columns[COLUMNS];
+    typedef typename Cores::template Sums<T, Run, AlongSteps> Sums;
+    constexpr int COLUMNS = Cores::COLUMNS, STEPS = Sums::STEPS, STAGES = Cores::STAGES;
+    struct Stage {
+        typename Sums::Left left;
+        typename Sums::Right right;
+    };
+    Stage* const ring = reinterpret_cast<Stage*>(dynamic_shared());
+    // Terms are kept in shared memory too: in registers they would take the place of sums. But of
+    // a column that is the same for all that a thread brings.
+    __shared__ Step<Index> steps[STAGES][STEPS];
+    __shared__ Offset<Index> columns[AlongSteps ? COLUMNS : 1];
+    Carrier<T, typename Sums::Left, true> left;
+    Carrier<T, typename Sums::Right, AlongSteps> right;
 
+    // What lies beyond the last column and row is the last one again, and written nowhere.
+    const auto column_of = [&](int place) {
+        const Index number = tile.column + place;
+        return problem.column(number < product.columns ? number : product.columns - 1);
+    };
     const int thread = static_cast<int>(threadIdx.x);
-    const auto left_row = [&](int i) { return thread / STEPS + i * (THREADS / STEPS); };
-    const auto right_step = [&](int i) {
-        return AlongSteps ? thread % STEPS : thread / COLUMNS + i * (THREADS / COLUMNS);
-    };
-    const auto right_column = [&](int i) {
-        return AlongSteps ? thread / STEPS + i * (THREADS / STEPS) : thread % COLUMNS;
-    };
-    for (int column = thread; column < COLUMNS; column += THREADS) {
-        columns[column] = problem.column(tile.column + column);
+    Offset<Index> column = {};
+    if constexpr (AlongSteps) {
+        for (int place = thread; place < COLUMNS; place += THREADS) {
+            columns[place] = column_of(place);
+        }
+    } else {
+        column = column_of(right.place(0));
     }
-
-    T held_left[LEFTS], held_right[RIGHTS];
-    const auto read = [&](int stage) {
-        const Step<Index>& mine = steps[stage][thread % STEPS];
-#pragma unroll
-        for (int i = 0; i < LEFTS; ++i) {
-            const Index row = tile.row + left_row(i);
-            const bool counts = mine.right.counts && row < product.rows && left_row(i) < ROWS;
-            held_left[i] = counts ? problem.left[mine.left + row * problem.row_step] : T();
-        }
-#pragma unroll
-        for (int i = 0; i < RIGHTS; ++i) {
-            const Offset<Index>& step = steps[stage][right_step(i)].right;
-            const Offset<Index>& column = columns[right_column(i)];
-            const bool counts = seen<Dims>(step, column, problem.sizes);
-            held_right[i] = counts ? problem.right[step.at + column.at] : T();
-        }
-    };
-    const auto store = [&](int stage) {
-#pragma unroll
-        for (int i = 0; i < LEFTS; ++i) {
-            if (left_row(i) < ROWS) left[stage].put(thread % STEPS, left_row(i), held_left[i]);
-        }
-#pragma unroll
-        for (int i = 0; i < RIGHTS; ++i) {
-            right[stage].put(right_step(i), right_column(i), held_right[i]);
-        }
-    };
-
-    if (thread < 2 * STEPS) {
-        steps[thread / STEPS][thread % STEPS] = problem.step(tile.first_step + thread);
+    for (int i = thread; i < STAGES * STEPS; i += THREADS) {
+        steps[i / STEPS][i % STEPS] = problem.step(tile.first_step + i);
     }
     __syncthreads();
-    read(0);
-    store(0);
-    __syncthreads();
+
+    const auto begin = [&](int stage) {
+        const Step<Index>* const terms = steps[stage];
+        left.begin(ring[stage].left, [&](int step, int place) {
+            const Step<Index>& mine = terms[step];
+            const Index number = tile.row + place;
+            const Index row = number < product.rows ? number : product.rows - 1;
+            const T* const from = problem.left + (mine.left + row * problem.row_step);
+            return Element<T>{from, mine.right.counts()};
+        });
+        right.begin(ring[stage].right, [&](int step, int place) {
+            const Offset<Index>& its = AlongSteps ? columns[place] : column;
+            const Offset<Index>& mine = terms[step].right;
+            return Element<T>{problem.right + (mine.at + its.at),
+                              seen<Dims>(mine, its, problem.sizes)};
+        });
+        end_group();
+    };
+    const auto finish = [&](int stage) {
+        left.finish(ring[stage].left);
+        right.finish(ring[stage].right);
+    };
+#pragma unroll
+    for (int stage = 0; stage < STAGES - 1; ++stage) {
+        begin(stage);
+        finish(stage);
+    }
     Sums sums;
     int stage = 0;
-    for (Index step = tile.first_step; step < tile.last_step; step += STEPS, stage ^= 1) {
-        const bool more = step + STEPS < tile.last_step;
-        if (more) read(stage ^ 1);
-        // The steps after the next: nobody reads the ones in their place any more.
-        if (thread < STEPS) steps[stage][thread] = problem.step(step + 2 * STEPS + thread);
-        sums.add(left[stage], right[stage], thread);
-        if (more) store(stage ^ 1);
+    for (Index step = tile.first_step; step < tile.last_step; step += STEPS) {
+        // All groups but those of later stages have landed, for this thread; then for all. And
+        // nobody reads the stage before this one any more: the furthest steps go there.
+        wait_for_groups<STAGES - 2>();
         __syncthreads();
+        const int furthest = stage == 0 ? STAGES - 1 : stage - 1;
+        begin(furthest);
+        sums.add(ring[stage].left, ring[stage].right, thread);
+        // The terms in this place have been used before the barrier.
+        if (thread < STEPS) steps[stage][thread] = problem.step(step + STAGES * STEPS + thread);
+        finish(furthest);
+        stage = stage + 1 == STAGES ? 0 : stage + 1;
     }
-    sums.for_each(thread, [&](int column) {
-        const Index to = problem.written(tile.column + column);
+    sums.for_each(thread, [&](int place) {
+        const Index to = problem.written(tile.column + place);
         return [&, to](int row, typename Sum<T>::Type sum) {
             if (to < 0 || tile.row + row >= product.rows) return;
             problem.write(to, tile.row + row, sum);

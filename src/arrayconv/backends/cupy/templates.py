@@ -11,7 +11,7 @@ from arrayconv._window import PADDING_MODES
 from arrayconv.backends.cupy import implicit
 from arrayconv.backends.cupy.geometry import PARTS
 from arrayconv.backends.cupy.launch import INDICES, TYPES, WORDS, Kernel, summand_name
-from arrayconv.backends.cupy.tiles import tiles_of
+from arrayconv.backends.cupy.tiles import COPY, tiles_of
 from arrayconv.backends.cupy.windows import RUNS, SEVERAL
 
 
@@ -25,7 +25,8 @@ class Template(NamedTuple):
     """Empty for a template without a window's kernel and stride."""
     by_dims: bool = True
     dims: tuple[int, ...] = (1, 2, 3)
-    more: tuple[str, ...] = ("",)
+    more: tuple[tuple[str, ...], ...] = ((),)
+    """The arguments behind those, each time."""
     runs: bool = False
     """Whether a thread may take several results of a row, where the kernel and stride are known."""
     planes: bool = True
@@ -44,18 +45,24 @@ _SUMMANDS = tuple(dict.fromkeys(map(summand_name, TYPES)))
 _PRODUCTS = tuple(name for name in _SUMMANDS if name != "Bool")
 _ORDERED = tuple(name for name in TYPES.values() if name != "Bool" and "Complex" not in name)
 _REGULAR = ((0, 0), (2, 2), (3, 1), (3, 2))
-_MODES = tuple(map(str, range(len(PADDING_MODES))))
+_MODES = tuple((str(number),) for number in range(len(PADDING_MODES)))
+_BOTH = (("false",), ("true",))
 _POOLED = (*_REGULAR, (PARTS, 0))
 
 
 def _implicit() -> Iterator[Template]:
     """Yield the products, for the types that have the same tiles."""
-    by_tiles: dict[tuple[str, ...], list[str]] = {}
-    for kind, tensor in product(_PRODUCTS, (False, True)):
-        tiles = tuple(tile.argument for tile in tiles_of(kind, tensor))
-        by_tiles.setdefault(tiles, []).append(kind)
-    for tiles, kinds in by_tiles.items():
-        for function, file in implicit.FILES.items():
+    for function, file in implicit.FILES.items():
+        by_tiles: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+        for kind, tensor in product(_PRODUCTS, (False, True)):
+            most = 1 if function == "implicit_conv_transpose" else COPY
+            tiles: tuple[tuple[str, ...], ...] = tuple(
+                (str(run), tile.argument)
+                for tile in tiles_of(kind, tensor)
+                for run in sorted({tile.run(kind, most), 1})
+            )
+            by_tiles.setdefault(tiles, []).append(kind)
+        for tiles, kinds in by_tiles.items():
             if tiles:
                 yield Template(file, function, tuple(kinds), more=tiles)
 
@@ -63,12 +70,12 @@ def _implicit() -> Iterator[Template]:
 TEMPLATES = (
     Template("unfold", "unfold", _MOVED, (*_REGULAR, (7, 2)), runs=True),
     Template("fold", "fold", _SUMMANDS, (*_REGULAR, (7, 2))),
-    Template("max_pool", "max_pool", _ORDERED, _POOLED, more=("false", "true")),
+    Template("max_pool", "max_pool", _ORDERED, _POOLED, more=_BOTH),
     Template("max_pool_grad", "max_pool_grad", _SUMMANDS, _POOLED, runs=True),
     Template("sum_pool", "sum_pool", _SUMMANDS, _POOLED),
     Template("spread", "spread", _SUMMANDS, _POOLED, runs=True),
     Template("place", "place", _MOVED, by_dims=False),
-    Template("gather", "gather", _MOVED, by_dims=False, more=(str(SEVERAL), "1")),
+    Template("gather", "gather", _MOVED, by_dims=False, more=((str(SEVERAL),), ("1",))),
     Template("scatter_add", "scatter_add", _SUMMANDS, by_dims=False),
     Template("pad", "pad", _MOVED, ((1, 1),), more=_MODES, runs=True),
     Template("pad", "pad_adjoint", _SUMMANDS, ((1, 1),), more=_MODES[1:]),
@@ -80,7 +87,7 @@ TEMPLATES = (
         _PRODUCTS,
         ((3, 1), (3, 2), (5, 1)),
         dims=(2,),
-        more=("false", "true"),
+        more=_BOTH,
     ),
     Template("depthwise_weight", "depthwise_weight", _PRODUCTS),
     Template(
@@ -108,15 +115,14 @@ def instances(
     for kind, width, more in product(template.types, bits, template.more):
         if wanted is not None and kind not in wanted:
             continue
-        rest = (more,) if more else ()
         start = (kind, INDICES[width])
         if not template.by_dims:
-            yield Kernel(template.file, template.function, (*start, *rest))
+            yield Kernel(template.file, template.function, (*start, *more))
             continue
         for dims in template.dims:
             known = template.known if dims == 2 else template.known[:1]
             if not known:
-                yield Kernel(template.file, template.function, (*start, str(dims), *rest))
+                yield Kernel(template.file, template.function, (*start, str(dims), *more))
             for pair in known:
                 shared = [(SEVERAL, "true", 1), (1, "false", 1)]
                 if template.runs and pair[0] > 0:
@@ -126,7 +132,7 @@ def instances(
                     several = (str(planes),) if template.planes else ()
                     words = (*map(str, (dims, *pair)), *several, dense)
                     run = (str(cells),) if template.runs else ()
-                    yield Kernel(template.file, template.function, (*start, *words, *run, *rest))
+                    yield Kernel(template.file, template.function, (*start, *words, *run, *more))
 
 
 def _type_names(dtypes: Iterable[str], moved: bool) -> set[str]:

@@ -13,14 +13,16 @@ constexpr int FRAGMENT_ROWS = 16, FRAGMENT_COLUMNS = 8, FRAGMENT_WORDS = 8;
 #define TENSOR_CORES
 #endif
 
-// The number that a tensor core takes for a float: the nearest of 10 bits, away from 0 of two.
+// The number that a tensor core takes for a float: the nearest of 10 bits, away from 0 of two. The
+// bits below are left as they come, since the instruction does not read them.
 __device__ __forceinline__ float taken(float value) {
+    const Int bits = __float_as_uint(value);
+    // What is added would carry the bits of a NaN into the sign.
+    const Int nearest = value == value ? bits + 0x1000u : bits;
 #ifdef TENSOR_CORES
-    Int bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
-    return __uint_as_float(bits);
+    return __uint_as_float(nearest);
 #else
-    return value == value ? __uint_as_float((__float_as_uint(value) + 0x1000u) & ~0x1fffu) : value;
+    return __uint_as_float(nearest & ~0x1fffu);
 #endif
 }
 template <typename Half>
@@ -29,18 +31,38 @@ __device__ __forceinline__ Half taken(Half value) {
 }
 
 // Some steps of left or of right, in words that the instruction takes: 1 float32 or 2 of a half
-// type.
-template <typename T, int WORDS, int LENGTH>
+// type. A Store for copies.cuh: the words of a place follow each other (ByPlace), or the places of
+// a word. What is left over at the end of either keeps the 4 words of 8 places that a warp reads in
+// 32 banks, and lines at multiples of 16 bytes.
+template <typename T, int Places, int Steps, int Run, bool ByPlace>
 struct Words {
-    static constexpr int IN_WORD = sizeof(Int) / sizeof(T);
-    // 8 left over at the end: the 4 words of 8 places that a warp reads lie in 32 banks.
-    alignas(sizeof(Int)) T at[WORDS][LENGTH + 8][IN_WORD];
+    static constexpr int IN_WORD = sizeof(Int) / sizeof(T), COUNT = Steps / IN_WORD;
+    static constexpr int PLACES = Places, STEPS = Steps, RUN = Run > 1 ? Run : IN_WORD;
+    // A half alone is smaller than a copy: two steps make a word on their way through registers.
+    static constexpr bool COPIED = ASYNCHRONOUS && (Run > 1 || IN_WORD == 1);
+    static constexpr int LINES = ByPlace ? PLACES : COUNT;
+    static constexpr int LENGTH = ByPlace ? COUNT + 4 : PLACES + 8;
+    alignas(16) T line[LINES][LENGTH][IN_WORD];
 
-    __device__ __forceinline__ void put(int step, int place, T value) {
-        at[step / IN_WORD][place][step % IN_WORD] = taken(value);
+    // The first step of a word.
+    __device__ __forceinline__ T* word(int number, int place) {
+        return ByPlace ? line[place][number] : line[number][place];
     }
-    __device__ __forceinline__ Int word(int number, int place) const {
-        return *reinterpret_cast<const Int*>(at[number][place]);
+    __device__ __forceinline__ const T* word(int number, int place) const {
+        return ByPlace ? line[place][number] : line[number][place];
+    }
+    __device__ __forceinline__ Int bits(int number, int place) const {
+        if constexpr (IN_WORD == 1) return __float_as_uint(taken(*word(number, place)));
+        return *reinterpret_cast<const Int*>(word(number, place));
+    }
+    __device__ __forceinline__ T* at(int step, int place) { return word(step / IN_WORD, place); }
+    __device__ __forceinline__ void put(int step, int place, const T (&values)[RUN]) {
+        struct alignas(sizeof(Int)) Word {
+            T steps[IN_WORD];
+        } whole;
+#pragma unroll
+        for (int i = 0; i < IN_WORD; ++i) whole.steps[i] = values[i];
+        *reinterpret_cast<Word*>(at(step, place)) = whole;
     }
 };
 
@@ -73,8 +95,9 @@ __device__ __forceinline__ void multiply_fragments(
 #undef MULTIPLY
 #endif
 
-template <int RowTiles, int ColumnTiles>
+template <int RowTiles, int ColumnTiles, int Stages>
 struct TensorCores {
+    static constexpr int STAGES = Stages;
     static constexpr int WARP_ROWS = FRAGMENT_ROWS * RowTiles, ROWS = 2 * WARP_ROWS;
     static constexpr int WARP_COLUMNS = FRAGMENT_COLUMNS * ColumnTiles, COLUMNS = 4 * WARP_COLUMNS;
 
@@ -84,16 +107,16 @@ struct TensorCores {
         return thread / 32 % 4 * WARP_COLUMNS;
     }
 
-    template <typename T>
+    template <typename T, int Run, bool AlongSteps>
     struct Sums {
-        static constexpr int STEPS = 16, WORDS = STEPS * sizeof(T) / sizeof(Int);
-        typedef Words<T, WORDS, ROWS> Left;
-        typedef Words<T, WORDS, COLUMNS> Right;
+        static constexpr int STEPS = 16;
+        typedef Words<T, ROWS, STEPS, Run, true> Left;
+        typedef Words<T, COLUMNS, STEPS, 1, AlongSteps> Right;
         float held[RowTiles][ColumnTiles][4] = {};
 
         __device__ __forceinline__ void add(const Left& left, const Right& right, int thread) {
 #pragma unroll
-            for (int word = 0; word < WORDS; word += FRAGMENT_WORDS) {
+            for (int word = 0; word < Left::COUNT; word += FRAGMENT_WORDS) {
                 add_words(left, right, word, row(thread), column(thread), thread % 32);
             }
         }
@@ -106,12 +129,12 @@ struct TensorCores {
 #pragma unroll
             for (int i = 0; i < RowTiles * 4; ++i) {
                 const int place = row + i / 4 * FRAGMENT_ROWS + left_row(lane, i % 4);
-                a[i / 4][i % 4] = left.word(first + left_word(lane, i % 4), place);
+                a[i / 4][i % 4] = left.bits(first + left_word(lane, i % 4), place);
             }
 #pragma unroll
             for (int j = 0; j < ColumnTiles * 2; ++j) {
                 const int place = column + j / 2 * FRAGMENT_COLUMNS + right_column(lane);
-                b[j / 2][j % 2] = right.word(first + right_word(lane, j % 2), place);
+                b[j / 2][j % 2] = right.bits(first + right_word(lane, j % 2), place);
             }
 #pragma unroll
             for (int i = 0; i < RowTiles; ++i) {
@@ -131,12 +154,12 @@ struct TensorCores {
                 const int left_lane = sum_row % 8 * 4 + word % 4;
                 const int left_held = sum_row / 8 + word / 4 * 2;
                 const int right_lane = sum_column * 4 + word % 4;
-                const T* a = left.at[first + left_word(left_lane, left_held)]
-                                    [row + down * FRAGMENT_ROWS + left_row(left_lane, left_held)];
-                const int place = column + across * FRAGMENT_COLUMNS + right_column(right_lane);
-                const T* b = right.at[first + right_word(right_lane, word / 4)][place];
+                const int above = row + down * FRAGMENT_ROWS + left_row(left_lane, left_held);
+                const T* a = left.word(first + left_word(left_lane, left_held), above);
+                const int beside = column + across * FRAGMENT_COLUMNS + right_column(right_lane);
+                const T* b = right.word(first + right_word(right_lane, word / 4), beside);
                 for (int half = 0; half < Left::IN_WORD; ++half) {
-                    held[down][across][sum] += widen(a[half]) * widen(b[half]);
+                    held[down][across][sum] += widen(taken(a[half])) * widen(taken(b[half]));
                 }
             }
 #endif

@@ -34,12 +34,16 @@ struct Product {
     Counter<Index> column, step;
 };
 
-// A term of where an element of right is: `at` from its first one, in these cells of its axes. It
-// does not count where a tile reaches beyond the product.
+// A term of where an element of right is: `at` from its first one, in these cells of its axes.
 template <typename Index>
-struct Offset {
+struct __align__(16) Offset {
     Index at, cell[3];
-    bool counts;
+
+    // A step that is none is so far away that with no column it is a cell.
+    typedef typename Unsigned<Index>::Type Number;
+    static constexpr Index NOWHERE =
+        static_cast<Index>(static_cast<Number>(1) << (8 * sizeof(Index) - 1));
+    __device__ __forceinline__ bool counts() const { return cell[2] != NOWHERE; }
 };
 
 // A step of the reduction: where its column of left begins, and its term in right.
@@ -71,11 +75,17 @@ struct Tile {
     }
 };
 
+template <typename Index>
+__device__ __forceinline__ bool meet(Index a, Index b, Index size) {
+    typedef typename Unsigned<Index>::Type Number;
+    return static_cast<Number>(a) + static_cast<Number>(b) < static_cast<Number>(size);
+}
+
+// Not &&: a jump would cost more than to look at all.
 template <int Dims, typename Index>
 __device__ __forceinline__ bool seen(
     const Offset<Index>& step, const Offset<Index>& column, const Index (&sizes)[3]) {
-    return step.counts && column.counts &&
-           (Dims < 3 || inside(step.cell[0] + column.cell[0], sizes[0])) &&
-           (Dims < 2 || inside(step.cell[1] + column.cell[1], sizes[1])) &&
-           inside(step.cell[2] + column.cell[2], sizes[2]);
+    return (Dims < 3 || meet(step.cell[0], column.cell[0], sizes[0])) &
+           (Dims < 2 || meet(step.cell[1], column.cell[1], sizes[1])) &
+           meet(step.cell[2], column.cell[2], sizes[2]);
 }

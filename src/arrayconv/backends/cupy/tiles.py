@@ -8,6 +8,10 @@ from arrayconv.backends.cupy.geometry import Tiled
 from arrayconv.backends.cupy.launch import THREADS
 
 QUAD = 4
+COPY = 16
+"""Bytes of the largest copy, and of what is left over at the end of a line in shared memory."""
+WORD = 4
+"""Bytes of what tensor cores take at once."""
 
 
 class CudaCores(NamedTuple):
@@ -16,6 +20,8 @@ class CudaCores(NamedTuple):
     row_threads: int
     row_quads: int
     column_quads: int
+    stages: int = 2
+    """Of the ring in shared memory; what is on its way is for all but one of them."""
 
     @property
     def rows(self) -> int:
@@ -30,7 +36,7 @@ class CudaCores(NamedTuple):
     @property
     def argument(self) -> str:
         """The argument of the template."""
-        return f"CudaCores<{self.row_threads}, {self.row_quads}, {self.column_quads}>"
+        return f"CudaCores<{', '.join(map(str, self))}>"
 
     @property
     def cost(self) -> float:
@@ -43,13 +49,19 @@ class CudaCores(NamedTuple):
         """Steps of the reduction that are brought into shared memory at once."""
         return 8
 
+    def ring(self, kind: str, along_steps: bool) -> int:
+        """Return the bytes of the ring in shared memory: lines of rows and of columns."""
+        line = (self.rows + self.columns) * _BYTES.get(kind, 4) + 2 * COPY
+        return self.stages * self.steps * line
+
+    def run(self, kind: str, most: int) -> int:
+        """Return how many steps of a row a copy brings: they are not in one line of the ring."""
+        return 1
+
     def fits(self, kind: str) -> bool:
         """Whether a thread's registers and a block's shared memory have room."""
-        size = _BYTES.get(kind, 4)
-        sums = QUAD * self.row_quads * QUAD * self.column_quads * size
-        # Twice a run of steps, and a few bytes for the steps themselves.
-        shared = 2 * self.steps * ((self.rows + self.columns) * size + 64)
-        return sums <= MOST_SUMS and shared <= MOST_SHARED
+        sums = QUAD * self.row_quads * QUAD * self.column_quads * _BYTES.get(kind, 4)
+        return sums <= MOST_SUMS and self.ring(kind, False) + _terms(self) <= MOST_SHARED
 
 
 class TensorCores(NamedTuple):
@@ -57,6 +69,8 @@ class TensorCores(NamedTuple):
 
     row_tiles: int
     column_tiles: int
+    stages: int = 3
+    """Of the ring in shared memory; what is on its way is for all but one of them."""
 
     @property
     def rows(self) -> int:
@@ -71,7 +85,7 @@ class TensorCores(NamedTuple):
     @property
     def argument(self) -> str:
         """The argument of the template."""
-        return f"TensorCores<{self.row_tiles}, {self.column_tiles}>"
+        return f"TensorCores<{', '.join(map(str, self))}>"
 
     @property
     def cost(self) -> float:
@@ -83,25 +97,52 @@ class TensorCores(NamedTuple):
         """Steps of the reduction that are brought into shared memory at once."""
         return 16
 
+    def ring(self, kind: str, along_steps: bool) -> int:
+        """Return the bytes of the ring in shared memory: the steps of rows and of columns."""
+        words = self.steps * _MULTIPLIED[kind] // WORD
+        by_place, by_word = COPY + words * WORD, words * (self.columns + 8) * WORD
+        of_columns = self.columns * by_place if along_steps else by_word
+        return self.stages * (self.rows * by_place + of_columns)
+
+    def run(self, kind: str, most: int) -> int:
+        """Return how many steps of a row a copy brings, of runs of ``most`` in memory."""
+        whole = COPY // _MULTIPLIED[kind]
+        return whole if most % whole == 0 else 1
+
     def fits(self, kind: str) -> bool:
-        """Whether tensor cores multiply this type."""
-        return kind in ("float", "Float16", "BFloat16")
+        """Whether tensor cores multiply this type, and a block's shared memory has room."""
+        if kind not in _MULTIPLIED:
+            return False
+        ring = max(self.ring(kind, along_steps) for along_steps in (False, True))
+        return ring + _terms(self) <= MOST_SHARED_ASKED
 
 
 Tile = CudaCores | TensorCores
+
+
+def _terms(tile: Tile) -> int:
+    """Return the bytes of shared memory beside the ring: the largest terms of columns and steps."""
+    return 32 * tile.columns + 48 * tile.stages * tile.steps
+
+
 TILES: tuple[Tile, ...] = (
     *(CudaCores(16, 2, 2), CudaCores(16, 1, 2), CudaCores(16, 1, 1), CudaCores(4, 1, 1)),
     *(TensorCores(4, 4), TensorCores(2, 4), TensorCores(2, 2), TensorCores(1, 4)),
 )
 """128 x 128, 64 x 128, 64 x 64, and 16 x 256 (or 32 x 128) for groups of few outputs."""
-AHEAD = 64
+AHEAD = 128
 """Steps beyond the last one that threads look at, and more."""
-_BYTES = {"double": 8, "Long": 8, "Complex<float>": 8, "Complex<double>": 16}
+_SMALL = {"Byte": 1, "Short": 2}
+_BYTES = {**_SMALL, "double": 8, "Long": 8, "Complex<float>": 8, "Complex<double>": 16}
 """Of the numbers that are summed; all others have 4."""
+_MULTIPLIED = {"float": 4, "Float16": 2, "BFloat16": 2}
+"""Bytes of the numbers that tensor cores multiply."""
 MOST_SUMS = 256
 """Bytes of a thread's sums that its registers have room for beside the rest."""
 MOST_SHARED = 48 << 10
 """Bytes of shared memory that every GPU gives to a block."""
+MOST_SHARED_ASKED = 99 << 10
+"""Bytes that every GPU from sm_80 on gives to a block that asks for them."""
 MULTIPROCESSORS = 132
 """Blocks that run at once on the GPU that tiles are chosen for (an H200)."""
 LEAST_STEPS = 512
