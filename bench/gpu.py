@@ -25,6 +25,8 @@ WHEELS = REPOSITORY / "wheels"
 PACKAGES = (
     *("array-api-compat", "array-api-strict", "threadpoolctl", "rich", "pillow", "hypothesis"),
     *("sortedcontainers", "markdown-it-py", "mdurl", "pygments", "pytest", "pluggy", "iniconfig"),
+    # cuDNN itself comes with torch.
+    "nvidia-cudnn-frontend<1.23",
 )
 MOST_BYTES = 15 << 20
 FAILED, BAD_ARGUMENT, INTERRUPTED = 1, 2, 130

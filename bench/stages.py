@@ -34,6 +34,7 @@ FILES = {
 MACHINE = """\
 import json, platform, importlib.metadata as metadata
 names = "numpy cupy-cuda13x cupy-cuda12x torch jax scipy pytest array-api-compat".split()
+names += "nvidia-cudnn-frontend nvidia-cudnn-cu13 nvidia-cudnn-cu12".split()
 found = {"python": platform.python_version(), "platform": platform.platform()}
 for name in names:
     try:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from arrayconv.backends.cupy import launch
+from arrayconv.backends.cupy import cudnn, launch
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 FILES = {
@@ -38,15 +38,27 @@ FILES = {
     ("conv_transpose", "cuda-implicit"): ("implicit_transpose",),
     ("conv_weight", "cuda-implicit"): ("implicit",),
 }
-"""The ``.cu`` files of each primitive's implementations."""
+FILES |= {(primitive, "cudnn"): ("cudnn.py",) for primitive in cudnn.OPERATIONS}
+"""The ``.cu`` files of each primitive's implementations; cuDNN is called from a Python file."""
+
+
+def text(file: str) -> str:
+    if file.endswith(".py"):
+        return (Path(launch.__file__).parent / file).read_text(encoding="utf-8")
+    return launch.source(file)
 
 
 def source_hash(files: Iterable[str]) -> str:
-    return hashlib.sha256("".join(map(launch.source, files)).encode()).hexdigest()
+    return hashlib.sha256("".join(map(text, files)).encode()).hexdigest()
 
 
-def records(checked: int, device: str, versions: dict[str, str]) -> list[dict[str, Any]]:
-    """Return the lines that say that all checks passed on a device."""
+def records(
+    checked: int, device: str, versions: dict[str, str], without: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Return the lines that say that all checks passed on a device.
+
+    ``without`` the implementations that could not run there.
+    """
     return [
         {
             "primitive": primitive,
@@ -58,6 +70,7 @@ def records(checked: int, device: str, versions: dict[str, str]) -> list[dict[st
             "versions": versions,
         }
         for (primitive, implementation), files in FILES.items()
+        if implementation not in without
     ]
 
 

@@ -18,11 +18,11 @@ import pytest
 import arrayconv as ac
 from arrayconv import primitives
 from arrayconv._window import sliding_window
-from arrayconv.backends.cupy import compilation, implementations, launch
+from arrayconv.backends.cupy import compilation, cudnn, implementations, launch
 from tests import cuda_record
-from tests.cases import assert_close
+from tests.cases import CONVOLUTIONS, TRANSPOSED, assert_close
 from tests.cuda_checks import added_in_order, every_check
-from tests.cuda_comparison import Check, compare, made
+from tests.cuda_comparison import Check, compare, made, pulled
 from tests.cuda_on_host.executor import HostExecutor, asked_for
 from tests.test_cuda_on_host import VARIANTS, variant
 
@@ -241,6 +241,38 @@ def test_products_beyond_32_bits(cupy):
         assert_close(back[image : image + 1].get(), wanted, "float16", factor=2)
 
 
+@pytest.mark.parametrize("dtype", [*cudnn.TYPES, "TF32"])
+@pytest.mark.parametrize("case", [*CONVOLUTIONS, *TRANSPOSED], ids=lambda case: case.id)
+def test_cudnn(cupy, case, dtype, monkeypatch):
+    """cuDNN as NumPy, forward and both gradients, and the same bits again."""
+    missing = cudnn.why_missing()
+    if missing:
+        pytest.skip(missing)
+    planned, plan = [], cudnn._planned
+
+    def noted(*call: Any) -> Any:
+        planned.append(plan(*call))
+        return planned[-1]
+
+    monkeypatch.setattr(cudnn, "_planned", noted)
+    kind, exact = ("float32", "float16") if dtype == "TF32" else (dtype, dtype)
+
+    def call(xp: Any) -> list[Any]:
+        arrays = [made(xp, shape, kind, seed) for seed, shape in enumerate(case.shapes)]
+        function = getattr(ac, case.function)
+        return pulled(xp, function, *arrays, *[None] * (3 - len(arrays)), **case.params)
+
+    check = Check(f"cudnn-{case.id}", frozenset(), call, exact)
+    with ac.options(algorithm="cudnn", allow_unverified=True, allow_tf32=dtype == "TF32"):
+        first, second = on_gpu(cupy, check), on_gpu(cupy, check)
+    compare(check, first, call(np))
+    assert [each.tobytes() for each in first] == [each.tobytes() for each in second]
+    refused = [each for each in planned if isinstance(each, str)]
+    if refused:
+        pytest.skip(f"other implementations took its place: {refused[0]}")
+    assert planned or 0 in case.shapes[0]
+
+
 def test_record(cupy, request):
     """Write the record, if nothing in this run has failed: this test comes last."""
     path = request.config.getoption("--kernel-record")
@@ -257,7 +289,8 @@ def test_record(cupy, request):
         "nvrtc": ".".join(map(str, cupy.cuda.nvrtc.getVersion())),
         "driver": str(cupy.cuda.runtime.driverGetVersion()),
     }
-    lines = cuda_record.records(len(VARIANTS) * len(CHECKS), device, versions)
+    without = ("cudnn",) if cudnn.why_missing() else ()
+    lines = cuda_record.records(len(VARIANTS) * len(CHECKS), device, versions, without)
     Path(path).write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
 
@@ -280,7 +313,9 @@ def test_every_kernel_has_its_place_in_the_record():
     assert set(cuda_record.FILES) == EVERY
     for kernel in {kernel for check in CHECKS for kernel in check.kernels}:
         assert any(
-            kernel in launch.source(file) for files in cuda_record.FILES.values() for file in files
+            kernel in cuda_record.text(file)
+            for files in cuda_record.FILES.values()
+            for file in files
         )
 
 
@@ -291,7 +326,7 @@ def test_every_kernel_has_its_place_in_the_record():
         {"checks": 0},
         {"device": "a CPU"},
         {"source_sha256": "of what the kernel was before"},
-        {"implementation": "cudnn"},
+        {"implementation": "another"},
     ],
     ids=str,
 )

@@ -1,13 +1,14 @@
-"""CuPy's implementations: raw CUDA kernels, each in a ``.cu`` file of this folder.
+"""CuPy's implementations: raw CUDA kernels, each in a ``.cu`` file of this folder, and cuDNN.
 
 None is verified until a run on a GPU that found it right is on record: see `VERIFIED`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from arrayconv._registry import Implementation, never
-from arrayconv.backends.cupy import depthwise, implicit, indexing, padding, windows
+from arrayconv.backends.cupy import cudnn, depthwise, implicit, indexing, padding, windows
 
 VERIFIED: frozenset[tuple[str, str]] = frozenset()
 """(primitive, implementation) whose kernels a committed record shows to be right on a GPU."""
@@ -28,13 +29,16 @@ def _cuda(primitive: str, *functions: Callable[..., Any]) -> tuple[Implementatio
 
 
 def _convolution(primitive: str, *depthwise: Callable[..., Any]) -> tuple[Implementation, ...]:
-    """Return the kernels for channels that are convolved alone, and those for all others."""
+    """Return the kernels for channels that are convolved alone, those for all others, and cuDNN."""
     on_tensor_cores = implicit.ON_TENSOR_CORES[primitive]
     run = getattr(implicit, primitive)
     return (
         *_cuda(primitive, *depthwise),
         _implementation("cuda-tensor", primitive, on_tensor_cores, implicit.tensor_unfit),
         _implementation("cuda-implicit", primitive, run, implicit.unfit),
+        _implementation(
+            "cudnn", primitive, partial(cudnn.run, primitive), partial(cudnn.unfit, primitive)
+        ),
     )
 
 
