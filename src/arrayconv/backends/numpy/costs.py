@@ -49,8 +49,9 @@ WINOGRAD_LINE = {2: (8.0, 4.0), 4: (14.0, 6.0)}
 """`WINOGRAD_TILE` of lines of m outputs."""
 COMPILED_LINE = {2: (1.5, 1.5, 1.0), 4: (3.0, 3.0, 1.0)}
 """`COMPILED_TILE` of lines of m outputs."""
-COMPILED_MORE = {True: 0.9, False: 1.2}
-"""All of it over the sum of its parts, of lines and of squares."""
+COMPILED_MORE = {64: 1.2, 32: 0.85, 16: 0.85}
+"""All of it over the sum of its parts, by the bytes of a vector: with short ones products take
+longer, and so all else less beside them."""
 COMPILED_POINTS = (0.03, 0.5)
 """Nanoseconds of a multiply-add there, and of a number of the transformed weight, which is read."""
 CALLS = 60_000.0
@@ -203,12 +204,15 @@ def numba_winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
     pairs = points * shape.outputs * shape.channels // shape.groups
     to_points, from_points, cell = (COMPILED_LINE if is_line else COMPILED_TILE)[tile]
     multiply_add, weight = COMPILED_POINTS
-    tiles, lanes = shape.batch * down * across, shape.batch * down * -(-across // 16) * 16
+    vector = _vector_bytes()
+    each = vector // 4
+    tiles, lanes = shape.batch * down * across, shape.batch * down * -(-across // each) * each
     return (
-        pairs * (-(-tiles // 16) * 16 * multiply_add + weight + (0 if prepared else WEIGHT_POINT))
+        pairs
+        * (-(-tiles // each) * each * multiply_add + weight + (0 if prepared else WEIGHT_POINT))
         + lanes * (shape.channels * to_points + shape.outputs * from_points)
         + shape.batch * shape.channels * prod(axis.size for axis in shape.window) * cell
-    ) * COMPILED_MORE[is_line] + CALLS
+    ) * COMPILED_MORE[vector] + CALLS
 
 
 def _copied(shape: Shape) -> float:
@@ -223,9 +227,9 @@ def shifts(shape: Shape) -> float:
     return CALLS / 6 + runs * RUN + shape.multiply_adds * SHIFT + _copied(shape)
 
 
-def _in_registers() -> float:
-    """Return that number for this processor."""
-    return IN_REGISTERS[loops("registers").VECTOR_BYTES]
+def _vector_bytes() -> int:
+    """Return the bytes of this processor's vectors."""
+    return int(loops("registers").VECTOR_BYTES)
 
 
 def numba(shape: Shape) -> float:
@@ -236,7 +240,7 @@ def numba(shape: Shape) -> float:
     run = shape.batch * -(-shape.window[0].out * prod(rows[1:]) // lanes) * lanes
     terms = shape.taps * shape.channels // shape.groups
     # Where the outputs of a group are few, each vector of cells that is loaded serves few.
-    each = MULTIPLY_ADD * (_in_registers() + shape.groups / shape.outputs)
+    each = MULTIPLY_ADD * (IN_REGISTERS[_vector_bytes()] + shape.groups / shape.outputs)
     return float(CALLS / 8 + run * shape.outputs * terms * each + _laid_out(shape))
 
 
@@ -249,7 +253,7 @@ def numba_adjoint(shape: Shape) -> float:
     """Return the same of an adjoint: for each phase of the stride a convolution of its taps."""
     if not strided(shape.window):
         return numba(shape)
-    each = MULTIPLY_ADD * (_in_registers() + shape.groups / shape.outputs)
+    each = MULTIPLY_ADD * (IN_REGISTERS[_vector_bytes()] + shape.groups / shape.outputs)
     weights = shape.outputs * shape.channels // shape.groups * shape.taps * PHASED_WEIGHT
     return CALLS / 8 + shape.multiply_adds * each + weights + _laid_out(shape) + _copied(shape)
 
