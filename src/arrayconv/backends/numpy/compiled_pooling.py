@@ -117,7 +117,7 @@ _DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
 def _unfit(x: Any, window: Windows) -> str | None:
     if x.dtype not in _DTYPES:
         return f"it is compiled for float32 and float64, not for {x.dtype}"
-    return _no_window(window)
+    return _no_window(window) or missing()
 
 
 @lru_cache(maxsize=1024)
@@ -126,7 +126,7 @@ def _no_window(window: Windows) -> str | None:
         return f"its loops are for 1, 2 and 3 spatial dimensions, not {len(window)}"
     if prod(input_sizes(window)) >= LARGEST:
         return "its places in a plane have 32 bits"
-    return missing()
+    return None
 
 
 def unfit(x: Any, window: Windows, divisor: int = 1) -> str | None:

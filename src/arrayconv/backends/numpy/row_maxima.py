@@ -155,10 +155,11 @@ class _Maxima(Windows):
         masks = {} if inside else self.masks([[step] for step in phases], shape.stride)
         first, best, at = self.spread(self.small(self.first), self.integers), None, None
         for step, (values, rows) in self.over_rows_located(shape, masks).items():
+            seen_by_phase, rows_by_phase = self.apart(values), self.apart(rows)
             for phase in phases[step]:
-                seen = self.apart(values, phase)
+                seen = seen_by_phase[phase]
                 column = builder.add(first, self.columns(shape.stride, step * shape.stride + phase))
-                place = builder.add(self.apart(rows, phase), column)
+                place = builder.add(rows_by_phase[phase], column)
                 best, at = (seen, place) if best is None else self.better(best, at, seen, place)
         nowhere = builder.icmp_signed(">=", at, self.whole(NOWHERE))
         places = builder.sext(builder.select(nowhere, self.whole(-1), at), self.long)

@@ -117,8 +117,9 @@ class Windows(Vectors):
         totals = self.over_rows(shape, groups, masks, nothing)
         result = None
         for phases, vectors in zip(groups, totals, strict=True):
+            apart = self.apart(vectors)
             for phase in phases:
-                seen = self.apart(vectors, phase)
+                seen = apart[phase]
                 result = seen if result is None else self.together(result, seen, shape.maximum)
         self.write_out(inside, result, self.at(self.out, self.to))
 
@@ -205,11 +206,24 @@ class Windows(Vectors):
             return self.builder.fadd(one, other)
         return self.larger(one, other)
 
-    def apart(self, vectors: list[Any], phase: int) -> Any:
-        """Return every ``stride``-th lane of vectors in a row, from ``phase`` on."""
+    def apart(self, vectors: list[Any]) -> list[Any]:
+        """Return the lanes of vectors in a row in as many vectors, by turns.
+
+        What nobody asks for afterwards the compiler leaves out.
+        """
+        stride = len(vectors)
+        if stride % 2:
+            return [self.every(vectors, phase) for phase in range(stride)]
+        # The even lanes of pairs, and the odd ones, and these again: that takes fewer shuffles.
+        halves = [
+            self.apart([self.every(vectors[n : n + 2], odd) for n in range(0, stride, 2)])
+            for odd in (0, 1)
+        ]
+        return [each for pair in zip(*halves, strict=True) for each in pair]
+
+    def every(self, vectors: list[Any], phase: int) -> Any:
+        """Return every ``stride``-th lane of as many vectors in a row, from ``phase`` on."""
         stride, found = len(vectors), vectors[0]
-        if stride == 1:
-            return found
         for n, vector in enumerate(vectors):
             # The lanes that are in this vector join those that were in the vectors before.
             order = list(range(self.lanes))
