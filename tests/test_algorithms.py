@@ -233,6 +233,16 @@ def test_memory(algorithm, channels, size, batch):
     assert held <= max(1.05 * (x.nbytes + y.nbytes), 1.3 * transformed)
 
 
+@pytest.mark.parametrize("algorithm", WINOGRAD)
+def test_a_layer_of_one_image_is_cut_for_threads(algorithm):
+    x, w, _ = layer(algorithm, 48, 61)
+    results = set()
+    for threads in (1, 2, 3, 7):
+        with ac.options(threads=threads):
+            results.add(ac.conv2d(x, w, padding=1, algorithm=algorithm).tobytes())
+    assert len(results) == 1
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_same_bits_whatever_the_threads(algorithm):
     x, w, groups = layer(algorithm, 16, 60, 3)

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from arrayconv._options import current
 from arrayconv._parts import sliding_part
-from arrayconv._window import Axis, Window, adjoint_axis, output_sizes
+from arrayconv._window import Axis, Window, adjoint_axis, input_sizes, output_sizes
 from arrayconv.backends.numpy import layouts, shifts, winograd
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
@@ -25,6 +27,8 @@ from arrayconv.backends.numpy.winograd import SINGLE, part_of
 from arrayconv.backends.numpy.winograd_maps import Square, transforms
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 
+WORTH_A_THREAD = 1 << 23
+"""Multiply-adds below which there is no block for another thread."""
 CHUNK = 4 << 20
 """Bytes of points that a block holds, of cells and of outputs: the second cache should."""
 
@@ -71,18 +75,28 @@ def _tiles(axis: Axis, tile: int, seen: int) -> Axis:
 
 
 @lru_cache(maxsize=256)
-def plan(window: Window, batch: int, channels: int, outputs: int, tile: int, limit: int) -> Plan:
-    """Return the plan by which no block has more than ``limit`` points, those of a row at least."""
+def plan(
+    window: Window, batch: int, channels: int, outputs: int, tile: int, limit: int, workers: int
+) -> Plan:
+    """Return the plan by which no block has more than ``limit`` points, those of a row at least.
+
+    Each of some workers has a block, where there are rows enough.
+    """
     square = square_of(tuple(axis.kernel for axis in window), tile)
     whole = (SINGLE,) * (2 - len(window)) + window
     height, width = map(_tiles, whole, square, square.seen)
     per_tile = square.points * (channels + outputs)
-    # Rows of squares are not cut: where they meet, cells would be transformed twice.
-    columns = part_of(width.out, limit // per_tile) if square.height == 1 else width.out
-    # Whole vectors of tiles.
-    columns = min(width.out, -(-columns // 16) * 16)
-    rows = part_of(height.out, limit // (per_tile * columns))
-    images = max(1, min(batch, limit // (per_tile * width.out * height.out)))
+    images = min(batch, limit // (per_tile * width.out * height.out), -(-batch // workers))
+    images = max(1, images)
+    # Of each block of images.
+    workers = -(-workers // -(-batch // images))
+    columns = width.out
+    if square.height == 1:
+        # Rows of squares are not cut: where they meet, cells would be transformed twice.
+        most = min(limit // per_tile, -(-width.out // max(1, workers // height.out)))
+        # Whole vectors of tiles.
+        columns = min(width.out, -(-part_of(width.out, most) // 16) * 16)
+    rows = part_of(height.out, min(limit // (per_tile * columns), -(-height.out // workers)))
     source = (channels * whole[0].size * whole[1].size, whole[1].size, 1)
     target = (outputs * whole[0].out * whole[1].out, whole[1].out, 1)
     blocks = []
@@ -118,6 +132,19 @@ def limit(bytes_in_and_out: int, weights: int, itemsize: int) -> int:
     """Return the points that a block may have."""
     room = winograd.room(bytes_in_and_out, weights * itemsize)
     return max(min(room, CHUNK // itemsize), weights // 4)
+
+
+def plan_of(
+    window: Window, batch: int, channels: int, outputs: int, groups: int, tile: int
+) -> Plan:
+    """Return the plan of a convolution of float32, for as many threads as the options allow."""
+    square, itemsize = square_of(tuple(axis.kernel for axis in window), tile), 4
+    weights = square.points * outputs * channels // groups
+    cells = batch * (channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window)))
+    most = limit(cells * itemsize, weights, itemsize)
+    multiply_adds = weights * batch * prod(output_sizes(window)) // prod(square)
+    workers = max(1, min(current().threads, multiply_adds // WORTH_A_THREAD))
+    return plan(window, batch, channels, outputs, tile, most, workers)
 
 
 class Weight(NamedTuple):
@@ -164,8 +191,7 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
     y = np.empty((batch, outputs, *positions), x.dtype)
     if y.size == 0:
         return y
-    most = limit(x.nbytes + y.nbytes, len(weight.factors), x.itemsize)
-    planned = plan(window, batch, channels, outputs, tile, most)
+    planned = plan_of(window, batch, channels, outputs, groups, tile)
     tall, wide = planned.tile.seen
     square, lanes = tall * wide, compiled.VECTOR_BYTES // x.itemsize
     along = np.arange(wide) * lanes
@@ -216,7 +242,7 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
             *(result[block.target :], results_of, block.outputs, block.heights, block.width),
         )
 
-    run_blocks(work, planned.blocks, products=True)
+    run_blocks(work, planned.blocks)
     return y
 
 

@@ -183,10 +183,8 @@ def compiled_squares(shape: Shape, tile: int) -> int:
     itemsize = _itemsize(shape)
     square = square_of(kernel_sizes(shape.window), tile).points
     weights = square * shape.outputs * shape.channels // shape.groups
-    both = _input_bytes(shape) + _output_bytes(shape)
-    planned = compiled_winograd.plan(
-        *(shape.window, shape.batch, shape.channels, shape.outputs, tile),
-        compiled_winograd.limit(both, weights, itemsize),
+    planned = compiled_winograd.plan_of(
+        *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile)
     )
     most = 0
     for block in planned.blocks:
