@@ -45,7 +45,7 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
             yield kernel
 
 
-PLAIN = ("sm_75", "sm_80", "sm_90")
+PLAIN = ("sm_75", "sm_90")
 """What a plain run compiles for: without and with tensor cores, and where the bars were set."""
 
 
