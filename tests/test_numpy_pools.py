@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -88,8 +89,12 @@ def forced(primitive: Primitive, *arguments: Any) -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "float16"])
 @pytest.mark.parametrize(("shape", "window"), CASES, ids=lambda each: str(each)[:40])
-def test_each_implementation_is_the_generic_body(shape, window, dtype):
+def test_each_implementation_is_the_generic_body(shape, window, dtype, request, left_out):
     """The generic bodies are held against the loops on all of these, or their like."""
+    sampled = dtype != "float64" or crc32(f"{shape} {window}".encode()) % 3 == 0
+    if not sampled and not request.config.getoption("--full"):
+        left_out("compiled pools of float64, all but one in 3: --full runs them all")
+        pytest.skip("each form of a window is compiled for each dtype: --full runs all")
     x = draw(np.random.default_rng(0), shape, dtype)
     x.flags.writeable = False
     y = primitives.max_pool(x, window, algorithm="generic")
@@ -185,6 +190,7 @@ AT_THE_ENDS_OF_MEMORY = """
 import ctypes
 import itertools
 import mmap
+from zlib import crc32
 
 import numpy as np
 

@@ -105,10 +105,13 @@ def _sights(window: Windows) -> Geometry:
     return _geometry(output_sizes(window), input_sizes(window), ranges, last, steps)
 
 
-def _is_narrow(geometry: Geometry, many: bool) -> bool:
-    """Whether planes, if there are many, are better taken side by side than a row at a time."""
+def _is_small(geometry: Geometry) -> bool:
+    """Whether planes, if there are many, are better taken side by side than a row at a time.
+
+    If there are few, what is compiled once serves them: a form of its own is not worth its time.
+    """
     both = (geometry.sizes, geometry.outs)
-    return many and all(sizes[-1] < NARROW and prod(sizes) <= FEW_CELLS for sizes in both)
+    return all(sizes[-1] < NARROW and prod(sizes) <= FEW_CELLS for sizes in both)
 
 
 _DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
@@ -216,14 +219,14 @@ def _run(
     if _is_whole(window) and not located:
         whole = loops("pool_loops").pool_planes(maximum, _lanes(dtype))
         return lambda *given: whole(*given, prod(geometry.sizes))
-    narrow = _is_narrow(geometry, many)
-    run = None if narrow else _in_vectors(window, geometry, dtype, maximum, located)
+    small = _is_small(geometry)
+    run = None if small else _in_vectors(window, geometry, dtype, maximum, located)
     if run is not None:
         return _bound(run, geometry)
     if not located:
-        return _reducing(geometry, dtype, maximum, narrow)
+        return _reducing(geometry, dtype, maximum, small and many)
     located_by = loops("index_loops")
-    if narrow:
+    if small and many:
         return _bound(located_by.locate_lanes(_lanes(dtype)), geometry)
     return _bound(located_by.locate_rows, geometry, dtype.type(-inf))
 
@@ -316,7 +319,7 @@ def _spread_loop(window: Windows, dtype: Any, many: bool) -> Loop:
         sliding = tuple(adjoint_axis(cast(Axis, axis)) for axis in window)
         return _loop(sliding, dtype, False, False, many)
     sights = _sights(window)
-    narrow = _is_narrow(sights, many)
+    narrow = many and _is_small(sights)
     if isinstance(window[-1], Table) or narrow:
         run = _reducing(sights, dtype, False, narrow)
     else:
