@@ -51,7 +51,7 @@ COMPILED_LINE = {2: (1.5, 1.5, 1.0), 4: (3.0, 3.0, 1.0)}
 """`COMPILED_TILE` of lines of m outputs."""
 COMPILED_MORE = {64: 1.2, 32: 0.85, 16: 0.85}
 """All of it over the sum of its parts, by the bytes of a vector: with short ones products take
-longer, and so all else less beside them."""
+longer, and so all else less beside them. Lines were measured with 32 bytes, and nothing with 16."""
 COMPILED_POINTS = (0.03, 0.5)
 """Nanoseconds of a multiply-add there, and of a number of the transformed weight, which is read."""
 CALLS = 60_000.0
@@ -62,7 +62,7 @@ SHIFT = 0.15
 """Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
 IN_REGISTERS = {64: 1.02, 32: 1.12, 16: 1.12}
 """How much longer than in a large product a multiply-add takes in compiled sums of many outputs, by
-the bytes of a vector."""
+the bytes of a vector; with 16 it was not measured."""
 PHASED_WEIGHT = 4.0
 """Nanoseconds to read a number of the weight where each phase takes some taps of each line."""
 RUN = 25.0

@@ -13,7 +13,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from arrayconv.backends.numpy.lane_loops import ALL_LANES, LANES, one_by_one, side_by_side
+from arrayconv.backends.numpy.compiled_pooling import LANES
+from arrayconv.backends.numpy.lane_loops import ALL_LANES, one_by_one, side_by_side
 from arrayconv.backends.numpy.pool_loops import combine, compiled, inlined, rows_seen, split
 from arrayconv.backends.numpy.row_maxima import locate_cells, locate_windows
 from arrayconv.backends.numpy.row_windows import Along

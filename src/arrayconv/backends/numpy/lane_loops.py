@@ -13,11 +13,11 @@ from typing import Any
 import numba
 import numpy as np
 
+from arrayconv.backends.numpy.compiled_pooling import LANES
 from arrayconv.backends.numpy.pool_loops import compiled, rows_seen
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.whole_planes import reduce_cells, turn_over
 
-LANES = 16
 ALL_LANES = np.uintp(LANES)
 """The same number, unsigned, as the places are: their sums cannot be below 0."""
 

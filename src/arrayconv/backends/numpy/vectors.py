@@ -131,7 +131,7 @@ class Vectors:
             builder.icmp_signed("<=", low, number(0)),
             builder.icmp_signed(">=", high, number(self.lanes)),
         )
-        # On many processors a store of some lanes takes ten times as long.
+        # On many processors a store of some lanes takes far longer.
         with builder.if_else(all_lanes, likely=True) as (then, otherwise):
             with then:
                 for value, pointer in stores:
