@@ -359,6 +359,7 @@ def test_the_generic_body_is_refused_with_the_reason():
     listed = {each.name: each.reason for each in explained.candidates}
     assert listed == {
         "blockwise": "fit",
+        "fft": "unfit: blocks of a lazy array are transformed one by one, by their own library",
         "generic": "unfit: it would gather chunks into ever fewer and larger ones",
     }
 
