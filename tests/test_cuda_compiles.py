@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterator
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -31,7 +32,10 @@ def nvrtc(left_out) -> None:
 
 
 def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
-    """Yield every type and width once; for one architecture and type, all that may be known."""
+    """Yield every type and width once; for one architecture and type, some of what may be known.
+
+    For the oldest one some of that, since what it lacks is in the products of matrices.
+    """
     for kernel in instances(template):
         kind, index, *rest = kernel.arguments
         is_product = template.function in implicit.FILES
@@ -41,7 +45,9 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
         if is_product:
             # What needs the most registers: the largest tile, three dimensions, 64 bits.
             general = rest == ["3", *template.more[0]] and index == "long long"
-        if whole or (general and rest[3:4] != ["1"]):
+        drawn = crc32(kernel.expression.encode()) % 4 == 0
+        general = general and (drawn or is_product or architecture != ARCHITECTURES[0])
+        if (whole and drawn) or (general and rest[3:4] != ["1"]):
             yield kernel
 
 

@@ -212,8 +212,11 @@ def test_steps_are_copied_in_runs_where_memory_has_them():
         assert implicit._in_runs(strided(described(array))) == most
 
 
-def test_every_tile_is_measured(host):
+def test_every_tile_is_measured(host, request, left_out):
     """What bench.tiles does on a GPU, here on the CPU: with each tile, the same results."""
+    if "narrow" in request.node.name and not request.config.getoption("--full"):
+        left_out("tiles of 32-bit indices, as they are measured: --full runs them")
+        pytest.skip("all tiles are compiled, for half a minute: --full does so")
     case = conv("small", (2, 5, 5), 3, 3)
     called: list[Any] = []
 

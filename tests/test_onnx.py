@@ -131,12 +131,15 @@ def run_by_onnxruntime(model: Any, names: list[str], random: np.random.Generator
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_network(name):
+def test_network(name, request, left_out):
     """Every convolution and pool of a network, on NumPy, at 2e-5 of the largest value."""
 
     def run(function: Any, *arguments: Any, **params: Any) -> Any:
         return function(*arguments, **params)
 
+    if name == "vgg19" and not request.config.getoption("--full"):
+        left_out("the network vgg19, of 20 Gflop: --full runs it")
+        pytest.skip("it takes half a minute: --full runs it")
     onnx = pytest.importorskip("onnx", reason="the networks ship with it")
     pytest.importorskip("onnxruntime", reason="the comparison is with onnxruntime")
     from onnx import numpy_helper

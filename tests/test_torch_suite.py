@@ -71,7 +71,7 @@ def most(request: pytest.FixtureRequest, library: Any, left_out: Callable[[str],
     """Return how many samples are tested: JAX compiles each shape anew, for a second."""
     if request.config.getoption("--full"):
         return 10**6
-    taken = 3 if library.name == "jax" else 12
+    taken = 3 if library.name == "jax" else 8
     left_out(f"PyTorch's samples on {library.name} arrays, all but {taken} of a function: --full")
     return taken
 
@@ -109,6 +109,8 @@ def test_samples(torch, entries, library, most, function, dtype, algorithm):
     """What torch returns for its own samples, on every library."""
     if not entries[function].supports_dtype(getattr(torch, dtype), "cpu"):
         pytest.skip(f"torch's {function} has no {dtype}")
+    if library.name == "strict" and algorithm == "generic":
+        pytest.skip("that is what auto is where a library has nothing else")
     tested = 0
     for sample in samples(torch, entries[function], dtype, most):
         wanted = entries[function].op(sample.input, *sample.args, **sample.kwargs)

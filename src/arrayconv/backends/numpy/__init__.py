@@ -1,7 +1,7 @@
 """NumPy's implementations: they work in blocks, so that no column matrix is ever whole."""
 
 from arrayconv._registry import Implementation
-from arrayconv.backends.numpy import columns, convolution, pooling, separable
+from arrayconv.backends.numpy import channels_last, columns, convolution, pooling, separable
 from arrayconv.backends.numpy import compiled_columns as folding
 from arrayconv.backends.numpy import compiled_pooling as compiled
 from arrayconv.backends.numpy.blas import Hold, one_thread
@@ -20,21 +20,26 @@ implementations = {
     "conv_transpose": convolution.conv_transpose,
     "conv_weight": convolution.conv_weight,
     "max_pool": (
+        Implementation("channels_last", channels_last.max_pool, channels_last.unfit),
         Implementation("numba", compiled.max_pool, compiled.unfit, compiled.slow),
         Implementation("separable", separable.max_pool),
     ),
     "sum_pool": (
+        Implementation("channels_last", channels_last.sum_pool, channels_last.unfit),
         Implementation("numba", compiled.sum_pool, compiled.unfit, compiled.slow),
         Implementation("separable", separable.sum_pool),
     ),
     "spread": (
+        Implementation("channels_last", channels_last.spread, channels_last.spread_unfit),
         Implementation("numba", compiled.spread, compiled.spread_unfit, compiled.spread_slow),
     ),
     "max_pool_indices": (
+        Implementation("channels_last", channels_last.max_pool_indices, channels_last.unfit),
         Implementation("numba", compiled.max_pool_indices, compiled.unfit),
         Implementation("numbered", pooling.max_pool_indices),
     ),
     "max_pool_grad": (
+        Implementation("channels_last", channels_last.max_pool_grad, channels_last.grad_unfit),
         Implementation("numba", compiled.max_pool_grad, compiled.grad_unfit),
         Implementation("scatter", pooling.max_pool_grad),
     ),

@@ -88,7 +88,7 @@ def _last(axis: Axis | Table) -> Ints:
 
 
 @lru_cache(maxsize=256)
-def _windows(window: Windows) -> Geometry:
+def windows(window: Windows) -> Geometry:
     """Return the geometry of pools: ranges of cells."""
     steps = tuple(axis.dilation if isinstance(axis, Axis) else 1 for axis in window)
     ranges = [cell_ranges(axis) for axis in window]
@@ -96,7 +96,7 @@ def _windows(window: Windows) -> Geometry:
 
 
 @lru_cache(maxsize=256)
-def _sights(window: Windows) -> Geometry:
+def sights(window: Windows) -> Geometry:
     """Return the geometry of the adjoint of a sum: ranges of positions."""
     end = window[-1]
     last = _NO_RUN if isinstance(end, Table) else (end.kernel, end.stride, end.before)
@@ -209,7 +209,7 @@ def _by_blocks(run: Callable[[int, int], Any], planes: int, some: int) -> None:
 @lru_cache(maxsize=1024)
 def _loop(window: Windows, dtype: Any, maximum: bool, located: bool, many: bool) -> Loop:
     """Return the loop of a pool of many planes, or of few."""
-    run = _run(window, _windows(window), dtype, maximum, located, many)
+    run = _run(window, windows(window), dtype, maximum, located, many)
     return _of_planes(run, input_sizes(window), output_sizes(window), dtype)
 
 
@@ -318,12 +318,12 @@ def _spread_loop(window: Windows, dtype: Any, many: bool) -> Loop:
         # Then the adjoint slides too.
         sliding = tuple(adjoint_axis(cast(Axis, axis)) for axis in window)
         return _loop(sliding, dtype, False, False, many)
-    sights = _sights(window)
-    narrow = many and _is_small(sights)
+    geometry = sights(window)
+    narrow = many and _is_small(geometry)
     if isinstance(window[-1], Table) or narrow:
-        run = _reducing(sights, dtype, False, narrow)
+        run = _reducing(geometry, dtype, False, narrow)
     else:
-        run = _bound(loops("spread_loops").spread_rows, sights)
+        run = _bound(loops("spread_loops").spread_rows, geometry)
     return _of_planes(run, output_sizes(window), input_sizes(window), dtype)
 
 

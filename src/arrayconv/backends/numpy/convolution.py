@@ -13,6 +13,7 @@ from arrayconv.backends.numpy import (
     compiled_gradient,
     compiled_winograd,
     costs,
+    depthwise_channels,
     fourier,
     mec,
     pointwise,
@@ -145,8 +146,14 @@ TO_WEIGHT = Rule(
     ),
 )
 
-conv = FORWARD.implementations()
+conv = (
+    Implementation("channels_last", depthwise_channels.conv, depthwise_channels.unfit),
+    *FORWARD.implementations(),
+)
 conv_transpose = (
+    Implementation(
+        "channels_last", depthwise_channels.conv_transpose, depthwise_channels.adjoint_unfit
+    ),
     Implementation("pointwise", pointwise.conv_transpose, _is_no_product),
     *BACKWARD.implementations(),
 )

@@ -68,51 +68,69 @@ def locate_cells(
     vectors: Any,
     beside: Any,
     lanes: Any,
+    first: Any,
     cells: Any,
     begin: Any,
     end: Any,
+    number_of_first: Any,
     out: Any,
     to: Any,
     places: Any,
 ) -> Any:
     """Write the maximum of some cells of planes that lie side by side, and which cell it is.
 
-    A cell of ``beside`` planes is ``vectors`` vectors; those numbered ``cells[n]`` are seen, for n
-    from ``begin`` to ``end``. The maxima go to ``out[to]`` and on, their numbers, of 32 bits, where
-    they go in ``places``: -1 for no cell.
+    A cell of ``lanes`` is ``beside`` numbers, of which ``vectors`` vectors are seen, from ``first``
+    on; those of the cells ``cells[n]`` behind it, for n from ``begin`` to ``end``. The maxima go to
+    ``out[to]`` and on; where they go in ``places``, ``number_of_first`` more than ``cells[n]``, or
+    -1 for no cell.
     """
     if any(array.layout != "C" for array in (lanes, cells, out, places)):
         return None
-    signature = types.void(vectors, beside, lanes, cells, begin, end, out, to, places)
-    counts = vectors.literal_value, beside.literal_value
+    given = (vectors, beside, lanes, first, cells, begin, end)
+    signature = types.void(*given, number_of_first, out, to, places)
+    count = vectors.literal_value
 
     def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         code = Vectors(context, builder, signature.args[2].dtype)
         lanes, cells, out, places = (
             context.make_array(signature.args[at])(context, builder, given[at]).data
-            for at in (2, 3, 6, 8)
+            for at in (2, 4, 8, 10)
         )
-        _, _, _, _, begin, end, _, to, _ = given
-        found = _over_cells(code, lanes, cells, begin, end, *counts)
-        for n, (best, at) in enumerate(found):
+        _, beside, _, first, _, begin, end, number_of_first, _, to, _ = given
+        start = code.at(lanes, first)
+        seen = (cells, begin, end, number_of_first)
+        for n, (best, at) in enumerate(_over_cells(code, start, beside, *seen, count)):
             there = builder.add(to, number(n * code.lanes))
             code.store_vector(best, out, there)
-            pointer = builder.bitcast(code.at(places, there), at.type.as_pointer())
-            builder.store(at, pointer, align=1)
+            pointer = code.at(places, there)
+            if pointer.type.pointee.width > 32:
+                at = builder.sext(at, ir.VectorType(pointer.type.pointee, code.lanes))
+            builder.store(at, builder.bitcast(pointer, at.type.as_pointer()), align=1)
         return code.nothing()
 
     return signature, write
 
 
 def _over_cells(
-    code: Vectors, lanes: Any, cells: Any, begin: Any, end: Any, vectors: int, beside: int
+    code: Vectors,
+    lanes: Any,
+    beside: Any,
+    cells: Any,
+    begin: Any,
+    end: Any,
+    number_of_first: Any,
+    vectors: int,
 ) -> list[tuple[Any, Any]]:
     """Return the vectors of the best of some cells, met one after the other, and which they are."""
     builder, before, small = code.builder, code.builder.block, ir.IntType(32)
     integers, none = ir.VectorType(small, code.lanes), ir.Constant(code.vector, [-inf] * code.lanes)
+
+    def which(cell: Any) -> Any:
+        return builder.trunc(builder.add(cell, number_of_first), small)
+
     # The first cell is that of a window of which none is larger than nothing.
     some = builder.icmp_signed("<", begin, end)
-    top = builder.select(some, builder.trunc(code.load(cells, begin), small), small(-1))
+    top = builder.select(some, which(code.load(cells, begin)), small(-1))
     top = code.spread(top, integers)
     loop, body, after = map(builder.append_basic_block, ("cells", "cell", "located"))
     builder.branch(loop)
@@ -123,8 +141,8 @@ def _over_cells(
     builder.cbranch(builder.icmp_signed("<", n, end), body, after)
     builder.position_at_end(body)
     cell = code.load(cells, n)
-    start = code.at(lanes, builder.mul(cell, number(beside)))
-    this = code.spread(builder.trunc(cell, small), integers)
+    start = code.at(lanes, builder.mul(cell, beside))
+    this = code.spread(which(cell), integers)
     for v in range(vectors):
         value = code.load_vector(start, number(v * code.lanes))
         taken = builder.or_(

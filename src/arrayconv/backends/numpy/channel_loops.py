@@ -1,0 +1,234 @@
+"""The loops of pools whose channels lie next to one another: import this by `compiler.loops` only.
+
+Arrays are flat, (N, *sizes, C) in memory, and the geometry is as in `pool_loops`. What is done with
+one channel of a cell is done with its neighbours: a vector needs no other cells, and no borders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+
+from arrayconv.backends.numpy.pool_loops import compiled, inlined, rows_seen
+from arrayconv.backends.numpy.row_maxima import locate_cells
+from arrayconv.backends.numpy.whole_planes import reduce_cells
+
+VECTORS, VECTORS_LOCATED = 4, 2
+"""Vectors of channels that are reduced at a time, and where places are kept."""
+
+
+@inlined
+def _reduce(
+    maximum: Any,
+    lanes: Any,
+    cells: Any,
+    first: Any,
+    seen: Any,
+    begin: Any,
+    end: Any,
+    out: Any,
+    to: Any,
+    length: Any,
+    nothing: Any,
+) -> None:
+    """Reduce runs of ``length`` cells, which begin ``seen[begin:end]`` behind ``first``, to one."""
+    if length < lanes:
+        for c in range(length):
+            total = nothing
+            for n in range(begin, end):
+                value = cells[first + seen[n] + c]
+                if maximum:
+                    total = value if (value > total) | (value != value) else total
+                else:
+                    total += value
+            out[to + c] = total
+        return
+    whole = length - length % (VECTORS * lanes)
+    for c in range(0, whole, VECTORS * lanes):
+        reduce_cells(maximum, VECTORS, cells, first + c, seen, begin, end, out, to + c)
+    for c in range(whole, length, lanes):
+        # The last vector may overlap the one before.
+        at = min(c, length - lanes)
+        reduce_cells(maximum, 1, cells, first + at, seen, begin, end, out, to + at)
+
+
+@inlined
+def _window(seen: Any, rows: Any, low: Any, high: Any, many: Any, step: Any, channels: Any) -> Any:
+    """Write where the cells of a window are, from its first column on; return how many they are."""
+    count = 0
+    for n in range(low, high):
+        for x in range(0, many, step):
+            seen[count] = (rows[n] + x) * channels
+            count += 1
+    return count
+
+
+@cache
+def pool_channels(maximum: bool, lanes: int) -> Callable[..., None]:
+    """Return what writes the maximum or the sum of each window, for rows of results.
+
+    It takes the lanes of a vector of the cells' dtype. With ``by_rows`` the rows that a window sees
+    are reduced to one first: windows that share columns share that.
+    """
+    is_maximum = int(maximum)
+
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
+    def run(
+        cells: Any,
+        out: Any,
+        begin: Any,
+        end: Any,
+        shape: Any,
+        ranges: Any,
+        numbers: Any,
+        channels: Any,
+        by_rows: Any,
+        nothing: Any,
+    ) -> None:
+        outs, width, step = shape[5], shape[2] * channels, numbers[2]
+        rows, ends = rows_seen(shape, ranges, numbers)
+        places, plane = len(ends) - 1, shape[0] * shape[1] * width
+        apart = rows * channels
+        most = max(1, (ends[1:] - ends[:-1]).max() * shape[2])
+        seen, line = np.empty(most, np.int64), np.empty(width, cells.dtype)
+        only = np.zeros(1, np.int64)
+        for row in range(begin, end):
+            image, place = row // places, row % places
+            low, high = ends[place], ends[place + 1]
+            first, to, held, count = image * plane, row * outs * channels, -1, 0
+            if by_rows:
+                _reduce(
+                    is_maximum,
+                    lanes,
+                    cells,
+                    first,
+                    apart,
+                    low,
+                    high,
+                    line,
+                    0,
+                    width,
+                    nothing,
+                )
+            for o in range(outs):
+                column, many = ranges[2, o, 0], ranges[2, o, 1] - ranges[2, o, 0]
+                if many != held:
+                    held = many
+                    if by_rows:
+                        count = _window(seen, only, 0, 1, many, step, channels)
+                    else:
+                        count = _window(seen, rows, low, high, many, step, channels)
+                at = column * channels
+                if by_rows:
+                    _reduce(is_maximum, lanes, line, at, seen, 0, count, out, to, channels, nothing)
+                else:
+                    at += first
+                    _reduce(
+                        is_maximum, lanes, cells, at, seen, 0, count, out, to, channels, nothing
+                    )
+                to += channels
+
+    compiled: Callable[..., None] = run
+    return compiled
+
+
+@cache
+def locate_channels(lanes: int) -> Callable[..., None]:
+    """Return what writes the maximum of each window and its cell, for rows of results.
+
+    It takes the lanes of a vector of the cells' dtype.
+    """
+
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
+    def run(
+        cells: Any,
+        out: Any,
+        indices: Any,
+        begin: Any,
+        end: Any,
+        shape: Any,
+        ranges: Any,
+        numbers: Any,
+        channels: Any,
+        nothing: Any,
+    ) -> None:
+        outs, step = shape[5], numbers[2]
+        rows, ends = rows_seen(shape, ranges, numbers)
+        places, plane = len(ends) - 1, shape[0] * shape[1] * shape[2]
+        seen = np.empty(max(1, (ends[1:] - ends[:-1]).max() * shape[2]), np.int64)
+        whole = channels - channels % (VECTORS_LOCATED * lanes)
+        for row in range(begin, end):
+            image, place = row // places, row % places
+            low, high = ends[place], ends[place + 1]
+            to, held, count = row * outs * channels, -1, 0
+            for o in range(outs):
+                column, many = ranges[2, o, 0], ranges[2, o, 1] - ranges[2, o, 0]
+                if many != held:
+                    held, count = many, _window(seen, rows, low, high, many, step, 1)
+                first = (image * plane + column) * channels
+                if channels < lanes:
+                    for c in range(channels):
+                        best, at = nothing, column + seen[0] if count > 0 else -1
+                        for n in range(count):
+                            value = cells[first + seen[n] * channels + c]
+                            if (value > best) | (value != value):
+                                best, at = value, column + seen[n]
+                        out[to + c], indices[to + c] = best, at
+                else:
+                    for c in range(0, whole, VECTORS_LOCATED * lanes):
+                        locate_cells(
+                            VECTORS_LOCATED,
+                            channels,
+                            cells,
+                            first + c,
+                            seen,
+                            0,
+                            count,
+                            column,
+                            out,
+                            to + c,
+                            indices,
+                        )
+                    for c in range(whole, channels, lanes):
+                        c = min(c, channels - lanes)
+                        locate_cells(
+                            1,
+                            channels,
+                            cells,
+                            first + c,
+                            seen,
+                            0,
+                            count,
+                            column,
+                            out,
+                            to + c,
+                            indices,
+                        )
+                to += channels
+
+    compiled: Callable[..., None] = run
+    return compiled
+
+
+@compiled
+def scatter_channels(
+    values: Any, indices: Any, cells: Any, begin: Any, end: Any, low: Any, high: Any
+) -> None:
+    """Add values (N, positions, C) to the cells of their planes, for some images and channels.
+
+    They are added in the order of positions; what lies outside is dropped.
+    """
+    for n in range(begin, end):
+        image, value, index = cells[n], values[n], indices[n]
+        for cell in range(image.shape[0]):
+            for c in range(low, high):
+                image[cell, c] = 0
+        for position in range(value.shape[0]):
+            for c in range(low, high):
+                at = index[position, c]
+                if 0 <= at < image.shape[0]:
+                    image[at, c] += value[position, c]

@@ -1,0 +1,76 @@
+"""Depthwise sums of cells whose channels lie next to one another, as code for numba's compiler.
+
+See `vectors`. A vector holds channels, and their weights are vectors too: each that is loaded
+serves some positions, whose windows lie alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from arrayconv.backends.numpy.vectors import Vectors, number
+
+
+@intrinsic(prefer_literal=True)
+def sum_channels(
+    context: Any,
+    positions: Any,
+    vectors: Any,
+    cell: Any,
+    weight: Any,
+    place: Any,
+    count: Any,
+    same: Any,
+) -> Any:
+    """Write sums of products for ``vectors`` vectors of channels of ``positions`` positions.
+
+    ``same`` is (cells, weights, seen, taps, result, step, size). Position p sums, for n less than
+    ``count``, ``weights[weight + taps[n] + j] * cells[cell + step * p + seen[n] + j]``; that goes
+    to ``result[place + size * p + j]``. All arrays are contiguous.
+    """
+    if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
+        return None
+    signature = types.void(positions, vectors, cell, weight, place, count, same)
+    numbers = positions.literal_value, vectors.literal_value
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        code = Vectors(context, builder, same.types[0].dtype)
+        return _write(code, signature, given, *numbers)
+
+    return signature, write
+
+
+def _write(code: Vectors, signature: Any, given: Any, positions: int, vectors: int) -> Any:
+    builder, before = code.builder, code.builder.block
+    cell, weight, place, count = given[2:6]
+    cells, weights, seen, taps, result, step, size = code.unpacked(signature.args[6], given[6])
+    places = [(p, v) for p in range(positions) for v in range(vectors)]
+    steps = [builder.mul(step, number(p)) for p in range(positions)]
+    loop, body, after = map(builder.append_basic_block, ("taps", "tap", "summed"))
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    n = builder.phi(number)
+    totals = {each: builder.phi(code.vector) for each in places}
+    builder.cbranch(builder.icmp_signed("<", n, count), body, after)
+    builder.position_at_end(body)
+    start, factors = code.at(cells, cell, code.load(seen, n)), code.load(taps, n)
+    of_tap = [
+        code.load_vector(weights, weight, factors, number(v * code.lanes)) for v in range(vectors)
+    ]
+    for p, v in places:
+        seen_there = code.load_vector(start, steps[p], number(v * code.lanes))
+        total = totals[p, v]
+        total.add_incoming(ir.Constant(code.vector, None), before)
+        total.add_incoming(code.multiply_add(of_tap[v], seen_there, total), body)
+    n.add_incoming(number(0), before)
+    n.add_incoming(builder.add(n, number(1)), body)
+    builder.branch(loop)
+    builder.position_at_end(after)
+    for (p, v), total in totals.items():
+        row = builder.mul(size, number(p))
+        code.store_vector(total, result, place, row, number(v * code.lanes))
+    return code.nothing()

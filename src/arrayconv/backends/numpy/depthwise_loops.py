@@ -1,0 +1,75 @@
+"""The loop of `depthwise_channels`, compiled by numba: import this by `compiler.loops` only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+
+from arrayconv.backends.numpy.channel_sums import sum_channels
+
+POSITIONS, VECTORS = 4, 2
+"""What is summed at a time: with the weights of a tap that is what 16 registers hold."""
+
+
+@cache
+def convolve_channels(lanes: int) -> Callable[..., None]:
+    """Return sums of products for rows of results: see `depthwise_channels.Plan`."""
+
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
+    def run(
+        cells: Any,
+        weights: Any,
+        result: Any,
+        begin: Any,
+        end: Any,
+        rows: Any,
+        ends: Any,
+        columns: Any,
+        numbers: Any,
+        channels: Any,
+    ) -> None:
+        plane, dilation, stride = numbers[0], numbers[1], numbers[2]
+        first, last = numbers[3], numbers[4]
+        outs, places = len(columns), len(ends) - 1
+        most = max(1, (ends[1:] - ends[:-1]).max() * columns[:, 2].max())
+        seen, taps = np.empty(most, np.int64), np.empty(most, np.int64)
+        step, together = stride * channels, last - first >= POSITIONS
+        same = (cells, weights, seen, taps, result, step, channels)
+        whole = channels - channels % (VECTORS * lanes)
+        for row in range(begin, end):
+            image, place = row // places, row % places
+            held, count, o = (-1, -1), 0, 0
+            while o < outs:
+                many = together and first <= o < last
+                if many:
+                    # The last ones may be some of those before again.
+                    o = min(o, last - POSITIONS)
+                column, tap, length = columns[o]
+                if held != (tap, length):
+                    held, count = (tap, length), 0
+                    for n in range(ends[place], ends[place + 1]):
+                        for x in range(length):
+                            seen[count] = (rows[n, 0] + x * dilation) * channels
+                            taps[count] = (rows[n, 1] + tap + x) * channels
+                            count += 1
+                cell, to = (image * plane + column) * channels, (row * outs + o) * channels
+                for c in range(0, whole, VECTORS * lanes):
+                    if many:
+                        sum_channels(POSITIONS, VECTORS, cell + c, c, to + c, count, same)
+                    else:
+                        sum_channels(1, VECTORS, cell + c, c, to + c, count, same)
+                for c in range(whole, channels, lanes):
+                    # The last vector may overlap the one before.
+                    at = min(c, channels - lanes)
+                    if many:
+                        sum_channels(POSITIONS, 1, cell + at, at, to + at, count, same)
+                    else:
+                        sum_channels(1, 1, cell + at, at, to + at, count, same)
+                o += POSITIONS if many else 1
+
+    compiled: Callable[..., None] = run
+    return compiled
