@@ -201,3 +201,17 @@ for channels, at_end in itertools.product((2, 3, 5, 8, 9, 16, 23, 33), (False, T
     wanted = ac.conv2d(straight, w, padding=1, groups=channels)
     np.testing.assert_allclose(ac.conv2d(x, w, padding=1, groups=channels), wanted, rtol=1e-6)
 """
+
+
+def test_averages_of_the_cells_that_windows_have():
+    """Where windows have more cells or fewer, each is divided by its own number."""
+    x = last(draw(np.random.default_rng(0), (2, 20, 13, 11), "float64"))
+    straight = np.ascontiguousarray(x)
+    for function, named in (
+        (ac.adaptive_avg_pool2d, {"output_size": (5, 4)}),
+        (ac.avg_pool2d, {"kernel_size": 3, "padding": 1, "count_include_pad": False}),
+    ):
+        got, pullback = ac.vjp(function, x, **named)
+        wanted, back = ac.vjp(function, straight, **named)
+        assert_close(got, wanted, "float64")
+        assert_close(pullback(last(wanted)), back(wanted), "float64")

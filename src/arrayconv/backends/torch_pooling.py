@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from arrayconv._arrays import library_of
 from arrayconv._integers import Ints
 from arrayconv._registry import Implementation
 from arrayconv._window import (
@@ -21,7 +22,7 @@ from arrayconv._window import (
     sliding_window,
     window_lengths,
 )
-from arrayconv.primitives.pooling import divide
+from arrayconv.primitives.pooling import Divisor, cells_of, divide
 
 _MAX_POOL: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVG_POOL: dict[int, Any] = {2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -124,7 +125,7 @@ def _sum_window_unfit(window: Windows) -> str | None:
     return "torch has no dilated average" if max(how.dilation) > 1 else None
 
 
-def _sum_pool_unfit(x: Any, window: Windows, divisor: int = 1) -> str | None:
+def _sum_pool_unfit(x: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     if not x.dtype.is_floating_point:
         return f"torch has sums of floating windows, not of {x.dtype}"
     if x.shape[0] == 0:
@@ -132,8 +133,10 @@ def _sum_pool_unfit(x: Any, window: Windows, divisor: int = 1) -> str | None:
     return _sum_window_unfit(window)
 
 
-def sum_pool(x: Any, window: Windows, divisor: int = 1) -> Any:
+def sum_pool(x: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return torch's averages by a divisor, half types in float32."""
+    if isinstance(divisor, tuple):
+        return divide(sum_pool(x, window), divisor)
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     kernel, stride, padding, ceil_mode, _ = _arguments(window)
     return _AVG_POOL[len(window)](wide, kernel, stride, padding, ceil_mode, True, divisor)
@@ -160,7 +163,7 @@ def _parts_unfit(window: Windows) -> str | None:
     return None
 
 
-def _adaptive_unfit(x: Any, window: Windows, divisor: int = 1) -> str | None:
+def _adaptive_unfit(x: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     if not x.dtype.is_floating_point:
         return f"torch's pools of {x.dtype} differ by dimension"
     if x.shape[0] == 0:
@@ -178,15 +181,14 @@ def adaptive_max_pool_indices(x: Any, window: Windows) -> Any:
     return _ADAPTIVE_MAX[len(window)](x, output_sizes(window), return_indices=True)
 
 
-def adaptive_sum_pool(x: Any, window: Windows, divisor: int = 1) -> Any:
+def adaptive_sum_pool(x: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return torch's averages of parts times their cells, half types in float32."""
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     averages = _ADAPTIVE_AVG[len(window)](wide, output_sizes(window))
-    cells = 1
-    for dim, axis in enumerate(window, 1):
-        lengths = wide.new_tensor(window_lengths(axis, padded=False))
-        cells = cells * lengths.reshape(-1, *(1,) * (len(window) - dim))
-    return divide(averages * cells, divisor)
+    lengths = tuple(window_lengths(axis, padded=False) for axis in window)
+    if divisor == lengths:
+        return averages
+    return divide(averages * cells_of(library_of("input", wide), wide, lengths), divisor)
 
 
 implementations = {

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import Any, cast
 
 from arrayconv import primitives
-from arrayconv._arrays import Array, Library, from_numbers, library_of
-from arrayconv._integers import Ints
+from arrayconv._arrays import Array, Library, library_of
 from arrayconv._window import Windows, window_lengths
+from arrayconv.primitives.pooling import Divisor, cells_of
 
 
 @lru_cache(maxsize=1024)
-def _counts(window: Windows, padded: bool) -> int | tuple[Ints, ...]:
+def _counts(window: Windows, padded: bool) -> Divisor:
     """Return how many cells each window has, as one number, or as factors by dimension."""
     lengths = [tuple(max(1, n) for n in window_lengths(axis, padded)) for axis in window]
     if all(len(set(each)) == 1 for each in lengths):
@@ -21,21 +20,10 @@ def _counts(window: Windows, padded: bool) -> int | tuple[Ints, ...]:
     return tuple(lengths)
 
 
-def _divided(library: Library, total: Array, count: int | tuple[Ints, ...]) -> Array:
-    """Return windowed sums divided by a number, or by the factors of each dimension.
-
-    The sums are divided in place where the library's arrays can change; integers towards zero, as
-    in C.
-    """
-    xp, cells = library.xp, cast(Any, count)
-    if isinstance(count, tuple):
-        cells = 1
-        for dim, each in enumerate(count, 1):
-            along = from_numbers(library, total, each)
-            cells = cells * xp.reshape(along, (-1, *(1,) * (len(count) - dim)))
-    if library.dtype(total.dtype).kind != "integer":
-        total /= cells
-        return total
+def _divided(library: Library, total: Array, divisor: Divisor) -> Array:
+    """Return sums of integers over a divisor, towards zero, as in C."""
+    xp = library.xp
+    cells = cells_of(library, total, divisor) if isinstance(divisor, tuple) else divisor
     down = total // cells
     short = (down * cells != total) & ((total < 0) != (cells < 0))
     return down + xp.astype(short, total.dtype)
@@ -60,21 +48,13 @@ class Averaging:
             wide = dtype.name in ("int64", "uint64")
             cells = x if wide else library.xp.astype(x, library.xp.int64)
             averages = _divided(library, primitives.sum_pool(cells, self.window), count)
-        elif isinstance(count, int):
-            averages = primitives.sum_pool(x, self.window, count)
         else:
-            averages = _divided(library, primitives.sum_pool(x, self.window), count)
+            averages = primitives.sum_pool(x, self.window, count)
         return library.xp.astype(averages, x.dtype, copy=False)
 
     def adjoint(self, y: Array) -> Array:
         """Return (N, C, *sizes): each cell its share of the windows that see it."""
-        library, count, divisor = library_of("cotangent", y), self.count, 1
-        wide = library.dtype(y.dtype).wide
-        if isinstance(count, int):
-            shares, divisor = library.xp.astype(y, wide, copy=False), count
-        else:
-            # A copy, since it is divided in place.
-            shares = _divided(library, library.xp.astype(y, wide, copy=True), count)
-        return library.xp.astype(
-            primitives.spread(shares, self.window, divisor), y.dtype, copy=False
-        )
+        library = library_of("cotangent", y)
+        wide = library.xp.astype(y, library.dtype(y.dtype).wide, copy=False)
+        shares = primitives.spread(wide, self.window, self.count)
+        return library.xp.astype(shares, y.dtype, copy=False)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from math import inf, prod
 from typing import Any
 
-from arrayconv._arrays import Array, Library, integers_like, library_of
+from arrayconv._arrays import Array, Library, from_numbers, integers_like, library_of
+from arrayconv._integers import Ints
 from arrayconv._registry import primitive
 from arrayconv._window import (
     Axis,
@@ -140,9 +141,15 @@ def _run_of_cells(axis: Axis | Table) -> slice | None:
     return slice(max(0, -axis.before), max(0, stop))
 
 
-def divide(total: Array, divisor: int) -> Array:
-    """Return a total, not of integers, over a number: in place where arrays can change."""
-    if divisor > 0 and divisor & (divisor - 1) == 0:
+Divisor = int | tuple[Ints, ...]
+"""A number, or how many cells a window has: as factors by dimension, one for each position."""
+
+
+def divide(total: Array, divisor: Divisor) -> Array:
+    """Return totals (..., *positions), not of integers, over a divisor: in place if that goes."""
+    if isinstance(divisor, tuple):
+        total /= cells_of(library_of("total", total), total, divisor)
+    elif divisor > 0 and divisor & (divisor - 1) == 0:
         # As exact for a power of two, and faster.
         if divisor > 1:
             total *= 1 / divisor
@@ -151,8 +158,17 @@ def divide(total: Array, divisor: int) -> Array:
     return total
 
 
+def cells_of(library: Library, like: Array, divisor: tuple[Ints, ...]) -> Array:
+    """Return the factors of each dimension multiplied, of the dtype of an array and beside it."""
+    cells: Any = 1
+    for dim, each in enumerate(divisor, 1):
+        along = from_numbers(library, like, each)
+        cells = cells * library.xp.reshape(along, (-1, *(1,) * (len(divisor) - dim)))
+    return cells
+
+
 @primitive("sum_pool")
-def sum_pool(x: Array, window: Windows, divisor: int = 1) -> Array:
+def sum_pool(x: Array, window: Windows, divisor: Divisor = 1) -> Array:
     """Return the sum (N, C, *positions) of what each window sees, in the wide dtype.
 
     It is divided by ``divisor``, which is 1 for integers.
@@ -178,8 +194,11 @@ def sum_pool(x: Array, window: Windows, divisor: int = 1) -> Array:
 
 
 @primitive("spread")
-def spread(y: Array, window: Windows, divisor: int = 1) -> Array:
-    """Return (N, C, *sizes), each cell the sum of all windows that see it: sum_pool's adjoint."""
+def spread(y: Array, window: Windows, divisor: Divisor = 1) -> Array:
+    """Return (N, C, *sizes), each cell the sum of all windows that see it: sum_pool's adjoint.
+
+    Each window is divided by ``divisor``, or by its own.
+    """
     if divisor != 1:
         y = divide(library_of("cotangent", y).xp.astype(y, y.dtype, copy=True), divisor)
     for dim in range(2, 2 + len(window)):

@@ -41,6 +41,7 @@ from arrayconv.backends.cupy.launch import (
     wide,
     word,
 )
+from arrayconv.primitives.pooling import Divisor, divide
 
 
 def bits_for(*numbers: int) -> int:
@@ -197,7 +198,7 @@ MANY_TAPS = 1024
 """Taps beyond which a thread that reads its whole window alone is too slow."""
 
 
-def pool_slow(x: Any, window: Windows, divisor: int = 1) -> str | None:
+def pool_slow(x: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     """Return why "auto" passes the kernels by: few long windows leave most of a GPU idle."""
     taps = prod(kernel_sizes(window))
     if taps > MANY_TAPS:
@@ -254,14 +255,16 @@ def max_pool_unfit(x: Any, window: Windows) -> str | None:
     return window_unfit(window, x)
 
 
-def sum_pool(x: Any, window: Windows, divisor: int = 1) -> Any:
+def sum_pool(x: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of what each window sees, in the wide dtype, over ``divisor``."""
+    if isinstance(divisor, tuple):
+        return divide(sum_pool(x, window), divisor)
     made = _pool_plan("sum_pool", described(x), window, summand, "", np.float64(1 / divisor))
     sums = executor_of(x).empty(x, made.shape, wide(x.dtype))
     return run(made, sums, x, *made.structs, sums)
 
 
-def sum_pool_unfit(x: Any, window: Windows, divisor: int = 1) -> str | None:
+def sum_pool_unfit(x: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     """Return why the kernel cannot serve a call."""
     return window_unfit(window, x)
 
@@ -280,8 +283,10 @@ def _spread_plan(array: Description, window: Windows, divisor: int) -> Plan:
     return sliding_plan("spread", kind, window, bits, shape, y.dense, structs, *numbers, row=row)
 
 
-def spread(y: Any, window: Windows, divisor: int = 1) -> Any:
+def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return (N, C, *sizes), each cell the sum of all windows that see it, over ``divisor``."""
+    if isinstance(divisor, tuple):
+        y, divisor = divide(y.copy(), divisor), 1
     made = _spread_plan(described(y), window, divisor)
     x = executor_of(y).empty(y, made.shape, y.dtype)
     return run(made, x, y, *made.structs, x)

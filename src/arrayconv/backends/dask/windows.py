@@ -19,6 +19,7 @@ from arrayconv._parts import Part, adjoint_part, sliding_part
 from arrayconv._window import Axis, Table, Window, Windows, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.dask.chunks import cell_chunks, position_chunks, refined, runs_of_rows
 from arrayconv.backends.dask.graph import Graph, Range, chunk_limit, whole
+from arrayconv.primitives.pooling import Divisor, divide
 
 
 def one_channel_chunk(x: Array) -> Array:
@@ -269,8 +270,10 @@ def max_pool(x: Array, window: Windows) -> Array:
     return _slid("max_pool", run, x, window, x.shape[1], x.dtype)
 
 
-def sum_pool(x: Array, window: Windows, divisor: int = 1) -> Array:
+def sum_pool(x: Array, window: Windows, divisor: Divisor = 1) -> Array:
     """Return the sum (N, C, *positions) of what each window sees, over ``divisor``."""
+    if isinstance(divisor, tuple):
+        return divide(sum_pool(x, window), divisor)
     wide = library_of("input", x).dtype(x.dtype).wide
     x, window = _reduced(x, window, lambda x, dims: x.sum(axis=dims, keepdims=True, dtype=wide))
 
@@ -326,8 +329,10 @@ def max_pool_grad(cotangent: Array, index: Array, window: Windows) -> Array:
     return _spread("max_pool_grad", run, [cotangent, index], window, channels, cotangent.dtype)
 
 
-def spread(y: Array, window: Windows, divisor: int = 1) -> Array:
-    """Return (N, C, *sizes), each cell the sum of all windows that see it."""
+def spread(y: Array, window: Windows, divisor: Divisor = 1) -> Array:
+    """Return (N, C, *sizes), each cell the sum of all windows that see it, over ``divisor``."""
+    if isinstance(divisor, tuple):
+        return spread(divide(y.copy(), divisor), window)
 
     def run(parts: list[Part]) -> Any:
         return partial(_sums, "spread", _window(parts), divisor)

@@ -27,15 +27,18 @@ def _reduce(
     lanes: Any,
     cells: Any,
     first: Any,
-    seen: Any,
     begin: Any,
     end: Any,
-    out: Any,
     to: Any,
-    length: Any,
-    nothing: Any,
+    divisor: Any,
+    same: Any,
 ) -> None:
-    """Reduce runs of ``length`` cells, which begin ``seen[begin:end]`` behind ``first``, to one."""
+    """Reduce runs of cells, which begin ``seen[begin:end]`` behind ``first``, to one.
+
+    ``same`` is (seen, out, length, nothing): it goes to ``out[to]`` and on, for the length of a
+    run. A sum is divided by ``divisor``.
+    """
+    seen, out, length, nothing = same
     if length < lanes:
         for c in range(length):
             total = nothing
@@ -45,15 +48,15 @@ def _reduce(
                     total = value if (value > total) | (value != value) else total
                 else:
                     total += value
-            out[to + c] = total
+            out[to + c] = total if maximum else total / divisor
         return
     whole = length - length % (VECTORS * lanes)
     for c in range(0, whole, VECTORS * lanes):
-        reduce_cells(maximum, VECTORS, cells, first + c, seen, begin, end, out, to + c)
+        reduce_cells(maximum, VECTORS, cells, first + c, seen, begin, end, out, to + c, divisor)
     for c in range(whole, length, lanes):
         # The last vector may overlap the one before.
         at = min(c, length - lanes)
-        reduce_cells(maximum, 1, cells, first + at, seen, begin, end, out, to + at)
+        reduce_cells(maximum, 1, cells, first + at, seen, begin, end, out, to + at, divisor)
 
 
 @inlined
@@ -88,6 +91,8 @@ def pool_channels(maximum: bool, lanes: int) -> Callable[..., None]:
         channels: Any,
         by_rows: Any,
         nothing: Any,
+        of_rows: Any,
+        of_columns: Any,
     ) -> None:
         outs, width, step = shape[5], shape[2] * channels, numbers[2]
         rows, ends = rows_seen(shape, ranges, numbers)
@@ -96,24 +101,13 @@ def pool_channels(maximum: bool, lanes: int) -> Callable[..., None]:
         most = max(1, (ends[1:] - ends[:-1]).max() * shape[2])
         seen, line = np.empty(most, np.int64), np.empty(width, cells.dtype)
         only = np.zeros(1, np.int64)
+        of_line, of_result = (apart, line, width, nothing), (seen, out, channels, nothing)
         for row in range(begin, end):
             image, place = row // places, row % places
             low, high = ends[place], ends[place + 1]
             first, to, held, count = image * plane, row * outs * channels, -1, 0
             if by_rows:
-                _reduce(
-                    is_maximum,
-                    lanes,
-                    cells,
-                    first,
-                    apart,
-                    low,
-                    high,
-                    line,
-                    0,
-                    width,
-                    nothing,
-                )
+                _reduce(is_maximum, lanes, cells, first, low, high, 0, 1.0, of_line)
             for o in range(outs):
                 column, many = ranges[2, o, 0], ranges[2, o, 1] - ranges[2, o, 0]
                 if many != held:
@@ -122,14 +116,12 @@ def pool_channels(maximum: bool, lanes: int) -> Callable[..., None]:
                         count = _window(seen, only, 0, 1, many, step, channels)
                     else:
                         count = _window(seen, rows, low, high, many, step, channels)
-                at = column * channels
+                at, divisor = column * channels, of_rows[place] * of_columns[o]
                 if by_rows:
-                    _reduce(is_maximum, lanes, line, at, seen, 0, count, out, to, channels, nothing)
+                    _reduce(is_maximum, lanes, line, at, 0, count, to, divisor, of_result)
                 else:
                     at += first
-                    _reduce(
-                        is_maximum, lanes, cells, at, seen, 0, count, out, to, channels, nothing
-                    )
+                    _reduce(is_maximum, lanes, cells, at, 0, count, to, divisor, of_result)
                 to += channels
 
     compiled: Callable[..., None] = run

@@ -6,8 +6,9 @@ What comes out lies in memory as what came in.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import inf, prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,11 +16,10 @@ from arrayconv._integers import Ints
 from arrayconv._window import Windows, input_sizes, output_sizes
 from arrayconv.backends.numpy import compiled_pooling as compiled
 from arrayconv.backends.numpy.blocks import equal_parts
-from arrayconv.backends.numpy.compiled_pooling import Geometry
 from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.separable import CHUNK
 from arrayconv.backends.numpy.threads import run_blocks
-from arrayconv.primitives.pooling import divide
+from arrayconv.primitives.pooling import Divisor
 
 FEW = 12
 """Cells of a window up to which all of them are seen at once, and not row after row."""
@@ -36,12 +36,12 @@ def is_channels_last(x: Any) -> bool:
 OTHERWISE = "the channels of a cell are not next to one another in memory"
 
 
-def unfit(x: Any, window: Windows, divisor: int = 1) -> str | None:
+def unfit(x: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     """Return why a pool cannot be served."""
     return compiled.unfit(x, window) if is_channels_last(x) else OTHERWISE
 
 
-def spread_unfit(y: Any, window: Windows, divisor: int = 1) -> str | None:
+def spread_unfit(y: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     """Return why the adjoint of a sum cannot be served."""
     return compiled.spread_unfit(y, window) if is_channels_last(y) else OTHERWISE
 
@@ -58,75 +58,106 @@ def vector_of(x: Any) -> int:
 
 def flattened(x: Any) -> Any:
     """Return the numbers (N, *sizes, C) as they lie in memory; only rows that do not are copied."""
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(-1)
+    return np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1)).reshape(-1)
 
 
 def unflattened(flat: Any, batch: int, sizes: Ints, channels: int) -> Any:
     """Return an array (N, C, *sizes) of numbers (N, *sizes, C)."""
-    return np.moveaxis(flat.reshape(batch, *sizes, channels), -1, 1)
+    last = 1 + len(sizes)
+    return flat.reshape(batch, *sizes, channels).transpose(0, last, *range(1, last))
 
 
-class _Pool:
-    """Results by rows, some at a time: they stay in the cache, and threads share them."""
+class Plan(NamedTuple):
+    """What the loops need to know of windows: see `pool_loops`; and what follows from it."""
 
-    def __init__(self, x: Any, geometry: Geometry) -> None:
-        self.cells, self.channels, self.geometry = flattened(x), x.shape[1], geometry
-        self.rows = x.shape[0] * prod(geometry.outs[:2])
-        self.lanes = vector_of(x)
-        self.of_row = geometry.outs[2] * self.channels
-
-    def run(self, loop: Any, results: list[Any], *more: Any, divisor: int = 1) -> None:
-        """Run a loop for all rows; divide the first results while the cache holds them."""
-        known = (self.geometry.shape, self.geometry.ranges, self.geometry.numbers, self.channels)
-        cells, of_row = self.cells, self.of_row
-
-        def some(part: tuple[int, int]) -> None:
-            loop(cells, *results, *part, *known, *more)
-            if divisor != 1:
-                divide(results[0][part[0] * of_row : part[1] * of_row], divisor)
-
-        bytes_moved = (len(cells) + len(results[0])) * cells.itemsize
-        parts = equal_parts(self.rows, min(self.rows, -(-bytes_moved // CHUNK)))
-        run_blocks(some, parts, least=2)
+    shape: Any
+    ranges: Any
+    numbers: Any
+    sizes: Ints
+    """Of the results."""
+    rows: int
+    """Of the results of an image."""
+    outs: int
+    """Results of a row."""
+    seen: Ints
+    """The most rows that a window sees, and the most cells."""
+    divisors: tuple[Any, Any]
+    """Of each row of results, and of each of its positions: they are multiplied."""
 
 
-def _reduced(x: Any, geometry: Geometry, sizes: Ints, maximum: bool, divisor: int = 1) -> Any:
-    """Return the maximum or the sum of what each window sees."""
-    pool = _Pool(x, geometry)
-    out = np.empty(pool.rows * pool.of_row, x.dtype)
-    nothing = x.dtype.type(-inf if maximum else 0)
+@lru_cache(maxsize=256)
+def _plan(window: Windows, is_adjoint: bool, divisor: Divisor, dtype: Any) -> Plan:
+    """Return the plan of a pool, or of the adjoint of a sum, over a divisor."""
+    geometry = (compiled.sights if is_adjoint else compiled.windows)(window)
+    rows, outs = prod(geometry.outs[:2]), geometry.outs[2]
     columns = int((geometry.ranges[2, :, 1] - geometry.ranges[2, :, 0]).max())
-    by_rows = geometry.rows > 1 and (pool.channels < pool.lanes or geometry.rows * columns > FEW)
-    loop = loops("channel_loops").pool_channels(maximum, pool.lanes)
-    pool.run(loop, [out], by_rows, nothing, divisor=divisor)
-    return unflattened(out, x.shape[0], sizes, pool.channels)
+    if isinstance(divisor, tuple):
+        of_rows, of_columns = np.ones(1, dtype), np.array(divisor[-1], dtype)
+        for each in divisor[:-1]:
+            of_rows = np.multiply.outer(of_rows, np.array(each, dtype)).reshape(-1)
+    else:
+        of_rows, of_columns = np.full(rows, divisor, dtype), np.ones(outs, dtype)
+    return Plan(
+        geometry.shape,
+        geometry.ranges,
+        geometry.numbers,
+        input_sizes(window) if is_adjoint else output_sizes(window),
+        rows,
+        outs,
+        (geometry.rows, geometry.rows * columns),
+        (of_rows, of_columns),
+    )
+
+
+def _run(x: Any, plan: Plan, loop: Any, dtypes: list[Any], *more: Any) -> list[Any]:
+    """Return what a loop makes: rows of results, some at a time, which threads share."""
+    cells, batch, channels = flattened(x), x.shape[0], x.shape[1]
+    rows, of_row = batch * plan.rows, plan.outs * channels
+    results = [np.empty(rows * of_row, dtype) for dtype in dtypes]
+    known = (plan.shape, plan.ranges, plan.numbers, channels, *more)
+    bytes_moved = cells.nbytes + sum(each.nbytes for each in results)
+    if bytes_moved <= CHUNK:
+        loop(cells, *results, 0, rows, *known)
+    else:
+        parts = equal_parts(rows, -(-bytes_moved // CHUNK))
+        run_blocks(lambda part: loop(cells, *results, *part, *known), parts, least=2)
+    return [unflattened(each, batch, plan.sizes, channels) for each in results]
+
+
+def _reduced(x: Any, plan: Plan, maximum: bool) -> Any:
+    """Return the maximum or the sum of what each window sees, the sum over its divisor."""
+    lanes = vector_of(x)
+    rows, cells = plan.seen
+    by_rows = rows > 1 and (x.shape[1] < lanes or cells > FEW)
+    nothing = x.dtype.type(-inf if maximum else 0)
+    loop = loops("channel_loops").pool_channels(maximum, lanes)
+    return _run(x, plan, loop, [x.dtype], by_rows, nothing, *plan.divisors)[0]
 
 
 def max_pool(x: Any, window: Windows) -> Any:
     """Return the maximum of what each window sees."""
-    return _reduced(x, compiled.windows(window), output_sizes(window), True)
+    return _reduced(x, _plan(window, False, 1, x.dtype), maximum=True)
 
 
-def sum_pool(x: Any, window: Windows, divisor: int = 1) -> Any:
+def sum_pool(x: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of what each window sees, over ``divisor``."""
-    return _reduced(x, compiled.windows(window), output_sizes(window), False, divisor)
+    return _reduced(x, _plan(window, False, divisor, x.dtype), maximum=False)
 
 
-def spread(y: Any, window: Windows, divisor: int = 1) -> Any:
+def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of the windows that see each cell, over ``divisor``."""
-    shares = y if divisor == 1 else divide(y.copy(order="K"), divisor)
-    return _reduced(shares, compiled.sights(window), input_sizes(window), False)
+    if isinstance(divisor, tuple):
+        # Each window has its own.
+        y, divisor = compiled.over(y.copy(order="K"), divisor), 1
+    return _reduced(y, _plan(window, True, divisor, y.dtype), maximum=False)
 
 
 def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     """Return the maxima and their places."""
-    pool = _Pool(x, compiled.windows(window))
-    out = np.empty(pool.rows * pool.of_row, x.dtype)
-    indices = np.empty(len(out), np.int64)
-    loop = loops("channel_loops").locate_channels(pool.lanes)
-    pool.run(loop, [out, indices], x.dtype.type(-inf))
-    shape = (x.shape[0], output_sizes(window), pool.channels)
-    return unflattened(out, *shape), unflattened(indices, *shape)
+    plan = _plan(window, False, 1, x.dtype)
+    loop = loops("channel_loops").locate_channels(vector_of(x))
+    values, indices = _run(x, plan, loop, [x.dtype, np.int64], x.dtype.type(-inf))
+    return values, indices
 
 
 def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from arrayconv._arrays import library_of
 from arrayconv._integers import Ints
 from arrayconv._window import Axis, Table, Windows, adjoint_axis, input_sizes, output_sizes
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.ranges import Ranges, cell_ranges, position_ranges, whole_positions
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
 from arrayconv.backends.numpy.threads import run_blocks
-from arrayconv.primitives.pooling import divide
+from arrayconv.primitives.pooling import Divisor, cells_of, divide
 
 LANES = 16
 """As many planes are laid side by side: blocks are of whole such sets."""
@@ -132,12 +133,12 @@ def _no_window(window: Windows) -> str | None:
     return None
 
 
-def unfit(x: Any, window: Windows, divisor: int = 1) -> str | None:
+def unfit(x: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     """Return why a pool cannot be served."""
     return _unfit(x, window)
 
 
-def slow(x: Any, window: Windows, divisor: int = 1) -> str | None:
+def slow(x: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     """Return why NumPy's own loops are better."""
     return _slow(window)
 
@@ -160,14 +161,14 @@ def _is_whole(window: Windows) -> bool:
     )
 
 
-def spread_unfit(y: Any, window: Windows, divisor: int = 1) -> str | None:
+def spread_unfit(y: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     """Return why the adjoint of a sum cannot be served."""
     if any(isinstance(axis, Axis) and axis.dilation > 1 for axis in window):
         return "the positions that see a cell are no neighbours where windows are dilated"
     return _unfit(y, window)
 
 
-def spread_slow(y: Any, window: Windows, divisor: int = 1) -> str | None:
+def spread_slow(y: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     """Return why the slices of the generic body are better."""
     if all(axis.out == 1 for axis in window):
         return "one window of all cells is one number a plane"
@@ -278,7 +279,22 @@ def _many(x: Any) -> bool:
     return bool(x.shape[0] * x.shape[1] >= LANES)
 
 
-def _pooled(x: Any, loop: Loop, *dtypes: Any, divisor: int = 1) -> list[Any]:
+@lru_cache(maxsize=256)
+def _known_cells(divisor: tuple[Ints, ...], dtype: Any) -> Any:
+    """Return the cells of windows (*positions), which cost more to lay out than to divide by."""
+    like = np.empty(0, dtype)
+    return cells_of(library_of("input", like), like, divisor)
+
+
+def over(totals: Any, divisor: Divisor) -> Any:
+    """Return sums (..., *positions) over a divisor, in place."""
+    if isinstance(divisor, tuple):
+        totals /= _known_cells(divisor, totals.dtype)
+        return totals
+    return totals if divisor == 1 else divide(totals, divisor)
+
+
+def _pooled(x: Any, loop: Loop, *dtypes: Any, divisor: Divisor = 1) -> list[Any]:
     """Return arrays (N, C, *positions) of what a loop makes, the first one over ``divisor``."""
     batch, channels = x.shape[:2]
     planes = batch * channels
@@ -287,9 +303,8 @@ def _pooled(x: Any, loop: Loop, *dtypes: Any, divisor: int = 1) -> list[Any]:
 
     def some(begin: int, end: int) -> None:
         loop.run(cells, *results, begin, end)
-        if divisor != 1:
-            # While the cache still holds them.
-            divide(results[0][begin * loop.cells : end * loop.cells], divisor)
+        # While the cache still holds them.
+        over(results[0][begin * loop.cells : end * loop.cells].reshape(-1, *loop.outs), divisor)
 
     _by_blocks(some, planes, loop.some)
     return [each.reshape(batch, channels, *loop.outs) for each in results]
@@ -300,7 +315,7 @@ def max_pool(x: Any, window: Windows) -> Any:
     return _pooled(x, _loop(window, x.dtype, True, False, _many(x)), x.dtype)[0]
 
 
-def sum_pool(x: Any, window: Windows, divisor: int = 1) -> Any:
+def sum_pool(x: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of what each window sees, over ``divisor``."""
     return _pooled(x, _loop(window, x.dtype, False, False, _many(x)), x.dtype, divisor=divisor)[0]
 
@@ -327,17 +342,18 @@ def _spread_loop(window: Windows, dtype: Any, many: bool) -> Loop:
     return _of_planes(run, output_sizes(window), input_sizes(window), dtype)
 
 
-def spread(y: Any, window: Windows, divisor: int = 1) -> Any:
+def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of the windows that see each cell, over ``divisor``."""
     loop = _spread_loop(window, y.dtype, _many(y))
     batch, channels = y.shape[:2]
-    planes, seen = batch * channels, prod(output_sizes(window))
+    planes, outs = batch * channels, output_sizes(window)
+    seen = prod(outs)
     given, made = np.ascontiguousarray(y).reshape(-1), np.empty(planes * loop.cells, y.dtype)
 
     def some(begin: int, end: int) -> None:
         shares = given[begin * seen : end * seen]
         if divisor != 1:
-            shares = divide(shares.copy(), divisor)
+            shares = over(shares.copy().reshape(-1, *outs), divisor).reshape(-1)
         loop.run(shares, made[begin * loop.cells : end * loop.cells], 0, end - begin)
 
     _by_blocks(some, planes, loop.some)

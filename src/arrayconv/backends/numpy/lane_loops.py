@@ -89,10 +89,10 @@ def pool_lanes(maximum: bool, lanes: int) -> Callable[..., None]:
             for row in range(places):
                 low, high = ends[row], ends[row + 1]
                 for at in along:
-                    reduce_cells(is_maximum, vectors, beside, at, rows, low, high, line, at)
+                    reduce_cells(is_maximum, vectors, beside, at, rows, low, high, line, at, 1.0)
                 for o in range(outs):
                     at, many = stops[0, o] * LANES, stops[1, o]
-                    reduce_cells(is_maximum, vectors, line, at, columns, 0, many, results, to)
+                    reduce_cells(is_maximum, vectors, line, at, columns, 0, many, results, to, 1.0)
                     to += LANES
             one_by_one(results, out, n, end, np.uintp(places * outs))
 

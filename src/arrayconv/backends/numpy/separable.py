@@ -15,7 +15,7 @@ import numpy as np
 from arrayconv._arrays import library_of
 from arrayconv._window import Axis, Table, Windows, index_columns, output_sizes, tap_range
 from arrayconv.backends.numpy.threads import run_blocks
-from arrayconv.primitives.pooling import divide, lowest
+from arrayconv.primitives.pooling import Divisor, divide, lowest
 
 CHUNK = 256 << 10
 """Bytes of input that are worked on at a time, so that what is made of them stays in the cache."""
@@ -112,9 +112,9 @@ def _total(ufunc: np.ufunc, part: Any, box: Whole) -> Any:
 
 
 def _reduced(
-    ufunc: np.ufunc, x: Any, window: Windows, dtype: Any, nothing: Any, divisor: int = 1
+    ufunc: np.ufunc, x: Any, window: Windows, dtype: Any, nothing: Any, divisor: Divisor = 1
 ) -> Any:
-    """Return what a ufunc makes of each window (N, C, *positions), in a dtype, over a number."""
+    """Return what a ufunc makes of each window (N, C, *positions), in a dtype, over a divisor."""
     batch, channels, *sizes = x.shape
     images, count = (1, batch * channels) if x.flags.c_contiguous else (batch, channels)
     planes = x.reshape(images, count, *sizes)
@@ -126,8 +126,8 @@ def _reduced(
     def pool(block: tuple[int, slice]) -> None:
         part = planes[block].astype(dtype, copy=False)
         if box is not None:
-            total = divide(_total(ufunc, part, box), divisor)
-            results[block] = total.reshape(results[block].shape)
+            results[block] = _total(ufunc, part, box).reshape(results[block].shape)
+            divide(results[block], divisor)
             return
         first = 1
         if narrow:
@@ -157,7 +157,7 @@ def max_pool(x: Any, window: Windows) -> Any:
     return _reduced(np.maximum, x, window, x.dtype, lowest(library_of("input", x), x.dtype))
 
 
-def sum_pool(x: Any, window: Windows, divisor: int = 1) -> Any:
+def sum_pool(x: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of what each window sees, in the wide dtype, over ``divisor``."""
     wide = library_of("input", x).dtype(x.dtype).wide
     return _reduced(np.add, x, window, np.dtype(wide), 0, divisor)

@@ -93,15 +93,18 @@ def reduce_cells(
     end: Any,
     out: Any,
     to: Any,
+    divisor: Any,
 ) -> Any:
-    """Write the maximum, or the sum, of some cells of planes that lie side by side.
+    """Write the maximum, or the sum over ``divisor``, of cells of planes that lie side by side.
 
     The cells are ``vectors`` vectors from ``lanes[first + offsets[n]]`` on, for n from ``begin`` to
     ``end``; the result goes to ``out[to]`` and on.
     """
     if any(array.layout != "C" for array in (lanes, offsets, out)):
         return None
-    signature = types.void(maximum, vectors, lanes, first, offsets, begin, end, out, to)
+    if not isinstance(divisor, types.Float):
+        return None
+    signature = types.void(maximum, vectors, lanes, first, offsets, begin, end, out, to, divisor)
     is_maximum, count = bool(maximum.literal_value), vectors.literal_value
 
     def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -110,9 +113,12 @@ def reduce_cells(
             context.make_array(signature.args[at])(context, builder, given[at]).data
             for at in (2, 4, 7)
         )
-        _, _, _, first, _, begin, end, _, to = given
+        _, _, _, first, _, begin, end, _, to, divisor = given
         results = code.over_offsets(code.at(lanes, first), offsets, begin, end, count)
+        divisor = context.cast(builder, divisor, signature.args[9], signature.args[2].dtype)
         for number_of, result in enumerate(results):
+            if not is_maximum:
+                result = builder.fdiv(result, code.spread(divisor, code.vector))
             code.store_vector(result, out, to, number(number_of * code.lanes))
         return code.nothing()
 
