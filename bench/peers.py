@@ -13,7 +13,7 @@ from bench.cases import FORWARD, TO_INPUT, Case, one_each
 from bench.clocks import Call
 from bench.loops import UnableError
 from bench.places import Place
-from bench.providers import Provider, Ready, Source
+from bench.providers import CHANNELS_LAST, Provider, Ready, Source, has_two_layouts
 
 TF32 = 100.0
 """TF32 rounds what it multiplies to 10 bits: errors of a thousandth are right for it."""
@@ -83,13 +83,13 @@ def torch_peer(place: Place) -> Source:
 
     def providers(case: Case) -> list[Provider]:
         found = [_of(place, "torch", partial(prepare, False, False))]
-        lasting = case.dims > 1 and case.family not in ("unfold", "fold")
+        lasting = has_two_layouts(case)
         if lasting:
-            found.append(_of(place, "torch channels last", partial(prepare, True, False)))
+            found.append(_of(place, f"torch {CHANNELS_LAST}", partial(prepare, True, False)))
         if place.device != "cpu" and case.convolves and case.dtype == "float32":
             found.append(_of(place, "torch tf32", partial(prepare, False, True), tolerance=TF32))
             if lasting:
-                name = "torch tf32 channels last"
+                name = f"torch tf32 {CHANNELS_LAST}"
                 found.append(_of(place, name, partial(prepare, True, True), tolerance=TF32))
         return found
 

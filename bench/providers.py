@@ -26,6 +26,8 @@ from bench.places import Place
 POSITIONS = 20_000
 """Positions beyond which the loop over them is timed on a crop."""
 CROP = 64
+CHANNELS_LAST = "channels last"
+"""How a provider's name ends whose arrays have their channels next to one another."""
 
 
 class Ready(NamedTuple):
@@ -150,15 +152,28 @@ def _only_gradient(pullback: Any, cotangent: Any) -> Any:
     return pullback(cotangent)[0]
 
 
+def has_two_layouts(case: Case) -> bool:
+    """Whether a case's arrays may have their channels next to one another too."""
+    return case.dims > 1 and case.family not in ("unfold", "fold")
+
+
+def channels_last(array: Any) -> Any:
+    """Return a NumPy array whose channels lie next to one another in memory."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
+
+
 def arrayconv(place: Place, names: str = "all") -> Source:
     """Return the source of arrayconv on a place: all implementations, or "auto" alone."""
 
-    def prepare(algorithm: str, case: Case) -> Ready:
-        arrays = tuple(place.asarray(array, case.dtype) for array in case.arrays())
+    def prepare(algorithm: str, last: bool, case: Case) -> Ready:
+        arrays = [place.asarray(array, case.dtype) for array in case.arrays()]
         cotangent = None
         if case.direction != FORWARD:
             cotangent = place.asarray(case.cotangent(), case.dtype)
-        return bound(case, arrays, cotangent, algorithm)
+        if last:
+            arrays[0] = channels_last(arrays[0])
+            cotangent = None if cotangent is None else channels_last(cotangent)
+        return bound(case, tuple(arrays), cotangent, algorithm)
 
     def offered(case: Case) -> list[str]:
         if names == "auto":
@@ -177,18 +192,21 @@ def arrayconv(place: Place, names: str = "all") -> Source:
         except (UnableError, TypeError) as problem:
             algorithms, why = ["auto"], str(problem)
             return [Provider(f"arrayconv {place.library}", place.library, partial(_raise, why))]
+        ways = [(algorithm, algorithm, False) for algorithm in algorithms]
+        if place.library == "numpy" and has_two_layouts(case):
+            ways.append((CHANNELS_LAST, "auto", True))
         return [
             Provider(
-                f"arrayconv {place.library} {algorithm}",
+                f"arrayconv {place.library} {name}",
                 place.library,
-                partial(prepare, algorithm),
+                partial(prepare, algorithm, last),
                 place.to_numpy,
                 place.device,
                 place.clock,
                 place.host_clock,
                 peak=place.peak,
             )
-            for algorithm in algorithms
+            for name, algorithm, last in ways
         ]
 
     return providers

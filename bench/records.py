@@ -9,6 +9,7 @@ from math import exp, isfinite, log
 from pathlib import Path
 from typing import Any
 
+from bench.providers import CHANNELS_LAST
 from bench.timing import Result
 
 COPY, PRODUCT = "copy", "product"
@@ -58,6 +59,10 @@ class Record:
     def auto(self) -> bool:
         """Whether it is the public call, as people make it, rather than a forced implementation."""
         return self.ours and self.provider.endswith(" auto")
+
+    @property
+    def channels_last(self) -> bool:
+        return self.provider.endswith(CHANNELS_LAST)
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,14 @@ def in_our_layout(kept: Iterable[Record], device: str) -> Record | None:
     """Return torch's record for the layout that arrayconv's arrays have: (N, C, *spatial)."""
     named = (each for each in kept if each.provider == "torch" and each.device == device)
     return next((each for each in named if each.seconds_median is not None), None)
+
+
+def in_best_layout(kept: Iterable[Record], ours: Record) -> Record:
+    """Return arrayconv's record, or the one for channels-last arrays where that is faster."""
+    others = [r for r in kept if r.channels_last and r.ours and r.library == ours.library]
+    found = fastest([ours, *(r for r in others if r.device == ours.device)])
+    assert found is not None
+    return found
 
 
 def our_choice(kept: Iterable[Record], library: str, device: str) -> Record | None:

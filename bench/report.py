@@ -19,6 +19,7 @@ from bench.records import (
     by_case,
     fastest,
     geometric_mean,
+    in_best_layout,
     in_our_layout,
     machine_rates,
     our_choice,
@@ -68,7 +69,7 @@ def _ratio(peer: Record | None, ours: Record) -> str:
     return "" if peer is None else f"{peer.seconds / ours.seconds:.2f}"
 
 
-RATIOS = ("torch / ours", "its best layout / ours", "JAX / ours")
+RATIOS = ("torch / ours", "in their best layouts", "JAX / ours")
 
 
 def layers_text(kept: Sequence[Record]) -> str:
@@ -80,7 +81,7 @@ def layers_text(kept: Sequence[Record]) -> str:
         if ours is None or ours.seconds_median is None:
             continue
         torch, jax = best_of(each, "torch", device), best_of(each, "jax", device)
-        same = in_our_layout(each, device)
+        same, best = in_our_layout(each, device), in_best_layout(each, ours)
         limit = max(ours.share_of_copy or 0.0, ours.share_of_product or 0.0)
         low, high = ours.seconds_p20 or 0.0, ours.seconds_p80 or 0.0
         rows.append(
@@ -89,7 +90,7 @@ def layers_text(kept: Sequence[Record]) -> str:
                 ours.algorithm,
                 f"{duration_text(ours.seconds)} ± {50 * (high - low) / ours.seconds:.0f} %",
                 _ratio(same, ours),
-                _ratio(torch, ours),
+                _ratio(torch, best),
                 _ratio(jax, ours),
                 percent(limit),
                 memory_text(ours.peak_extra_bytes, ours.bytes_min),
@@ -109,7 +110,8 @@ def algorithms_text(kept: Sequence[Record]) -> str:
     rows = []
     for case, each in by_case(kept).items():
         ours = [r for r in each if r.ours and r.library == library and r.device == device]
-        forced = [r for r in ours if not r.auto and r.seconds_median is not None]
+        kept_order = [r for r in ours if not r.channels_last]
+        forced = [r for r in kept_order if not r.auto and r.seconds_median is not None]
         best, auto = fastest(forced), our_choice(each, library, device)
         if best is None or auto is None or auto.seconds_median is None or len(forced) < 2:
             continue
@@ -157,14 +159,14 @@ def summary_text(kept: Sequence[Record]) -> str:
                 continue
             if ours.seconds_median is None or ours.case.startswith("scaling"):
                 continue
-            peers = (
-                in_our_layout(each, device),
-                best_of(each, "torch", device),
-                best_of(each, "jax", device),
+            pairs = (
+                (in_our_layout(each, device), ours),
+                (best_of(each, "torch", device), in_best_layout(each, ours)),
+                (best_of(each, "jax", device), ours),
             )
-            for peer, found in zip(peers, ratios.values(), strict=True):
+            for (peer, held), found in zip(pairs, ratios.values(), strict=True):
                 if peer is not None:
-                    found.append(peer.seconds / ours.seconds)
+                    found.append(peer.seconds / held.seconds)
         middle = ratios[RATIOS[0]]
         if not middle:
             continue
