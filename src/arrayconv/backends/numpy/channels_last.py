@@ -17,6 +17,7 @@ from arrayconv._window import Windows, input_sizes, output_sizes
 from arrayconv.backends.numpy import compiled_pooling as compiled
 from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import loops
+from arrayconv.backends.numpy.orders import flattened, is_channels_last, unflattened
 from arrayconv.backends.numpy.separable import CHUNK
 from arrayconv.backends.numpy.threads import run_blocks
 from arrayconv.primitives.pooling import Divisor
@@ -26,11 +27,6 @@ FEW = 12
 
 LINE = 64
 """Bytes of channels that a thread should have by itself."""
-
-
-def is_channels_last(x: Any) -> bool:
-    """Whether the channels of a cell are next to one another in memory, and not its neighbours."""
-    return bool(x.shape[1] > 1 and x.strides[1] == x.itemsize and not x.flags.c_contiguous)
 
 
 OTHERWISE = "the channels of a cell are not next to one another in memory"
@@ -54,17 +50,6 @@ def grad_unfit(cotangent: Any, index: Any, window: Windows) -> str | None:
 def vector_of(x: Any) -> int:
     """Return how many numbers of an array a vector holds."""
     return int(loops("registers").VECTOR_BYTES // x.itemsize)
-
-
-def flattened(x: Any) -> Any:
-    """Return the numbers (N, *sizes, C) as they lie in memory; only rows that do not are copied."""
-    return np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1)).reshape(-1)
-
-
-def unflattened(flat: Any, batch: int, sizes: Ints, channels: int) -> Any:
-    """Return an array (N, C, *sizes) of numbers (N, *sizes, C)."""
-    last = 1 + len(sizes)
-    return flat.reshape(batch, *sizes, channels).transpose(0, last, *range(1, last))
 
 
 class Plan(NamedTuple):

@@ -25,6 +25,7 @@ from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
+from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import run_blocks
 
 CHUNK = 1 << 19
@@ -266,7 +267,7 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
         return np.empty(shape, source.dtype)
     batch, channels, *sizes = source.shape
     planned = plan_of(window, batch, channels, shape[1], groups, w.itemsize, is_adjoint)
-    flat, weight = np.ascontiguousarray(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
+    flat, weight = channels_first(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result, cells_of, results_of = target.reshape(-1), prod(sizes), prod(shape[2:])
     clear, fill, step = planned.clear, planned.fill, planned.step

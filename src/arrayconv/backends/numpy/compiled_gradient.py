@@ -23,6 +23,7 @@ from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiled_convolution import CHUNK, WORTH_A_THREAD
 from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.layouts import Copies, Layout
+from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import run_blocks
 
 
@@ -118,7 +119,7 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     limit = max(1, min(CHUNK, options.workspace_bytes))
     planned = plan(window, batch, channels, outputs, groups, x.itemsize, options.threads, limit)
     cells_of, results_of, flat = prod(sizes), prod(y.shape[2:]), result.reshape(-1)
-    source, cotangents = (np.ascontiguousarray(each).reshape(-1) for each in (x, y))
+    source, cotangents = (channels_first(each).reshape(-1) for each in (x, y))
     terms, lanes = seen * taps, planned.slack
 
     def work(job: tuple[slice, slice]) -> None:

@@ -16,6 +16,7 @@ from arrayconv._arrays import library_of
 from arrayconv._integers import Ints
 from arrayconv._window import Axis, Table, Windows, adjoint_axis, input_sizes, output_sizes
 from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.ranges import Ranges, cell_ranges, position_ranges, whole_positions
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
 from arrayconv.backends.numpy.threads import run_blocks
@@ -298,7 +299,7 @@ def _pooled(x: Any, loop: Loop, *dtypes: Any, divisor: Divisor = 1) -> list[Any]
     """Return arrays (N, C, *positions) of what a loop makes, the first one over ``divisor``."""
     batch, channels = x.shape[:2]
     planes = batch * channels
-    cells = (x if x.flags.c_contiguous else np.ascontiguousarray(x)).reshape(-1)
+    cells = channels_first(x).reshape(-1)
     results = [np.empty(planes * loop.cells, dtype) for dtype in dtypes]
 
     def some(begin: int, end: int) -> None:
@@ -348,7 +349,7 @@ def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:
     batch, channels = y.shape[:2]
     planes, outs = batch * channels, output_sizes(window)
     seen = prod(outs)
-    given, made = np.ascontiguousarray(y).reshape(-1), np.empty(planes * loop.cells, y.dtype)
+    given, made = channels_first(y).reshape(-1), np.empty(planes * loop.cells, y.dtype)
 
     def some(begin: int, end: int) -> None:
         shares = given[begin * seen : end * seen]
@@ -365,7 +366,7 @@ def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
     batch, channels = cotangent.shape[:2]
     sizes, flat = input_sizes(window), (batch * channels, prod(output_sizes(window)))
     planes = np.empty((batch * channels, prod(sizes)), cotangent.dtype)
-    values = np.ascontiguousarray(cotangent).reshape(flat)
+    values = channels_first(cotangent).reshape(flat)
     indices = np.ascontiguousarray(index).reshape(flat)
     scatter = loops("pool_loops").scatter
 

@@ -22,6 +22,7 @@ from arrayconv.backends.numpy import layouts, shifts, winograd
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.layouts import Layout
+from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import run_blocks
 from arrayconv.backends.numpy.winograd import SINGLE, part_of
 from arrayconv.backends.numpy.winograd_maps import Square, transforms
@@ -195,7 +196,7 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
     tall, wide = planned.tile.seen
     square, lanes = tall * wide, compiled.VECTOR_BYTES // x.itemsize
     along = np.arange(wide) * lanes
-    flat, result = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
+    flat, result = channels_first(x).reshape(-1), y.reshape(-1)
     cells_of, results_of = x[0, 0].size, y[0, 0].size
     seen, made = channels // groups, outputs // groups
     of_tile = compiled.tile(made)

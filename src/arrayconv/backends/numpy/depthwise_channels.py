@@ -24,14 +24,9 @@ from arrayconv._window import (
 from arrayconv.backends.numpy import costs
 from arrayconv.backends.numpy.blocked import flip
 from arrayconv.backends.numpy.blocks import equal_parts
-from arrayconv.backends.numpy.channels_last import (
-    OTHERWISE,
-    flattened,
-    is_channels_last,
-    unflattened,
-    vector_of,
-)
+from arrayconv.backends.numpy.channels_last import OTHERWISE, vector_of
 from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.orders import flattened, is_channels_last, unflattened
 from arrayconv.backends.numpy.ranges import cell_ranges, whole_positions
 from arrayconv.backends.numpy.separable import CHUNK
 from arrayconv.backends.numpy.threads import run_blocks

@@ -1,0 +1,65 @@
+"""In which order an array lies in memory, and copies from one order to the other.
+
+NumPy's own copies of transposed arrays go element by element.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from arrayconv._integers import Ints
+from arrayconv.backends.numpy.blocks import equal_parts
+from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.threads import run_blocks
+
+SMALL = 1 << 15
+"""Bytes up to which NumPy's own copy is done before a compiled loop begins."""
+FEW = 8
+"""Channels below which that is as fast, however large the array."""
+CHUNK = 1 << 19
+"""Bytes that a thread copies at a time."""
+
+
+def is_channels_last(x: Any) -> bool:
+    """Whether the channels of a cell are next to one another in memory, and not its neighbours."""
+    return bool(x.shape[1] > 1 and x.strides[1] == x.itemsize and not x.flags.c_contiguous)
+
+
+def flattened(x: Any) -> Any:
+    """Return the numbers (N, *sizes, C) as they lie in memory; only rows that do not are copied."""
+    return np.ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1)).reshape(-1)
+
+
+def unflattened(flat: Any, batch: int, sizes: Ints, channels: int) -> Any:
+    """Return an array (N, C, *sizes) of numbers (N, *sizes, C)."""
+    last = 1 + len(sizes)
+    return flat.reshape(batch, *sizes, channels).transpose(0, last, *range(1, last))
+
+
+def _is_worth_it(x: Any) -> bool:
+    """Whether vectors copy faster than NumPy does."""
+    return bool(
+        x.nbytes >= SMALL
+        and x.dtype in (np.float32, np.float64)
+        and is_channels_last(x)
+        and x.shape[1] >= FEW
+        and missing() is None
+    )
+
+
+def channels_first(x: Any) -> Any:
+    """Return an array (N, C, *sizes) that lies so in memory: the same one, or a copy."""
+    if x.flags.c_contiguous:
+        return x
+    if not _is_worth_it(x):
+        return np.ascontiguousarray(x)
+    source, made = flattened(x), np.empty(x.shape, x.dtype)
+    target, transpose = made.reshape(-1), loops("order_loops").transpose
+    (batch, channels), cells = x.shape[:2], prod(x.shape[2:])
+    parts = equal_parts(cells, -(-channels * cells * x.itemsize // CHUNK))
+    blocks = [(image * channels * cells, *part) for image in range(batch) for part in parts]
+    run_blocks(lambda block: transpose(source, target, *block, cells, channels), blocks, least=2)
+    return made
