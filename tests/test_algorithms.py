@@ -23,8 +23,9 @@ WITHOUT_NUMBA = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="numba is not installed"
 )
 NAMES = tuple(each.name for each in FORWARD.algorithms)
+COMPILED = ("numba", "channels_last")
 ALGORITHMS = [
-    pytest.param(name, marks=WITHOUT_NUMBA) if name.startswith("numba") else name for name in NAMES
+    pytest.param(name, marks=WITHOUT_NUMBA) if name.startswith(COMPILED) else name for name in NAMES
 ]
 WINOGRAD = [
     pytest.param(name, marks=WITHOUT_NUMBA) if name.startswith("numba") else name
@@ -56,6 +57,8 @@ def geometry(rng: np.random.Generator, algorithm: str) -> tuple[Any, Any, dict[s
         kernel, pads = (1,) * dims, ((0,) * dims,) * 2
     elif algorithm == "shifts":
         per_group = 1
+    elif algorithm == "channels_last":
+        groups, per_group, outputs = int(rng.integers(1, 40)), 1, 1
     elif algorithm == "fft":
         params["stride"] = 1
     elif algorithm == "mec":
@@ -147,7 +150,7 @@ def layer(algorithm: str, channels: int, size: int, batch: int = 1) -> tuple[Any
     """Return an input, a weight for as many outputs, and the groups, that an algorithm serves."""
     rng = np.random.default_rng(0)
     kernel = 1 if algorithm == "pointwise" else 3
-    groups = channels if algorithm in ("shifts", "numba") else 1
+    groups = channels if algorithm in ("shifts", *COMPILED) else 1
     x = rng.standard_normal((batch, channels, size, size)).astype("float32")
     weight = (channels, channels // groups, kernel, kernel)
     return x, rng.standard_normal(weight).astype("float32"), groups

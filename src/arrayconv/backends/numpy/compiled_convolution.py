@@ -284,8 +284,7 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
         layout, first, channels, groups, outputs, sums = block
         size = layout.size
         clear(cells, size, channels, *layout.gaps)
-        for each in layout.fill:
-            fill(flat, first, cells_of, cells, size, channels, *each)
+        fill(flat, first, cells_of, cells, size, channels, *layout.fill)
         every = seen * size
         for convolve, table, factor, place, stores, ends in sums:
             convolve(

@@ -22,7 +22,7 @@ from arrayconv.backends.numpy import layouts
 from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiled_convolution import CHUNK, WORTH_A_THREAD
 from arrayconv.backends.numpy.compiler import loops
-from arrayconv.backends.numpy.layouts import Copies, Layout
+from arrayconv.backends.numpy.layouts import Copies, Fill, Layout
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import run_blocks
 
@@ -37,7 +37,7 @@ class Block(NamedTuple):
     """The first cell that it sees, in the first channel."""
     place: int
     """The first cotangent, of the first output."""
-    fill: Copies
+    fill: Fill
     """Cotangents, to where the layout has the outputs."""
     gaps: tuple[Any, Any]
     row: int
@@ -79,14 +79,14 @@ def plan(
         (every,) = layout.passes
         offsets = np.arange(seen)[:, None] * layout.size + np.array(every.offsets)
         row = -(-every.length // lanes) * lanes
-        fill = Copies(every.crop.target, every.crop.source, every.crop.length, 1)
+        copies = [Copies(every.crop.target, every.crop.source, every.crop.length, 1)]
         return Block(
             layout,
             offsets.reshape(-1),
             images[0] * source[0] + cut.low * source[1],
             images[0] * target[0] + part[0] * target[1],
-            fill,
-            layouts.gaps(row, (fill,)),
+            layouts.fill(copies),
+            layouts.gaps(row, copies),
             row,
         )
 
@@ -135,8 +135,7 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
             compiled.clear(cells, size, number, *block.layout.gaps)
             cells[number * size :] = 0
             start = block.cell + first * seen * cells_of
-            for each in block.layout.fill:
-                compiled.fill(source, start, cells_of, cells, size, number, *each)
+            compiled.fill(source, start, cells_of, cells, size, number, *block.layout.fill)
             rows = np.empty(count * many * row, x.dtype)
             compiled.clear(rows, row, count * many, *block.gaps)
             # All outputs of all groups are neighbours, and those of a part of each are not.

@@ -218,8 +218,7 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
         cells = np.empty(channels * size + square * lanes, x.dtype)
         compiled.clear(cells, size, channels, *block.layout.gaps)
         cells[channels * size :] = 0
-        for each in block.layout.fill:
-            compiled.fill(flat, block.source, cells_of, cells, size, channels, *each)
+        compiled.fill(flat, block.source, cells_of, cells, size, channels, *block.layout.fill)
         of_cells, step = points(channels, tiles)
         held = np.empty(square * lanes, x.dtype)
         to_points(

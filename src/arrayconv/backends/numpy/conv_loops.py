@@ -50,20 +50,20 @@ def fill(
     cells: Any,
     every: Any,
     planes: Any,
-    starts: Any,
-    places: Any,
-    length: Any,
+    runs: Any,
     step: Any,
 ) -> None:
-    """Copy runs of ``length`` cells of planes, which lie ``each`` and ``every`` apart.
+    """Copy runs of cells of planes, which lie ``each`` and ``every`` apart.
 
-    From ``starts`` in a plane of the source, where they lie ``step`` apart, to ``places``.
+    The rows of ``runs`` are (start, place, length): from a start in a plane of the source, where
+    cells are taken that lie ``step`` apart, to a place.
     """
     for plane in range(planes):
-        for run in range(starts.shape[0]):
+        for run in range(runs.shape[0]):
+            start, place, length = runs[run, 0], runs[run, 1], runs[run, 2]
             # Slices, whose indices are not negative, so that nobody looks whether they are.
-            made = cells[plane * every + places[run] :]
-            seen = source[first + plane * each + starts[run] :]
+            made = cells[plane * every + place :]
+            seen = source[first + plane * each + start :]
             if step == 1:
                 for cell in range(length):
                     made[cell] = seen[cell]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from arrayconv.backends.numpy import (
 )
 from arrayconv.backends.numpy import compiled_convolution as compiled
 from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.orders import is_channels_last
 from arrayconv.backends.numpy.rule import Algorithm, Rule
 
 
@@ -40,6 +42,13 @@ FORWARD = Rule(
     (
         # The one that most calls end at is the first to be asked.
         Algorithm("numba", compiled.conv, compiled.unfit, costs.numba, workspaces.compiled),
+        Algorithm(
+            "channels_last",
+            depthwise_channels.conv,
+            depthwise_channels.unfit,
+            costs.channels_last,
+            workspaces.turned,
+        ),
         Algorithm("im2col", blocked.conv, never, costs.im2col, workspaces.im2col),
         Algorithm(
             "pointwise", pointwise.conv, pointwise.unfit, costs.pointwise, workspaces.pointwise
@@ -146,16 +155,22 @@ TO_WEIGHT = Rule(
     ),
 )
 
-conv = (
-    Implementation("channels_last", depthwise_channels.conv, depthwise_channels.unfit),
-    *FORWARD.implementations(),
-)
+
+def _by_order(implementations: tuple[Implementation, ...]) -> tuple[Implementation, ...]:
+    """Return them with the one for channels-last arrays first, which never is slow for those."""
+    (own,) = (each for each in implementations if each.name == "channels_last")
+
+    def slow(a: Any, b: Any, window: Window, groups: int) -> str | None:
+        return None if is_channels_last(a) else own.slow(a, b, window, groups)
+
+    others = (each for each in implementations if each is not own)
+    return (replace(own, slow=slow, slow_prepared=None), *others)
+
+
+conv = _by_order(FORWARD.implementations())
 conv_transpose = (
-    Implementation(
-        "channels_last", depthwise_channels.conv_transpose, depthwise_channels.adjoint_unfit
-    ),
     Implementation("pointwise", pointwise.conv_transpose, _is_no_product),
-    *BACKWARD.implementations(),
+    *_by_order(BACKWARD.implementations()),
 )
 conv_weight = (
     Implementation("pointwise", pointwise.conv_weight, _is_no_product),

@@ -65,6 +65,12 @@ IN_REGISTERS = {64: 1.02, 32: 1.12, 16: 1.12}
 the bytes of a vector; with 16 it was not measured."""
 PHASED_WEIGHT = 4.0
 """Nanoseconds to read a number of the weight where each phase takes some taps of each line."""
+BY_CHANNELS = 0.065
+"""Nanoseconds of a multiply-add where vectors hold channels."""
+TURNED, LARGE = 0.15, 2 << 20
+"""Nanoseconds to turn over a number for that: twice as many in an array of more bytes than that."""
+PLANE = 65.0
+"""Nanoseconds to begin and end a plane whose sums are no others'."""
 RUN = 25.0
 """Nanoseconds that vectors take to begin and end a run of cells, twice."""
 
@@ -241,7 +247,17 @@ def numba(shape: Shape) -> float:
     terms = shape.taps * shape.channels // shape.groups
     # Where the outputs of a group are few, each vector of cells that is loaded serves few.
     each = MULTIPLY_ADD * (IN_REGISTERS[_vector_bytes()] + shape.groups / shape.outputs)
-    return float(CALLS / 8 + run * shape.outputs * terms * each + _laid_out(shape))
+    planes = shape.batch * shape.groups * PLANE if shape.groups == shape.channels else 0
+    return float(CALLS / 8 + run * shape.outputs * terms * each + _laid_out(shape) + planes)
+
+
+def channels_last(shape: Shape) -> float:
+    """Return the nanoseconds of a depthwise convolution whose vectors hold channels."""
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
+    turned = (cells + shape.positions * shape.outputs) * TURNED
+    turned *= 2 if cells * np.dtype(shape.dtype).itemsize > LARGE else 1
+    each = BY_CHANNELS * max(1.0, 16 / shape.channels)
+    return CALLS / 4 + turned + shape.multiply_adds * each
 
 
 def _laid_out(shape: Shape) -> float:

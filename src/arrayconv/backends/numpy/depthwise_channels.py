@@ -1,7 +1,8 @@
 """Depthwise convolution where channels lie next to one another in memory, by compiled loops.
 
 A vector holds channels: a window needs no cells beside those that it sees, whatever its stride and
-dilation, so nothing is laid out. What comes out lies in memory as what came in.
+dilation, so nothing is laid out. What comes out lies in memory as what came in. Other arrays are
+turned over first, and so is their result: that pays where planes are small or strides are not 1.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ import numpy as np
 from arrayconv._window import (
     Axis,
     Window,
-    adjoint_axis,
     input_sizes,
     kernel_sizes,
     output_sizes,
 )
-from arrayconv.backends.numpy import costs
-from arrayconv.backends.numpy.blocked import flip
+from arrayconv.backends.numpy import compiled_convolution as compiled
 from arrayconv.backends.numpy.blocks import equal_parts
-from arrayconv.backends.numpy.channels_last import OTHERWISE, vector_of
-from arrayconv.backends.numpy.compiler import loops, missing
-from arrayconv.backends.numpy.orders import flattened, is_channels_last, unflattened
+from arrayconv.backends.numpy.channels_last import vector_of
+from arrayconv.backends.numpy.compiler import loops
+from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.orders import (
+    channels_first,
+    channels_last,
+    flattened,
+    is_channels_last,
+    unflattened,
+)
 from arrayconv.backends.numpy.ranges import cell_ranges, whole_positions
 from arrayconv.backends.numpy.separable import CHUNK
 from arrayconv.backends.numpy.threads import run_blocks
@@ -79,41 +85,32 @@ def plan(window: Window) -> Plan:
     )
 
 
-def unfit(x: Any, w: Any, window: Window, groups: int) -> str | None:
+def unfit(shape: Shape) -> str | None:
     """Return why a convolution cannot be served."""
-    if not is_channels_last(x):
-        return OTHERWISE
-    channels = x.shape[1]
-    if (groups, len(w)) != (channels, channels):
+    if not shape.groups == shape.channels == shape.outputs:
         return "each channel has not one output of its own"
-    if x.dtype not in (np.float32, np.float64) or not x.dtype.isnative:
-        return f"it is for float32 and float64, got {x.dtype.str}"
-    reason = missing()
-    if reason is None and channels < vector_of(x):
-        return "the channels are fewer than a vector has lanes"
-    return reason
+    if len(shape.window) > 3:
+        return f"its loops are for 1, 2 and 3 spatial dimensions, not {len(shape.window)}"
+    return compiled.unfit(shape)
 
 
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
-    """Return y (N, C, *positions)."""
+    """Return y (N, C, *positions), in the order in memory that ``x`` has."""
+    if 0 in x.shape or is_channels_last(x):
+        return _conv(x, w, window)
+    return channels_first(_conv(channels_last(x), w, window))
+
+
+def _conv(x: Any, w: Any, window: Window) -> Any:
+    """Return y of an array whose channels are next to one another."""
     batch, channels = x.shape[:2]
     planned, outs = plan(window), output_sizes(window)
     cells, weights = flattened(x), np.ascontiguousarray(w.reshape(channels, -1).T).reshape(-1)
     rows, of_row = batch * prod(outs[:-1]), outs[-1] * channels
     result = np.empty(rows * of_row, x.dtype)
-    run = loops("depthwise_loops").convolve_channels(vector_of(x))
-    parts = equal_parts(rows, -(-(cells.nbytes + result.nbytes) // CHUNK))
-    run_blocks(lambda part: run(cells, weights, result, *part, *planned, channels), parts, least=2)
+    if rows > 0:
+        run = loops("depthwise_loops").convolve_channels(vector_of(x))
+        same = (*planned, channels)
+        parts = equal_parts(rows, -(-(cells.nbytes + result.nbytes) // CHUNK))
+        run_blocks(lambda part: run(cells, weights, result, *part, *same), parts, least=2)
     return unflattened(result, batch, outs, channels)
-
-
-def adjoint_unfit(y: Any, w: Any, window: Window, groups: int) -> str | None:
-    """Return why the adjoint of a convolution cannot be served."""
-    if costs.strided(window):
-        return "it needs a stride of 1"
-    return unfit(y, w, window, groups)
-
-
-def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
-    """Return x (N, C, *sizes): with a stride of 1 a convolution with the kernel flipped."""
-    return conv(y, flip(w, groups), tuple(adjoint_axis(axis) for axis in window), groups)

@@ -57,12 +57,18 @@ def convolve_channels(lanes: int) -> Callable[..., None]:
                             taps[count] = (rows[n, 1] + tap + x) * channels
                             count += 1
                 cell, to = (image * plane + column) * channels, (row * outs + o) * channels
+                for c in range(channels if channels < lanes else 0):
+                    for p in range(POSITIONS if many else 1):
+                        total = weights[0] * 0
+                        for n in range(count):
+                            total += weights[taps[n] + c] * cells[cell + p * step + seen[n] + c]
+                        result[to + p * channels + c] = total
                 for c in range(0, whole, VECTORS * lanes):
                     if many:
                         sum_channels(POSITIONS, VECTORS, cell + c, c, to + c, count, same)
                     else:
                         sum_channels(1, VECTORS, cell + c, c, to + c, count, same)
-                for c in range(whole, channels, lanes):
+                for c in range(whole, channels if channels >= lanes else 0, lanes):
                     # The last vector may overlap the one before.
                     at = min(c, channels - lanes)
                     if many:

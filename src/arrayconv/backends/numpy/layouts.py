@@ -8,6 +8,7 @@ phase of its stride are a convolution with the taps that meet this phase.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise, product
 from math import prod
@@ -28,6 +29,15 @@ class Copies(NamedTuple):
     """Where each run starts in a plane of the source."""
     target: Any
     length: int
+    step: int
+    """Cells of the source from one to the next."""
+
+
+class Fill(NamedTuple):
+    """Runs of cells to copy, in the order of the source: phases of a row are taken together."""
+
+    runs: Any
+    """Where each starts in a plane of the source and in the target, and its length (n, 3)."""
     step: int
     """Cells of the source from one to the next."""
 
@@ -54,7 +64,7 @@ class Layout(NamedTuple):
     """Cells from a row of a phase to the next one."""
     gaps: tuple[Any, Any]
     """Where runs of padding start, and their lengths."""
-    fill: tuple[Copies, ...]
+    fill: Fill
     passes: tuple[Pass, ...]
 
 
@@ -81,22 +91,32 @@ def sliding(window: Window, source: Ints, target: Ints) -> Layout:
     """Return the layout of a convolution, from and to arrays whose steps are given."""
     planned = shifts.plan(window)
     along = steps(planned.rows)
-    fill = tuple(
+    copies = [
         _copies(of, source, _moved(to, phase * prod(planned.rows)), along)
         for phase, to, of in planned.moves
-    )
+    ]
     outs = tuple(slice(0, axis.out) for axis in window)
     crop = _copies(outs, along, outs, target)
     every = tuple(range(len(planned.offsets)))
     one = Pass(every, planned.offsets, planned.length, crop)
-    return Layout(planned.size, planned.rows[-1], gaps(planned.size, fill), fill, (one,))
+    return Layout(planned.size, planned.rows[-1], gaps(planned.size, copies), fill(copies), (one,))
 
 
-def gaps(size: int, fill: tuple[Copies, ...]) -> tuple[Any, Any]:
+def fill(copies: Sequence[Copies]) -> Fill:
+    """Return some copies, which have one step, as one."""
+    runs = [
+        np.stack([each.source, each.target, np.full(len(each.source), each.length)], axis=1)
+        for each in copies
+    ]
+    laid = np.concatenate([np.empty((0, 3), np.int64), *runs])
+    return Fill(laid[np.argsort(laid[:, 0], kind="stable")], copies[0].step if copies else 1)
+
+
+def gaps(size: int, copies: Sequence[Copies]) -> tuple[Any, Any]:
     """Return where the runs of cells that nothing is copied to start, and their lengths."""
     empty = np.ones(size + 2, bool)
     empty[[0, -1]] = False
-    for each in fill:
+    for each in copies:
         empty[1 + each.target[:, None] + np.arange(each.length)] = False
     ends = np.flatnonzero(empty[1:] != empty[:-1])
     return ends[::2].copy(), ends[1::2] - ends[::2]
@@ -156,7 +176,7 @@ def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
     of = tuple(slice(start, stop) for start, stop in seen)
     to = tuple(slice(s - low, e - low) for (s, e), low in zip(seen, lows, strict=True))
     any_seen = all(start < stop for start, stop in seen)
-    fill = (_copies(of, source, to, steps(rows)),) if any_seen else ()
+    copies = [_copies(of, source, to, steps(rows))] if any_seen else []
     ends = list(accumulate((phase.length for phase in by_axis[-1]), initial=0))
     runs = [slice(*each) for each in pairwise(ends)]
     passes = []
@@ -173,4 +193,5 @@ def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
         cells = (*(phase.cells for phase in chosen[:-1]), runs[chosen[-1].cells.start])
         crop = _copies(held, along, cells, target)
         passes.append(Pass(tuple(taps), tuple(offsets), length, crop))
-    return Layout(prod(rows), rows[-1], gaps(prod(rows), fill), fill, tuple(passes))
+    held_back = gaps(prod(rows), copies)
+    return Layout(prod(rows), rows[-1], held_back, fill(copies), tuple(passes))

@@ -11,31 +11,47 @@ from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.whole_planes import turn_over
 
 LINE = 64
-"""Bytes of a row of the target that are written before the next row."""
+"""Bytes of each channel that are copied before the next channels: a line of the cache."""
 
 
 @compiled
-def transpose(
-    source: Any, target: Any, plane: Any, begin: Any, end: Any, rows: Any, columns: Any
+def turn_planes(
+    source: Any,
+    target: Any,
+    to_last: Any,
+    plane: Any,
+    begin: Any,
+    end: Any,
+    cells: Any,
+    channels: Any,
 ) -> None:
-    """Write rows from ``begin`` to ``end`` of a matrix (rows, columns) as columns of its transpose.
+    """Copy cells from ``begin`` to ``end`` of an image from one order to the other.
 
-    Both begin at ``plane``.
+    The image begins at ``plane`` in both. Where ``to_last``, ``source`` has its channels one after
+    the other, (channels, cells), and ``target`` has them next to one another, (cells, channels);
+    else it is the other way round.
     """
     lanes, line = VECTOR_BYTES // source.itemsize, LINE // source.itemsize
-    first = np.uintp(plane)
-    wide, tall = np.uintp(columns), np.uintp(rows)
-    if end - begin < lanes or columns < lanes:
-        for column in range(wide):
-            for row in range(np.uintp(begin), np.uintp(end)):
-                target[first + column * tall + row] = source[first + row * wide + column]
+    first, down, across = np.uintp(plane), np.uintp(cells), np.uintp(channels)
+    if end - begin < lanes or channels < lanes:
+        for one in range(across):
+            for each in range(np.uintp(begin), np.uintp(end)):
+                by_channel, by_cell = first + one * down + each, first + each * across + one
+                if to_last:
+                    target[by_cell] = source[by_channel]
+                else:
+                    target[by_channel] = source[by_cell]
         return
     for start in range(begin, end, line):
         stop = min(end, start + line)
-        for at in range(0, columns, lanes):
+        for some in range(0, channels, lanes):
             # The last square of either may overlap the one before.
-            across = np.uintp(min(at, columns - lanes))
+            channel = np.uintp(min(some, channels - lanes))
             for step in range(start, stop, lanes):
-                down = np.uintp(min(step, end - lanes))
-                place = first + down * wide + across
-                turn_over(source, place, wide, target, first + across * tall + down, tall)
+                cell = np.uintp(min(step, end - lanes))
+                by_channel = first + channel * down + cell
+                by_cell = first + cell * across + channel
+                if to_last:
+                    turn_over(source, by_channel, down, target, by_cell, across)
+                else:
+                    turn_over(source, by_cell, across, target, by_channel, down)

@@ -56,10 +56,24 @@ def channels_first(x: Any) -> Any:
         return x
     if not _is_worth_it(x):
         return np.ascontiguousarray(x)
-    source, made = flattened(x), np.empty(x.shape, x.dtype)
-    target, transpose = made.reshape(-1), loops("order_loops").transpose
-    (batch, channels), cells = x.shape[:2], prod(x.shape[2:])
-    parts = equal_parts(cells, -(-channels * cells * x.itemsize // CHUNK))
-    blocks = [(image * channels * cells, *part) for image in range(batch) for part in parts]
-    run_blocks(lambda block: transpose(source, target, *block, cells, channels), blocks, least=2)
+    made = np.empty(x.shape, x.dtype)
+    _turn_over(flattened(x), made.reshape(-1), False, x)
     return made
+
+
+def channels_last(x: Any) -> Any:
+    """Return an array (N, C, *sizes) whose channels are next to one another in memory: a copy."""
+    made = np.empty(x.size, x.dtype)
+    _turn_over(np.ascontiguousarray(x).reshape(-1), made, True, x)
+    return unflattened(made, x.shape[0], x.shape[2:], x.shape[1])
+
+
+def _turn_over(source: Any, target: Any, to_last: bool, x: Any) -> None:
+    """Copy images of the shape of ``x`` from one order to the other."""
+    (batch, channels), cells = x.shape[:2], prod(x.shape[2:])
+    turn_planes, size = loops("order_loops").turn_planes, channels * cells
+    parts = equal_parts(cells, -(-size * x.itemsize // CHUNK))
+    blocks = [(image * size, *part) for image in range(batch) for part in parts]
+    run_blocks(
+        lambda block: turn_planes(source, target, to_last, *block, cells, channels), blocks, least=2
+    )

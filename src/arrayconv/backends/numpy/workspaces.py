@@ -155,6 +155,13 @@ def squares(shape: Shape, tile: int) -> int:
     return weight + block * _threads(len(planned.blocks))
 
 
+def turned(shape: Shape) -> int:
+    """Return the bytes of input and weight, or then of the output, in the other order."""
+    cells = shape.batch * shape.channels * prod(input_sizes(shape.window))
+    before = cells + shape.channels * shape.taps
+    return max(before, shape.positions * shape.outputs) * _itemsize(shape)
+
+
 def compiled(shape: Shape) -> int:
     """Return the bytes of the cells that a block lays out."""
     return _compiled(shape, is_adjoint=False)
