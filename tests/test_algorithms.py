@@ -93,12 +93,14 @@ def test_random_geometries(algorithm, request):
     assert served > 60
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    "algorithm", [*ALGORITHMS, pytest.param("numba_im2col", marks=WITHOUT_NUMBA)]
+)
 def test_random_gradients(algorithm, request):
     """Each against the generic bodies in float64; an adjoint with a stride may have few."""
     served = {"conv_transpose": 0, "conv_weight": 0}
     for index in range(600 if request.config.getoption("--full") else 150):
-        rng = np.random.default_rng([NAMES.index(algorithm), 7, index])
+        rng = np.random.default_rng([*algorithm.encode(), index])
         x, w, params, dims = geometry(rng, algorithm)
         params["stride"] = 1 if index % 3 else params["stride"]
         try:
@@ -150,7 +152,7 @@ def layer(algorithm: str, channels: int, size: int, batch: int = 1) -> tuple[Any
     """Return an input, a weight for as many outputs, and the groups, that an algorithm serves."""
     rng = np.random.default_rng(0)
     kernel = 1 if algorithm == "pointwise" else 3
-    groups = channels if algorithm in ("shifts", *COMPILED) else 1
+    groups = channels if algorithm in ("shifts", "numba", "channels_last") else 1
     x = rng.standard_normal((batch, channels, size, size)).astype("float32")
     weight = (channels, channels // groups, kernel, kernel)
     return x, rng.standard_normal(weight).astype("float32"), groups

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+from arrayconv.backends.numpy.pool_loops import compiled
+from arrayconv.backends.numpy.spread_loops import in_turns
 
 
 @compiled
@@ -55,6 +55,81 @@ def fold(
                             row = (o_z * outs_y + o_y) * outs_x + first
                             source = np.uintp(tap * places + row)
                             _add_row(out, to, columns, source, count, stride)
+
+
+@compiled
+def _add_rows(
+    phases: Any,
+    columns: Any,
+    tap: Any,
+    place: Any,
+    z: Any,
+    y: Any,
+    shape: Any,
+    ranges: Any,
+    strides: Any,
+    length: Any,
+) -> bool:
+    """Add what the taps of a plane give a row of cells, by phases; return whether any does.
+
+    ``tap`` is the plane's first one, of which each has ``place`` positions.
+    """
+    tall, wide, outs_y, outs_x = shape[1], shape[2], shape[4], shape[5]
+    any_given = False
+    for tap_z in range(shape[0]):
+        first_z, last_z, start_z = ranges[0, tap_z]
+        o_z, rest_z = divmod(z - start_z, strides[0])
+        o_z += first_z
+        if rest_z != 0 or o_z < first_z or o_z >= last_z:
+            continue
+        for tap_y in range(tall):
+            first_y, last_y, start_y = ranges[1, tap_y]
+            o_y, rest_y = divmod(y - start_y, strides[1])
+            o_y += first_y
+            if rest_y != 0 or o_y < first_y or o_y >= last_y:
+                continue
+            if not any_given:
+                any_given = True
+                phases[:] = 0
+            row = (o_z * outs_y + o_y) * outs_x
+            for tap_x in range(wide):
+                first, last, start = ranges[2, tap_x]
+                begin, phase = divmod(start, strides[2])
+                of_tap = tap + (tap_z * tall + tap_y) * wide + tap_x
+                to = np.uintp(phase * length + begin)
+                source = np.uintp(of_tap * place + row + first)
+                for o in range(np.uintp(max(0, last - first))):
+                    phases[to + o] += columns[source + o]
+    return any_given
+
+
+@compiled
+def fold_strided(
+    columns: Any, out: Any, begin: int, end: int, shape: Any, ranges: Any, strides: Any
+) -> None:
+    """Do as `fold`, a row of cells at a time: cells a stride apart are seen by the same taps.
+
+    There is a run of cells for each phase of the stride; the phases are then taken in turns.
+    """
+    taps, places = shape[0] * shape[1] * shape[2], shape[3] * shape[4] * shape[5]
+    depth, height, width, stride = shape[6], shape[7], shape[8], strides[2]
+    length = -(-width // stride)
+    phases, mixed = np.empty(stride * length, out.dtype), np.empty(stride * length, out.dtype)
+    to = np.uintp(begin * depth * height * width)
+    for n in range(begin, end):
+        for z in range(depth):
+            for y in range(height):
+                given = _add_rows(
+                    phases, columns, n * taps, places, z, y, shape, ranges, strides, length
+                )
+                if not given:
+                    out[to : to + np.uintp(width)] = 0
+                elif width == stride * length:
+                    in_turns(out, to, phases, np.uintp(stride), np.uintp(length))
+                else:
+                    in_turns(mixed, np.uintp(0), phases, np.uintp(stride), np.uintp(length))
+                    out[to : to + np.uintp(width)] = mixed[: np.uintp(width)]
+                to += np.uintp(width)
 
 
 @compiled

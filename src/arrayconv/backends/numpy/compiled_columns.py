@@ -26,17 +26,18 @@ def unfit(columns: Any, window: Window) -> str | None:
     """Return why a fold cannot be served."""
     if columns.dtype not in (np.float32, np.float64):
         return f"it is compiled for float32 and float64, not for {columns.dtype}"
-    return _too_deep(window) or missing()
+    return too_deep(window) or missing()
 
 
 def unfold_unfit(x: Any, window: Window) -> str | None:
     """Return why an unfold cannot be served."""
     if x.dtype.itemsize not in WORDS:
         return f"it copies numbers of up to 8 bytes, not {x.dtype}"
-    return _too_deep(window) or missing()
+    return too_deep(window) or missing()
 
 
-def _too_deep(window: Window) -> str | None:
+def too_deep(window: Window) -> str | None:
+    """Return why the loops cannot serve a window."""
     if len(window) > 3:
         return f"its loops are for 1, 2 and 3 spatial dimensions, not {len(window)}"
     return None
@@ -61,8 +62,8 @@ def slow(columns: Any, window: Window) -> str | None:
     return None
 
 
-@lru_cache(maxsize=256)
-def _geometry(window: Window) -> tuple[Any, Any, Any]:
+@lru_cache(maxsize=1024)
+def geometry_of(window: Window) -> tuple[Any, Any, Any]:
     """Return the window as the loops take it, with three axes."""
     ones = (1,) * (3 - len(window))
     every = (kernel_sizes(window), output_sizes(window), input_sizes(window))
@@ -75,6 +76,12 @@ def _geometry(window: Window) -> tuple[Any, Any, Any]:
     return np.asarray(shape, np.int64), ranges, np.asarray(strides, np.int64)
 
 
+def adding(window: Window) -> Any:
+    """Return the loop that adds columns to planes."""
+    compiled = loops("column_loops")
+    return compiled.fold if window[-1].stride == 1 else compiled.fold_strided
+
+
 def fold(columns: Any, window: Window) -> Any:
     """Return the sum (N, C, *sizes) of the columns."""
     kernel, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
@@ -82,8 +89,8 @@ def fold(columns: Any, window: Window) -> Any:
     x = np.empty((batch, channels, *input_sizes(window)), columns.dtype)
     flat, out = np.ascontiguousarray(columns).reshape(-1), x.reshape(-1)
     planes = batch * channels
-    geometry = _geometry(window)
-    add = loops("column_loops").fold
+    geometry = geometry_of(window)
+    add = adding(window)
 
     def some_planes(part: slice) -> None:
         add(flat, out, part.start, min(part.stop, planes), *geometry)
@@ -103,7 +110,7 @@ def unfold(x: Any, window: Window) -> Any:
     flat = np.ascontiguousarray(x).reshape(-1).view(word)
     out = columns.reshape(-1).view(word)
     planes = batch * channels
-    geometry = _geometry(window)
+    geometry = geometry_of(window)
     copy = loops("column_loops").unfold
 
     def some_planes(part: slice) -> None:

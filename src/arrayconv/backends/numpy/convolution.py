@@ -12,6 +12,7 @@ from arrayconv._window import Window, adjoint_axis
 from arrayconv.backends.numpy import (
     blocked,
     compiled_gradient,
+    compiled_im2col,
     compiled_winograd,
     costs,
     depthwise_channels,
@@ -119,6 +120,13 @@ BACKWARD = Rule(
             compiled.unfit,
             costs.numba_adjoint,
             workspaces.compiled_adjoint,
+        ),
+        Algorithm(
+            "numba_im2col",
+            compiled_im2col.conv_transpose,
+            compiled_im2col.unfit,
+            costs.numba_im2col_adjoint,
+            workspaces.folded,
         ),
         *(
             each._replace(

@@ -34,6 +34,8 @@ COLUMN = 0.5
 """Nanoseconds to lay out a number of im2col's columns."""
 ADDED = 1.5
 """Nanoseconds to add a number of columns to the cell that it is for."""
+FOLDED = 0.4
+"""Nanoseconds to do so in compiled loops, and to write it before."""
 WEIGHT = 0.5
 """Nanoseconds to read a number of the weight for a product."""
 FEW = 20
@@ -63,7 +65,7 @@ SHIFT = 0.15
 IN_REGISTERS = {64: 1.02, 32: 1.12, 16: 1.12}
 """How much longer than in a large product a multiply-add takes in compiled sums of many outputs, by
 the bytes of a vector; with 16 it was not measured."""
-PHASED_WEIGHT = 4.0
+PHASED_WEIGHT = 2.0
 """Nanoseconds to read a number of the weight where each phase takes some taps of each line."""
 BY_CHANNELS = 0.065
 """Nanoseconds of a multiply-add where vectors hold channels."""
@@ -149,6 +151,16 @@ def im2col_adjoint(shape: Shape) -> float:
     weights = shape.outputs * shape.channels // shape.groups * shape.taps
     added = _product(shape) + weights * WEIGHT + columns * ADDED
     return added if strided(shape.window) else min(added, im2col(shape))
+
+
+def numba_im2col_adjoint(shape: Shape) -> float:
+    """Return the nanoseconds of columns of a product that compiled loops add to cells."""
+    rows = shape.outputs * shape.taps
+    columns = shape.positions * rows
+    product = shape.multiply_adds * MULTIPLY_ADD * (1 + FEW * shape.groups / rows)
+    products = shape.batch * shape.groups
+    weights = rows * shape.channels // shape.groups
+    return product + columns * FOLDED + weights * WEIGHT + products * PRODUCT + CALLS / 4
 
 
 def _product(shape: Shape) -> float:

@@ -33,7 +33,7 @@ def _sum_runs(run: Any, to: Any, line: Any, start: Any, count: Any, terms: Any) 
 
 
 @compiled
-def _in_turns(mixed: Any, to: Any, phases: Any, stride: Any, count: Any) -> None:
+def in_turns(mixed: Any, to: Any, phases: Any, stride: Any, count: Any) -> None:
     """Write the first number of all phases, of ``count`` each, the second ones, and so on."""
     if stride == TWO:
         for at in range(count):
@@ -94,7 +94,7 @@ def spread_rows(
                     # Rows of whole strides are written at once.
                     whole = before == 0 and width == stride * strides
                     if whole:
-                        _in_turns(x, row, phases, np.uintp(stride), count)
+                        in_turns(x, row, phases, np.uintp(stride), count)
                         continue
-                    _in_turns(mixed, np.uintp(0), phases, np.uintp(stride), count)
+                    in_turns(mixed, np.uintp(0), phases, np.uintp(stride), count)
                     take(x, row + skipped, mixed, first_cell, left, True, False)

@@ -16,6 +16,7 @@ from arrayconv._window import adjoint_axis, input_sizes, kernel_sizes, output_si
 from arrayconv.backends.numpy import (
     blocked,
     compiled_convolution,
+    compiled_im2col,
     compiled_winograd,
     fourier,
     mec,
@@ -174,6 +175,16 @@ def compiled_adjoint(shape: Shape) -> int:
     window, batch, _, outputs, *_ = shape
     mixed = batch * outputs * prod(input_sizes(window)) * _itemsize(shape)
     return max(_compiled(shape, is_adjoint=True), mixed if window[-1].stride > 1 else 0)
+
+
+def folded(shape: Shape) -> int:
+    """Return the bytes of the columns that are held for a product."""
+    window, itemsize = shape.window, _itemsize(shape)
+    each = shape.outputs // shape.groups
+    some = compiled_im2col.planes_at_a_time(window, each, itemsize)
+    blocks = shape.batch * shape.groups * -(-each // some)
+    of_block = some * shape.taps * prod(output_sizes(window)) * itemsize
+    return of_block * _threads(blocks)
 
 
 def _compiled(shape: Shape, is_adjoint: bool) -> int:

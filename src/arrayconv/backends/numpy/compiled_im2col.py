@@ -1,0 +1,63 @@
+"""The adjoint of a convolution with a stride: compiled loops add the columns of a product."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from arrayconv._options import current
+from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.numpy import compiled_convolution as compiled
+from arrayconv.backends.numpy.compiled_columns import adding, geometry_of, too_deep
+from arrayconv.backends.numpy.costs import Shape, strided
+from arrayconv.backends.numpy.orders import channels_first
+from arrayconv.backends.numpy.threads import run_blocks
+
+ROWS = 64
+"""Rows of a product from which on it is fast."""
+
+
+def unfit(shape: Shape) -> str | None:
+    """Return why an adjoint of a convolution cannot be served."""
+    if not strided(shape.window):
+        return "with a stride of 1 it is a convolution"
+    return too_deep(shape.window) or compiled.unfit(shape)
+
+
+def planes_at_a_time(window: Window, channels: int, itemsize: int) -> int:
+    """Return of how many channels the columns are held: enough for a product to be fast."""
+    taps, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
+    room = current().workspace_bytes // max(1, taps * positions * itemsize)
+    return min(channels, max(room, -(-ROWS // taps)))
+
+
+def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
+    """Return x (N, C, *sizes): columns made by a product, added to the cells that they saw."""
+    batch, outputs = y.shape[:2]
+    each, taps, positions = w.shape[1], prod(kernel_sizes(window)), prod(output_sizes(window))
+    sizes = input_sizes(window)
+    x = np.empty((batch, groups, each, prod(sizes)), y.dtype)
+    planes = channels_first(y).reshape(batch, groups, outputs // groups, positions)
+    weights = w.reshape(groups, outputs // groups, each * taps).swapaxes(1, 2)
+    some = planes_at_a_time(window, each, y.itemsize)
+    geometry, add = geometry_of(window), adding(window)
+
+    def work(block: tuple[int, int, int], buffer: Any) -> None:
+        image, group, first = block
+        stop = min(each, first + some)
+        columns = buffer[: (stop - first) * taps]
+        part = weights[group, first * taps : stop * taps]
+        np.matmul(part, planes[image, group], out=columns)
+        cells = x[image, group, first:stop].reshape(-1)
+        add(columns.reshape(-1), cells, 0, stop - first, *geometry)
+
+    run_blocks(
+        work,
+        list(product(range(batch), range(groups), range(0, each, some))),
+        products=True,
+        workspace=lambda: np.empty((some * taps, positions), y.dtype),
+    )
+    return x.reshape(batch, groups * each, *sizes)
