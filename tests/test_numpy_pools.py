@@ -255,6 +255,14 @@ COLUMNS = [
     ((2, 90, 7, 6), 3, 1, 1, 1),
     ((1, 37, 14, 13), 3, 2, 1, 2),
     ((1, 21, 4, 5, 6), 2, 2, 1, 1),
+    # Rows of positions as long as those of cells, and borders wider than that; strides of which a
+    # row of cells is no multiple, with taps that see nothing.
+    ((2, 20, 30, 29), 5, 1, 2, 1),
+    ((1, 3, 2, 33), 7, 1, 3, 1),
+    ((2, 9, 35, 47), 4, 3, 2, 1),
+    ((1, 40, 10, 9), 2, 3, 1, 2),
+    ((1, 17, 25), 3, 2, 1, 3),
+    ((1, 2, 5, 6, 33), 3, 2, 2, 1),
 ]
 
 

@@ -58,49 +58,30 @@ def fold(
 
 
 @compiled
-def _add_rows(
-    phases: Any,
-    columns: Any,
-    tap: Any,
-    place: Any,
-    z: Any,
-    y: Any,
-    shape: Any,
-    ranges: Any,
-    strides: Any,
-    length: Any,
-) -> bool:
-    """Add what the taps of a plane give a row of cells, by phases; return whether any does.
+def _rows_that_see(shape: Any, ranges: Any, strides: Any) -> Any:
+    """Return, for each row of cells, where columns of rows that see it begin in those of a plane.
 
-    ``tap`` is the plane's first one, of which each has ``place`` positions.
+    For the last axis' first tap and position; and where those of each row end.
     """
-    tall, wide, outs_y, outs_x = shape[1], shape[2], shape[4], shape[5]
-    any_given = False
-    for tap_z in range(shape[0]):
-        first_z, last_z, start_z = ranges[0, tap_z]
-        o_z, rest_z = divmod(z - start_z, strides[0])
-        o_z += first_z
-        if rest_z != 0 or o_z < first_z or o_z >= last_z:
-            continue
-        for tap_y in range(tall):
-            first_y, last_y, start_y = ranges[1, tap_y]
-            o_y, rest_y = divmod(y - start_y, strides[1])
-            o_y += first_y
-            if rest_y != 0 or o_y < first_y or o_y >= last_y:
-                continue
-            if not any_given:
-                any_given = True
-                phases[:] = 0
-            row = (o_z * outs_y + o_y) * outs_x
-            for tap_x in range(wide):
-                first, last, start = ranges[2, tap_x]
-                begin, phase = divmod(start, strides[2])
-                of_tap = tap + (tap_z * tall + tap_y) * wide + tap_x
-                to = np.uintp(phase * length + begin)
-                source = np.uintp(of_tap * place + row + first)
-                for o in range(np.uintp(max(0, last - first))):
-                    phases[to + o] += columns[source + o]
-    return any_given
+    outs_y, outs_x = shape[4], shape[5]
+    places, most = shape[3] * outs_y * outs_x, shape[0] * shape[1]
+    depth, height = shape[6], shape[7]
+    found, ends = np.empty(depth * height * most, np.int64), np.zeros(depth * height + 1, np.int64)
+    count = 0
+    for z in range(depth):
+        for y in range(height):
+            for tap in range(most):
+                first_z, last_z, start_z = ranges[0, tap // shape[1]]
+                first_y, last_y, start_y = ranges[1, tap % shape[1]]
+                o_z, rest_z = divmod(z - start_z, strides[0])
+                o_y, rest_y = divmod(y - start_y, strides[1])
+                o_z, o_y = o_z + first_z, o_y + first_y
+                inside = first_z <= o_z < last_z and first_y <= o_y < last_y
+                if inside and rest_z == 0 and rest_y == 0:
+                    found[count] = tap * shape[2] * places + (o_z * outs_y + o_y) * outs_x
+                    count += 1
+            ends[z * height + y + 1] = count
+    return found, ends
 
 
 @compiled
@@ -111,25 +92,38 @@ def fold_strided(
 
     There is a run of cells for each phase of the stride; the phases are then taken in turns.
     """
-    taps, places = shape[0] * shape[1] * shape[2], shape[3] * shape[4] * shape[5]
-    depth, height, width, stride = shape[6], shape[7], shape[8], strides[2]
+    wide, places = shape[2], shape[3] * shape[4] * shape[5]
+    of_plane, width, stride = shape[0] * shape[1] * wide * places, shape[8], strides[2]
     length = -(-width // stride)
     phases, mixed = np.empty(stride * length, out.dtype), np.empty(stride * length, out.dtype)
-    to = np.uintp(begin * depth * height * width)
+    rows, ends = _rows_that_see(shape, ranges, strides)
+    # Of each tap along the row the columns, and where they go among the phases.
+    taps = np.empty((wide, 3), np.int64)
+    for tap in range(wide):
+        first, last, start = ranges[2, tap]
+        to_phase = start % stride * length + start // stride
+        taps[tap, 0], taps[tap, 1], taps[tap, 2] = tap * places + first, last - first, to_phase
+    to = np.uintp(begin * (len(ends) - 1) * width)
     for n in range(begin, end):
-        for z in range(depth):
-            for y in range(height):
-                given = _add_rows(
-                    phases, columns, n * taps, places, z, y, shape, ranges, strides, length
-                )
-                if not given:
-                    out[to : to + np.uintp(width)] = 0
-                elif width == stride * length:
-                    in_turns(out, to, phases, np.uintp(stride), np.uintp(length))
-                else:
-                    in_turns(mixed, np.uintp(0), phases, np.uintp(stride), np.uintp(length))
-                    out[to : to + np.uintp(width)] = mixed[: np.uintp(width)]
+        for row in range(len(ends) - 1):
+            low, high = ends[row], ends[row + 1]
+            if low == high:
+                out[to : to + np.uintp(width)] = 0
                 to += np.uintp(width)
+                continue
+            phases[:] = 0
+            for each in range(low, high):
+                for tap in range(wide):
+                    source = np.uintp(n * of_plane + rows[each] + taps[tap, 0])
+                    place = np.uintp(taps[tap, 2])
+                    for o in range(np.uintp(max(0, taps[tap, 1]))):
+                        phases[place + o] += columns[source + o]
+            if width == stride * length:
+                in_turns(out, to, phases, np.uintp(stride), np.uintp(length))
+            else:
+                in_turns(mixed, np.uintp(0), phases, np.uintp(stride), np.uintp(length))
+                out[to : to + np.uintp(width)] = mixed[: np.uintp(width)]
+            to += np.uintp(width)
 
 
 @compiled
@@ -149,30 +143,70 @@ def _copy_row(x: Any, source: Any, out: Any, to: Any, count: Any, stride: Any) -
 
 
 @compiled
+def _copy_plane(
+    x: Any,
+    source: Any,
+    out: Any,
+    to: Any,
+    width: Any,
+    outs_y: Any,
+    ranges: Any,
+    tap_y: Any,
+    tap_x: Any,
+) -> None:
+    """Copy what a tap sees of a plane, whose rows are as long as those of positions, as one run."""
+    first_y, last_y, start_y = ranges[1, tap_y]
+    first, last, start = ranges[2, tap_x]
+    seen = np.uintp(source + start_y * width + start)
+    begin, end = first_y * width + first, (last_y - 1) * width + last
+    if first_y >= last_y:
+        begin = end = outs_y * width
+    place = np.uintp(to + begin)
+    for cell in range(np.uintp(end - begin)):
+        out[place + cell] = x[seen + cell]
+    out[to : to + begin] = 0
+    out[to + end : to + outs_y * width] = 0
+    # What came from the rows before and behind is no cell that the tap sees.
+    for row in range(to + first_y * width, to + (last_y - 1) * width, width):
+        for border in range(np.uintp(row + last), np.uintp(row + width + first)):
+            out[border] = 0
+
+
+@compiled
 def unfold(x: Any, out: Any, begin: int, end: int, shape: Any, ranges: Any, strides: Any) -> None:
     """Copy what each tap of each plane sees, row by row; 0 where that is padding. As `fold`."""
     deep, tall, wide = shape[0], shape[1], shape[2]
     outs_z, outs_y, outs_x = shape[3], shape[4], shape[5]
     depth, height, width = shape[6], shape[7], shape[8]
     stride = np.uintp(strides[2])
+    # Then a tap sees a plane of cells as it lies, moved by some cells, but for the borders.
+    alike = stride == 1 and strides[1] == 1 and outs_x == width
     for n in range(begin, end):
         for tap in range(deep * tall * wide):
             first_z, last_z, start_z = ranges[0, tap // (tall * wide)]
             first_y, last_y, start_y = ranges[1, tap // wide % tall]
             first, last, start = ranges[2, tap % wide]
-            count = np.uintp(last - first)
             for o_z in range(outs_z):
                 z = start_z + (o_z - first_z) * strides[0]
+                to = ((n * deep * tall * wide + tap) * outs_z + o_z) * outs_y * outs_x
+                if o_z < first_z or o_z >= last_z:
+                    out[to : to + outs_y * outs_x] = 0
+                    continue
+                source = (n * depth + z) * height * width
+                if alike and first < last:
+                    _copy_plane(
+                        x, source, out, to, outs_x, outs_y, ranges, tap // wide % tall, tap % wide
+                    )
+                    continue
                 for o_y in range(outs_y):
-                    row = ((n * deep * tall * wide + tap) * outs_z + o_z) * outs_y + o_y
-                    to = np.uintp(row * outs_x)
-                    if o_z < first_z or o_z >= last_z or o_y < first_y or o_y >= last_y:
-                        out[to : to + np.uintp(outs_x)] = 0
+                    row = np.uintp(to + o_y * outs_x)
+                    if o_y < first_y or o_y >= last_y:
+                        out[row : row + np.uintp(outs_x)] = 0
                         continue
                     y = start_y + (o_y - first_y) * strides[1]
-                    source = np.uintp(((n * depth + z) * height + y) * width + start)
+                    seen = np.uintp(source + y * width + start)
                     for o in range(np.uintp(first)):
-                        out[to + o] = 0
-                    _copy_row(x, source, out, to + np.uintp(first), count, stride)
+                        out[row + o] = 0
+                    _copy_row(x, seen, out, row + np.uintp(first), np.uintp(last - first), stride)
                     for o in range(np.uintp(last), np.uintp(outs_x)):
-                        out[to + o] = 0
+                        out[row + o] = 0

@@ -10,14 +10,15 @@ import numpy as np
 
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes, tap_range
 from arrayconv.backends.numpy.columns import is_apart
+from arrayconv.backends.numpy.compiled_pooling import FEW_CELLS, LANES
 from arrayconv.backends.numpy.compiler import loops, missing
-from arrayconv.backends.numpy.separable import CHUNK
+from arrayconv.backends.numpy.separable import CHUNK, NARROW
 from arrayconv.backends.numpy.threads import run_blocks
 
 WIDE = 24
 """Positions of a row from which on copies of single rows are faster than NumPy's of planes."""
-LONG = 224
-"""Bytes of a row of neighbours from which on those copies are faster too."""
+MIDDLE, LONG = 64, 224
+"""Bytes of a row of neighbours from which on those copies are faster too, of planes and of rows."""
 WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 """What a number of so many bytes is copied as."""
 
@@ -48,6 +49,9 @@ def unfold_slow(x: Any, window: Window) -> str | None:
     if is_apart(window) and window[-1].stride > 1:
         return "windows that lie apart are one transposing copy"
     run = window[-1].out * x.itemsize
+    if len(window) > 1 and all(each.stride == 1 and each.out == each.size for each in window[-2:]):
+        # Then a tap's plane is copied as one run.
+        return f"rows of {window[-1].out} positions have much border" if run < MIDDLE else None
     if window[-1].stride == 1:
         return f"runs of {run} bytes are copied as fast" if run < LONG else None
     if window[-1].out < WIDE:
@@ -57,7 +61,7 @@ def unfold_slow(x: Any, window: Window) -> str | None:
 
 def slow(columns: Any, window: Window) -> str | None:
     """Return why NumPy's own loops are better."""
-    if is_apart(window) and window[-1].stride > 1:
+    if is_apart(window) and window[-1].stride > 4:
         return "windows that lie apart are one transposing copy"
     return None
 
@@ -76,8 +80,11 @@ def geometry_of(window: Window) -> tuple[Any, Any, Any]:
     return np.asarray(shape, np.int64), ranges, np.asarray(strides, np.int64)
 
 
-def adding(window: Window) -> Any:
-    """Return the loop that adds columns to planes."""
+def adding(window: Window, planes: int) -> Any:
+    """Return the loop that adds columns to so many planes."""
+    columns = prod(kernel_sizes(window)) * prod(output_sizes(window))
+    if planes >= LANES and window[-1].size < NARROW and columns <= FEW_CELLS:
+        return loops("lane_loops").fold_lanes
     compiled = loops("column_loops")
     return compiled.fold if window[-1].stride == 1 else compiled.fold_strided
 
@@ -90,12 +97,13 @@ def fold(columns: Any, window: Window) -> Any:
     flat, out = np.ascontiguousarray(columns).reshape(-1), x.reshape(-1)
     planes = batch * channels
     geometry = geometry_of(window)
-    add = adding(window)
+    add = adding(window, planes)
 
     def some_planes(part: slice) -> None:
         add(flat, out, part.start, min(part.stop, planes), *geometry)
 
     some = max(1, CHUNK // max(1, kernel * positions * columns.itemsize))
+    some = some // LANES * LANES or some
     blocks = [slice(start, start + some) for start in range(0, planes, some)]
     run_blocks(some_planes, blocks, least=2)
     return x

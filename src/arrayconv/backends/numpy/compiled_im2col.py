@@ -43,7 +43,7 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     planes = channels_first(y).reshape(batch, groups, outputs // groups, positions)
     weights = w.reshape(groups, outputs // groups, each * taps).swapaxes(1, 2)
     some = planes_at_a_time(window, each, y.itemsize)
-    geometry, add = geometry_of(window), adding(window)
+    geometry, add = geometry_of(window), adding(window, some)
 
     def work(block: tuple[int, int, int], buffer: Any) -> None:
         image, group, first = block

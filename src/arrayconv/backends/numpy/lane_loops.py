@@ -1,4 +1,4 @@
-"""The loops of pools of narrow planes, compiled by numba: import this by `compiler.loops` only.
+"""The loops of narrow planes, compiled by numba: import this by `compiler.loops` only.
 
 `LANES` planes are laid side by side, and arrays are else as in `pool_loops`: so what is done with a
 cell is done with as many neighbours, however short the rows.
@@ -57,6 +57,40 @@ def one_by_one(lanes: Any, out: Any, begin: int, end: int, count: Any) -> None:
         start = (np.uintp(begin) + lane) * count
         for cell in range(count):
             out[start + cell] = lanes[cell * ALL_LANES + lane]
+
+
+@compiled
+def fold_lanes(
+    columns: Any, out: Any, begin: int, end: int, shape: Any, ranges: Any, strides: Any
+) -> None:
+    """Add the columns of each plane, of planes side by side: as `column_loops.fold`."""
+    taps, places = shape[0] * shape[1] * shape[2], shape[3] * shape[4] * shape[5]
+    cells, step = np.uintp(shape[6] * shape[7] * shape[8]), np.uintp(strides[2]) * ALL_LANES
+    beside = np.empty(taps * places * LANES, columns.dtype)
+    made = np.empty(cells * ALL_LANES, columns.dtype)
+    for n in range(begin, end, LANES):
+        side_by_side(columns, n, end, np.uintp(taps * places), beside)
+        made[:] = 0
+        for tap in range(taps):
+            first_z, last_z, start_z = ranges[0, tap // (shape[1] * shape[2])]
+            first_y, last_y, start_y = ranges[1, tap // shape[2] % shape[1]]
+            first, last, start = ranges[2, tap % shape[2]]
+            count = np.uintp(max(0, last - first))
+            for o_z in range(first_z, last_z):
+                z = start_z + (o_z - first_z) * strides[0]
+                for o_y in range(first_y, last_y):
+                    y = start_y + (o_y - first_y) * strides[1]
+                    to = np.uintp((z * shape[7] + y) * shape[8] + start) * ALL_LANES
+                    row = tap * places + (o_z * shape[4] + o_y) * shape[5] + first
+                    source = np.uintp(row) * ALL_LANES
+                    if step == ALL_LANES:
+                        for lane in range(count * ALL_LANES):
+                            made[to + lane] += beside[source + lane]
+                        continue
+                    for o in range(count):
+                        for lane in range(ALL_LANES):
+                            made[to + o * step + lane] += beside[source + o * ALL_LANES + lane]
+        one_by_one(made, out, n, end, cells)
 
 
 @cache
