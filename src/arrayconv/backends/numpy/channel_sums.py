@@ -74,3 +74,55 @@ def _write(code: Vectors, signature: Any, given: Any, positions: int, vectors: i
         row = builder.mul(size, number(p))
         code.store_vector(total, result, place, row, number(v * code.lanes))
     return code.nothing()
+
+
+@intrinsic(prefer_literal=True)
+def add_along(
+    context: Any,
+    vectors: Any,
+    cell: Any,
+    position: Any,
+    place: Any,
+    count: Any,
+    same: Any,
+) -> Any:
+    """Add sums of products over ``count`` positions, for ``vectors`` vectors of channels.
+
+    ``same`` is (cells, positions, result, step, size). To ``result[place + j]`` the sum over n of
+    ``cells[cell + step * n + j] * positions[position + size * n + j]`` is added. All arrays are
+    contiguous.
+    """
+    if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
+        return None
+    signature = types.void(vectors, cell, position, place, count, same)
+    number_of = vectors.literal_value
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        code = Vectors(context, builder, same.types[0].dtype)
+        _, cell, position, place, count, _ = given
+        cells, positions, result, step, size = code.unpacked(signature.args[5], given[5])
+        before = builder.block
+        loop, body, after = map(builder.append_basic_block, ("positions", "position", "summed"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        n = builder.phi(number)
+        totals = [builder.phi(code.vector) for _ in range(number_of)]
+        builder.cbranch(builder.icmp_signed("<", n, count), body, after)
+        builder.position_at_end(body)
+        one = code.at(cells, cell, builder.mul(step, n))
+        other = code.at(positions, position, builder.mul(size, n))
+        for v, total in enumerate(totals):
+            seen, given_it = (code.load_vector(at, number(v * code.lanes)) for at in (one, other))
+            total.add_incoming(ir.Constant(code.vector, None), before)
+            total.add_incoming(code.multiply_add(seen, given_it, total), body)
+        n.add_incoming(number(0), before)
+        n.add_incoming(builder.add(n, number(1)), body)
+        builder.branch(loop)
+        builder.position_at_end(after)
+        for v, total in enumerate(totals):
+            place_of = (place, number(v * code.lanes))
+            held = code.load_vector(result, *place_of)
+            code.store_vector(builder.fadd(held, total), result, *place_of)
+        return code.nothing()
+
+    return signature, write

@@ -151,6 +151,12 @@ TO_WEIGHT = Rule(
     (
         Algorithm("im2col", blocked.conv_weight, never, costs.im2col_weight),
         Algorithm("numba", compiled_gradient.conv_weight, compiled.unfit, costs.numba_weight),
+        Algorithm(
+            "channels_last",
+            depthwise_channels.conv_weight,
+            depthwise_channels.unfit,
+            costs.channels_last_weight,
+        ),
         *(
             Algorithm(
                 f"winograd_{tile}x{tile}",
@@ -182,5 +188,5 @@ conv_transpose = (
 )
 conv_weight = (
     Implementation("pointwise", pointwise.conv_weight, _is_no_product),
-    *TO_WEIGHT.implementations(),
+    *_by_order(TO_WEIGHT.implementations()),
 )

@@ -69,6 +69,8 @@ PHASED_WEIGHT = 2.0
 """Nanoseconds to read a number of the weight where each phase takes some taps of each line."""
 BY_CHANNELS = 0.065
 """Nanoseconds of a multiply-add where vectors hold channels."""
+ALONG_CHANNELS, NEAR = (0.05, 0.115), 1 << 20
+"""The same in sums over positions, and in those of an array of more bytes than that."""
 TURNED, LARGE = 0.15, 2 << 20
 """Nanoseconds to turn over a number for that: twice as many in an array of more bytes than that."""
 PLANE = 65.0
@@ -142,7 +144,10 @@ def im2col(shape: Shape) -> float:
     columns = shape.positions * shape.taps * shape.channels
     weights = shape.outputs * shape.channels // shape.groups * shape.taps
     products = shape.batch * shape.groups
-    return _product(shape) + columns * COLUMN + weights * WEIGHT + products * PRODUCT
+    # Where windows lie apart, columns are one transposing copy.
+    apart = all(axis.stride >= span(axis) for axis in shape.window)
+    copied = columns * (COLUMN / 2 if apart else COLUMN)
+    return _product(shape) + copied + weights * WEIGHT + products * PRODUCT
 
 
 def im2col_adjoint(shape: Shape) -> float:
@@ -259,17 +264,23 @@ def numba(shape: Shape) -> float:
     terms = shape.taps * shape.channels // shape.groups
     # Where the outputs of a group are few, each vector of cells that is loaded serves few.
     each = MULTIPLY_ADD * (IN_REGISTERS[_vector_bytes()] + shape.groups / shape.outputs)
-    planes = shape.batch * shape.groups * PLANE if shape.groups == shape.channels else 0
-    return float(CALLS / 8 + run * shape.outputs * terms * each + _laid_out(shape) + planes)
+    by_plane = shape.groups == shape.channels
+    planes = shape.batch * shape.groups * PLANE if by_plane else 0
+    laid = _laid_out(shape) * (2 if strided(shape.window) and not by_plane else 1)
+    return float(CALLS / 8 + run * shape.outputs * terms * each + laid + planes)
 
 
 def channels_last(shape: Shape) -> float:
     """Return the nanoseconds of a depthwise convolution whose vectors hold channels."""
+    each = BY_CHANNELS * max(1.0, 16 / shape.channels)
+    return CALLS / 4 + _turned(shape) + shape.multiply_adds * each
+
+
+def _turned(shape: Shape) -> float:
+    """Return the nanoseconds of turning over input and output."""
     cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
     turned = (cells + shape.positions * shape.outputs) * TURNED
-    turned *= 2 if cells * np.dtype(shape.dtype).itemsize > LARGE else 1
-    each = BY_CHANNELS * max(1.0, 16 / shape.channels)
-    return CALLS / 4 + turned + shape.multiply_adds * each
+    return turned * (2 if cells * np.dtype(shape.dtype).itemsize > LARGE else 1)
 
 
 def _laid_out(shape: Shape) -> float:
@@ -312,6 +323,14 @@ def im2col_weight(shape: Shape) -> float:
     return im2col(shape) + shape.multiply_adds * TRANSPOSED
 
 
+def channels_last_weight(shape: Shape) -> float:
+    """Return the nanoseconds of a depthwise one whose vectors hold channels."""
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
+    is_far = cells * np.dtype(shape.dtype).itemsize > NEAR
+    each = ALONG_CHANNELS[is_far] * max(1.0, 16 / shape.channels)
+    return CALLS / 4 + _turned(shape) + shape.multiply_adds * each
+
+
 def winograd_weight(shape: Shape, tile: int) -> float:
     """Return the nanoseconds of the gradient by squares."""
     points, down, across, is_line = _tiles(shape.window, tile)
@@ -330,7 +349,7 @@ def numba_weight(shape: Shape) -> float:
     rows = [axis.out + axis.dilation * (axis.kernel - 1) // axis.stride for axis in shape.window]
     run = shape.batch * shape.window[0].out * prod(rows[1:])
     terms = shape.taps * shape.channels // shape.groups
-    each = MULTIPLY_ADD * (IN_REGISTERS[64] + 3 * shape.groups / shape.outputs)
+    each = MULTIPLY_ADD * (IN_REGISTERS[64] + 2 * shape.groups / shape.outputs)
     # The cells of neighbouring taps lie in several phases.
     each *= 1.5 if strided(shape.window) else 1.1
     # The lanes of each sum are added up for each 128 vectors.

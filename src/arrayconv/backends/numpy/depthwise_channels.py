@@ -20,6 +20,7 @@ from arrayconv._window import (
     input_sizes,
     kernel_sizes,
     output_sizes,
+    tap_range,
 )
 from arrayconv.backends.numpy import compiled_convolution as compiled
 from arrayconv.backends.numpy.blocks import equal_parts
@@ -47,8 +48,12 @@ class Plan(NamedTuple):
     """Where those of each row of results begin, and where the last ones end."""
     columns: Any
     """For each position of a row its first cell and tap along the row, and how many it sees."""
+    taps: Any
+    """For each tap along a row the first position that sees a cell by it, how many do, and that
+    cell."""
     numbers: Any
-    """Cells of an image; dilation, stride, first and last position whole of the last axis."""
+    """Cells of an image; dilation, stride, first and last position whole, and positions of the last
+    axis."""
 
 
 def _seen(axis: Axis) -> list[list[tuple[int, int]]]:
@@ -76,11 +81,14 @@ def plan(window: Window) -> Plan:
     end = window[-1]
     columns = [(*(each or [(0, 0)])[0], len(each)) for each in _seen(end)]
     run = whole_positions(end)
-    numbers = (prod(sizes), end.dilation, end.stride, run.start, run.stop)
+    numbers = (prod(sizes), end.dilation, end.stride, run.start, run.stop, end.out)
+    ranges = [tap_range(end, tap) for tap in range(end.kernel)]
+    taps = [(each.first, max(0, each.last - each.first), each.start) for each in ranges]
     return Plan(
         np.array(rows, np.int64).reshape(-1, 2),
         np.array(ends, np.int64),
         np.array(columns, np.int64),
+        np.array(taps, np.int64),
         np.array(numbers, np.int64),
     )
 
@@ -110,7 +118,27 @@ def _conv(x: Any, w: Any, window: Window) -> Any:
     result = np.empty(rows * of_row, x.dtype)
     if rows > 0:
         run = loops("depthwise_loops").convolve_channels(vector_of(x))
-        same = (*planned, channels)
+        same = (planned.rows, planned.ends, planned.columns, planned.numbers, channels)
         parts = equal_parts(rows, -(-(cells.nbytes + result.nbytes) // CHUNK))
         run_blocks(lambda part: run(cells, weights, result, *part, *same), parts, least=2)
     return unflattened(result, batch, outs, channels)
+
+
+SOME = 64
+"""Channels that a thread should have, at least."""
+
+
+def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
+    """Return w (C, 1, *kernel): the sums over positions of each channel by itself."""
+    batch, channels = x.shape[:2]
+    kernel, planned = kernel_sizes(window), plan(window)
+    result = np.zeros((prod(kernel), channels), x.dtype)
+    if 0 not in x.shape and 0 not in y.shape:
+        cells, positions = (
+            flattened(each if is_channels_last(each) else channels_last(each)) for each in (x, y)
+        )
+        run, flat = loops("depthwise_loops").gradient_channels(vector_of(x)), result.reshape(-1)
+        same = (batch, planned.rows, planned.ends, planned.taps, planned.numbers, channels)
+        parts = [(low, min(channels, low + SOME)) for low in range(0, channels, SOME)]
+        run_blocks(lambda part: run(cells, positions, flat, *part, *same), parts, least=2)
+    return np.ascontiguousarray(result.T).reshape(channels, 1, *kernel)

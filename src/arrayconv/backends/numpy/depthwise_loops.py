@@ -1,4 +1,4 @@
-"""The loop of `depthwise_channels`, compiled by numba: import this by `compiler.loops` only."""
+"""The loops of `depthwise_channels`, compiled by numba: import this by `compiler.loops` only."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from arrayconv.backends.numpy.channel_sums import sum_channels
+from arrayconv.backends.numpy.channel_sums import add_along, sum_channels
 
 POSITIONS, VECTORS = 4, 2
 """What is summed at a time: with the weights of a tap that is what 16 registers hold."""
+VECTORS_ALONG = 4
+"""Vectors of channels that are summed over positions at a time."""
 
 
 @cache
@@ -76,6 +78,61 @@ def convolve_channels(lanes: int) -> Callable[..., None]:
                     else:
                         sum_channels(1, 1, cell + at, at, to + at, count, same)
                 o += POSITIONS if many else 1
+
+    compiled: Callable[..., None] = run
+    return compiled
+
+
+@cache
+def gradient_channels(lanes: int) -> Callable[..., None]:
+    """Return what adds up the gradient to the weight (taps, C), for the channels of a range."""
+
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
+    def run(
+        cells: Any,
+        positions: Any,
+        result: Any,
+        begin: Any,
+        end: Any,
+        batch: Any,
+        rows: Any,
+        ends: Any,
+        taps: Any,
+        numbers: Any,
+        channels: Any,
+    ) -> None:
+        plane, stride, outs = numbers[0], numbers[2], numbers[5]
+        same = (cells, positions, result, stride * channels, channels)
+        places, wide = len(ends) - 1, VECTORS_ALONG * lanes
+        whole = begin + (end - begin) // wide * wide
+        for row in range(batch * places):
+            image, place = row // places, row % places
+            low, high = ends[place], ends[place + 1]
+            # The first cache holds what some channels have of a row, for all taps.
+            for c in range(begin, whole, wide):
+                for n in range(low, high):
+                    for tap in range(len(taps)):
+                        cell = (image * plane + rows[n, 0] + taps[tap, 2]) * channels + c
+                        position = (row * outs + taps[tap, 0]) * channels + c
+                        to = (rows[n, 1] + tap) * channels + c
+                        add_along(VECTORS_ALONG, cell, position, to, taps[tap, 1], same)
+            for c in range(whole, end - lanes + 1, lanes):
+                for n in range(low, high):
+                    for tap in range(len(taps)):
+                        cell = (image * plane + rows[n, 0] + taps[tap, 2]) * channels + c
+                        position = (row * outs + taps[tap, 0]) * channels + c
+                        to = (rows[n, 1] + tap) * channels + c
+                        add_along(1, cell, position, to, taps[tap, 1], same)
+            for c in range(end - (end - begin) % lanes, end):
+                for n in range(low, high):
+                    for tap in range(len(taps)):
+                        cell = (image * plane + rows[n, 0] + taps[tap, 2]) * channels + c
+                        position = (row * outs + taps[tap, 0]) * channels + c
+                        total = result[0] * 0
+                        for o in range(taps[tap, 1]):
+                            at = cell + o * stride * channels
+                            total += cells[at] * positions[position + o * channels]
+                        result[(rows[n, 1] + tap) * channels + c] += total
 
     compiled: Callable[..., None] = run
     return compiled

@@ -18,7 +18,7 @@ from arrayconv.backends.numpy.vectors import Vectors, number
 
 def terms_of(outputs: int) -> int:
     """Return for how many terms, with so many outputs, sums are held in registers at a time."""
-    return (24 if REGISTERS == 32 else 12) // max(outputs, 3)
+    return (24 if REGISTERS == 32 else 12) // max(outputs, 1)
 
 
 @intrinsic(prefer_literal=True)
