@@ -174,12 +174,16 @@ def plan(
         "groups": -(-groups // max(1, limit // of_group)),
         "outputs": 1,
     }
-    if is_adjoint and len(window) == 1 and window[0].stride > 1:
-        # The phases of a whole row are one after the other.
+    # The phases of a whole row of an adjoint are one after the other.
+    whole_rows = is_adjoint and len(window) == 1 and window[0].stride > 1
+    if whole_rows:
         cuts["parts"] = 1
     multiply_adds = batch * prod(output_sizes(window)) * outputs * seen * taps
     wanted = min(threads, multiply_adds // WORTH_A_THREAD)
-    for name, most in (("images", batch), ("groups", groups), ("outputs", made // tile.outputs)):
+    # What a cut by outputs lays out each block lays out again.
+    most_parts = 1 if whole_rows else to_sizes[0] // (2 * span(window[0]))
+    most_of = {"images": batch, "groups": groups, "parts": most_parts}
+    for name, most in (*most_of.items(), ("outputs", made // tile.outputs)):
         lacking = -(-wanted // prod(cuts.values()))
         cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
     lengths = (batch, to_sizes[0], groups, made)
