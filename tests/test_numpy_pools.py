@@ -286,6 +286,21 @@ def test_columns_of_many_blocks(shape, kernel, stride, padding, dilation):
                 np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-5, err_msg=name)
 
 
+@pytest.mark.parametrize("dtype", ["bool", "int16", "float32", "float64", "int64", "complex64"])
+@pytest.mark.parametrize("planes", [15, 16, 37])
+def test_columns_of_narrow_planes(planes, dtype):
+    """Side by side, numbers of 4 and of 8 bytes, too few planes for that, and a rest."""
+    x = draw(np.random.default_rng(0), (1, planes, 6, 9), dtype)
+    for stride, padding in (((1, 1), ((1, 1), (0, 3))), ((2, 3), ((4, 0), (1, 1)))):
+        window = sliding_window((6, 9), (3, 2), stride, padding, (1, 2))
+        wanted = primitives.unfold(x, window, algorithm="generic")
+        for name, got in forced(primitives.unfold, x, window):
+            np.testing.assert_array_equal(got, wanted, name, strict=True)
+        folded = primitives.fold(wanted, window, algorithm="generic")
+        for _, got in forced(primitives.fold, wanted, window):
+            assert_close(got, folded, dtype)
+
+
 @pytest.mark.parametrize(("shape", "kernel", "stride", "padding", "dilation"), COLUMNS)
 def test_the_same_bits_on_any_number_of_threads(shape, kernel, stride, padding, dilation):
     dims = len(shape) - 2

@@ -44,11 +44,29 @@ def too_deep(window: Window) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
+def _is_narrow(window: Window) -> bool:
+    """Whether planes, if there are many, are better taken side by side than a row at a time."""
+    columns = prod(kernel_sizes(window)) * prod(output_sizes(window))
+    return window[-1].size < NARROW and columns <= FEW_CELLS
+
+
+def _by_lanes(x: Any, window: Window) -> bool:
+    """Whether an unfold takes planes side by side."""
+    many = x.shape[0] * x.shape[1] >= LANES
+    return bool(many and x.itemsize in (4, 8) and _is_narrow(window))
+
+
 def unfold_slow(x: Any, window: Window) -> str | None:
     """Return why NumPy's own copies are better."""
+    return None if _by_lanes(x, window) else _unfold_slow(window, x.itemsize)
+
+
+@lru_cache(maxsize=1024)
+def _unfold_slow(window: Window, itemsize: int) -> str | None:
     if is_apart(window) and window[-1].stride > 1:
         return "windows that lie apart are one transposing copy"
-    run = window[-1].out * x.itemsize
+    run = window[-1].out * itemsize
     if len(window) > 1 and all(each.stride == 1 and each.out == each.size for each in window[-2:]):
         # Then a tap's plane is copied as one run.
         return f"rows of {window[-1].out} positions have much border" if run < MIDDLE else None
@@ -82,8 +100,7 @@ def geometry_of(window: Window) -> tuple[Any, Any, Any]:
 
 def adding(window: Window, planes: int) -> Any:
     """Return the loop that adds columns to so many planes."""
-    columns = prod(kernel_sizes(window)) * prod(output_sizes(window))
-    if planes >= LANES and window[-1].size < NARROW and columns <= FEW_CELLS:
+    if planes >= LANES and _is_narrow(window):
         return loops("lane_loops").fold_lanes
     compiled = loops("column_loops")
     return compiled.fold if window[-1].stride == 1 else compiled.fold_strided
@@ -119,12 +136,14 @@ def unfold(x: Any, window: Window) -> Any:
     out = columns.reshape(-1).view(word)
     planes = batch * channels
     geometry = geometry_of(window)
-    copy = loops("column_loops").unfold
+    by_lanes = _by_lanes(x, window)
+    copy = loops("lane_loops").unfold_lanes if by_lanes else loops("column_loops").unfold
 
     def some_planes(part: slice) -> None:
         copy(flat, out, part.start, min(part.stop, planes), *geometry)
 
     some = max(1, CHUNK // max(1, taps * positions * x.itemsize))
+    some = some // LANES * LANES or some
     blocks = [slice(start, start + some) for start in range(0, planes, some)]
     run_blocks(some_planes, blocks, least=2)
     return columns

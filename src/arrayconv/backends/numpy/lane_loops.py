@@ -93,6 +93,48 @@ def fold_lanes(
         one_by_one(made, out, n, end, cells)
 
 
+@compiled
+def unfold_lanes(
+    x: Any, out: Any, begin: int, end: int, shape: Any, ranges: Any, strides: Any
+) -> None:
+    """Copy what each tap of each plane sees, of planes side by side: as `column_loops.unfold`."""
+    taps, places = shape[0] * shape[1] * shape[2], shape[3] * shape[4] * shape[5]
+    cells, step = np.uintp(shape[6] * shape[7] * shape[8]), np.uintp(strides[2]) * ALL_LANES
+    beside = np.empty(cells * ALL_LANES, x.dtype)
+    made = np.empty(taps * places * LANES, x.dtype)
+    run = np.uintp(shape[5]) * ALL_LANES
+    for n in range(begin, end, LANES):
+        side_by_side(x, n, end, cells, beside)
+        to = np.uintp(0)
+        for tap in range(taps):
+            first_z, last_z, start_z = ranges[0, tap // (shape[1] * shape[2])]
+            first_y, last_y, start_y = ranges[1, tap // shape[2] % shape[1]]
+            first, last, start = ranges[2, tap % shape[2]]
+            low, high = np.uintp(first) * ALL_LANES, np.uintp(last) * ALL_LANES
+            for o_z in range(shape[3]):
+                z = start_z + (o_z - first_z) * strides[0]
+                for o_y in range(shape[4]):
+                    y = start_y + (o_y - first_y) * strides[1]
+                    inside = first_z <= o_z < last_z and first_y <= o_y < last_y
+                    if not inside or first >= last:
+                        made[to : to + run] = 0
+                        to += run
+                        continue
+                    seen = np.uintp((z * shape[7] + y) * shape[8] + start) * ALL_LANES
+                    made[to : to + low] = 0
+                    if step == ALL_LANES:
+                        for lane in range(high - low):
+                            made[to + low + lane] = beside[seen + lane]
+                    else:
+                        for o in range(np.uintp(last - first)):
+                            place = to + low + o * ALL_LANES
+                            for lane in range(ALL_LANES):
+                                made[place + lane] = beside[seen + o * step + lane]
+                    made[to + high : to + run] = 0
+                    to += run
+        one_by_one(made, out, n, end, np.uintp(taps * places))
+
+
 @cache
 def pool_lanes(maximum: bool, lanes: int) -> Callable[..., None]:
     """Return what writes the maximum or the sum of each window: rows first, then along the row.
