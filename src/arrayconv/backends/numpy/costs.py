@@ -16,6 +16,7 @@ import numpy as np
 from arrayconv._arrays import library_of
 from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, span
 from arrayconv.backends.numpy.compiler import loops
+from arrayconv.backends.numpy.ranges import whole_positions
 
 MULTIPLY_ADD = 0.020
 """Nanoseconds a multiply-add of a large product takes."""
@@ -67,7 +68,7 @@ IN_REGISTERS = {64: 1.02, 32: 1.12, 16: 1.12}
 the bytes of a vector; with 16 it was not measured."""
 PHASED_WEIGHT = 2.0
 """Nanoseconds to read a number of the weight where each phase takes some taps of each line."""
-BY_CHANNELS = 0.065
+BY_CHANNELS = 0.06
 """Nanoseconds of a multiply-add where vectors hold channels."""
 ALONG_CHANNELS, NEAR = (0.05, 0.115), 1 << 20
 """The same in sums over positions, and in those of an array of more bytes than that."""
@@ -273,7 +274,10 @@ def numba(shape: Shape) -> float:
 def channels_last(shape: Shape) -> float:
     """Return the nanoseconds of a depthwise convolution whose vectors hold channels."""
     each = BY_CHANNELS * max(1.0, 16 / shape.channels)
-    return CALLS / 4 + _turned(shape) + shape.multiply_adds * each
+    # At the borders of a row each position is summed by itself.
+    end = shape.window[-1]
+    borders = 1 - len(whole_positions(end)) / max(1, end.out)
+    return CALLS / 4 + _turned(shape) + shape.multiply_adds * each * (1 + borders)
 
 
 def _turned(shape: Shape) -> float:
