@@ -84,6 +84,16 @@ def pool_window(
     )
 
 
+@lru_cache(maxsize=1024)
+def _adaptive_window(shape: Ints, outs: Ints, itemsize: int) -> Windows:
+    """Return the windows over an array of this shape, having checked that they can be held."""
+    because = f"input {shape}, output_size {outs}"
+    check_fits("the output", (*shape[:2], *outs), itemsize, because)
+    # The windows are tables of Python's numbers.
+    check_fits("the table of windows", (max(outs), 2), 64, because)
+    return adaptive_window(shape[2:], outs)
+
+
 def adaptive_pool_window(operation: str, dims: int, input: Array, output_size: Any) -> Windows:
     """Return the windows of an adaptive pool, having checked its arguments."""
     _, dtype = common_library(operation, input=input)
@@ -102,9 +112,4 @@ def adaptive_pool_window(operation: str, dims: int, input: Array, output_size: A
         filled = tuple(
             n if each is None else each for n, each in zip(shape[2:], every, strict=True)
         )
-    outs = integers("output_size", filled, dims)
-    because = f"input {shape}, output_size {output_size!r}"
-    check_fits("the output", (*shape[:2], *outs), dtype.held, because)
-    # The windows are tables of Python's numbers.
-    check_fits("the table of windows", (max(outs), 2), 64, because)
-    return adaptive_window(shape[2:], outs)
+    return _adaptive_window(shape, integers("output_size", filled, dims), dtype.held)
