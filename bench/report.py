@@ -110,8 +110,8 @@ def algorithms_text(kept: Sequence[Record]) -> str:
     rows = []
     for case, each in by_case(kept).items():
         ours = [r for r in each if r.ours and r.library == library and r.device == device]
-        kept_order = [r for r in ours if not r.channels_last]
-        forced = [r for r in kept_order if not r.auto and r.seconds_median is not None]
+        in_order = [r for r in ours if not r.channels_last]
+        forced = [r for r in in_order if not r.auto and r.seconds_median is not None]
         best, auto = fastest(forced), our_choice(each, library, device)
         if best is None or auto is None or auto.seconds_median is None or len(forced) < 2:
             continue

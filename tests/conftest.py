@@ -168,7 +168,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 SAMPLED_CHECKS = {
-    "test_cuda_on_host.py::test_": ("checks of CUDA kernels on the CPU", 12),
+    "test_cuda_on_host.py::test_as_numpy[": ("checks of CUDA kernels on the CPU", 12),
     "test_cuda_seeded_bugs.py::test_a_bug_is_caught[": ("bugs put into CUDA kernels", 6),
 }
 """Of what a plain run takes one in so many: each is compiled, by g++, for seconds."""

@@ -482,7 +482,6 @@ def test_a_run_of_some_cases_and_libraries(run, tmp_path, capsys):
         ("sobel", "nested loops"),
         ("sobel", "position loop"),
         ("sobel", "arrayconv numpy auto"),
-        ("sobel", "arrayconv numpy channels last"),
     }
 
 

@@ -12,6 +12,7 @@ import pytest
 import arrayconv as ac
 from arrayconv import primitives, reference
 from arrayconv._registry import Primitive
+from arrayconv.backends.numpy import orders
 from arrayconv.backends.numpy.compiler import missing
 from arrayconv.functional.operations import operation_of
 from tests.cases import assert_close, draw
@@ -100,6 +101,9 @@ DEPTHWISE: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] =
     ((1, 24, 3, 3), (3, 3), {"padding": 3}),
     ((1, 24, 30, 3), (2, 1), {"stride": (2, 1)}),
     ((2, 17, 5, 6, 7), (3, 2, 3), {"padding": ((1, 0), (0, 2), (1, 1)), "stride": (2, 1, 2)}),
+    # Fewer channels than a vector has; and more than are added up at a time.
+    ((2, 3, 11, 12), (3, 3), {"padding": 1}),
+    ((1, 150, 6, 5), (3, 3), {"padding": 1, "stride": 2}),
 )
 
 
@@ -117,9 +121,34 @@ def test_depthwise(shape, kernel, how, dtype):
     got = taken(primitives.conv, given, w, window, groups)
     assert got.dtype == dtype
     assert_close(got, y, dtype)
+    for images, cotangents in ((given, last(y)), (x, last(y)), (given, y)):
+        gradient = primitives.conv_weight(
+            images, cotangents, window, groups, algorithm="channels_last"
+        )
+        wanted = primitives.conv_weight(x, y, window, groups, algorithm="generic")
+        assert_close(gradient, wanted, dtype)
     if all(axis.stride == 1 for axis in window):
         wanted = primitives.conv_transpose(y, w, window, groups, algorithm="generic")
         assert_close(taken(primitives.conv_transpose, last(y), w, window, groups), wanted, dtype)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_weight_that_is_not_finite(value):
+    """Of one channel: it stays in that channel, in the gradient too."""
+    x = draw(np.random.default_rng(0), (1, 5, 6, 6), "float32")
+    w = draw(np.random.default_rng(1), (5, 1, 3, 3), "float32")
+    w[0, 0, 0, 0] = value
+    for each in (x, last(x)):
+        y, pullback = ac.vjp(ac.conv2d, each, w, padding=1, groups=5)
+        assert np.isfinite(y[:, 1:]).all()
+        assert not np.isfinite(y[:, 0]).all()
+        cotangent = np.ones(y.shape, np.float32)
+        cotangent[0, 0, 0, 0] = value
+        with ac.options(algorithm="channels_last"):
+            gradient = pullback(cotangent)[1]
+        assert gradient is not None
+        assert np.isfinite(gradient[1:]).all()
 
 
 def test_public_functions_keep_the_order():
@@ -154,8 +183,9 @@ def test_the_same_bits_on_any_number_of_threads():
             values,
             indices,
             ac.avg_pool2d(x, 3, 2, 1),
-            pullback(y),
+            pullback(y)[0],
             ac.conv2d(x, w, padding=1, groups=48),
+            *ac.vjp(ac.conv2d, x, w, padding=1, groups=48)[1](np.ones(x.shape, np.float32)),
         ]
 
     with ac.options(threads=1):
@@ -203,6 +233,17 @@ for channels, at_end in itertools.product((2, 3, 5, 8, 9, 16, 23, 33), (False, T
         np.testing.assert_equal(ac.max_pool2d(x, **named), got[0])
         wanted = ac.avg_pool2d(straight, **named)
         np.testing.assert_allclose(ac.avg_pool2d(x, **named), wanted, rtol=1e-6)
+    for function, named in (
+        (ac.avg_pool2d, {"kernel_size": 3, "stride": 2}),
+        (ac.conv2d, {"padding": 1, "groups": channels}),
+    ):
+        arrays = (w,) if "groups" in named else ()
+        with ac.options(algorithm="channels_last"):
+            y, pullback = ac.vjp(function, x, *arrays, **named)
+            found = pullback(y)
+        y, pullback = ac.vjp(function, straight, *arrays, **named)
+        for one, other in zip(found, pullback(np.ascontiguousarray(y)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5)
     wanted = ac.conv2d(straight, w, padding=1, groups=channels)
     np.testing.assert_allclose(ac.conv2d(x, w, padding=1, groups=channels), wanted, rtol=1e-6)
 """
@@ -210,13 +251,36 @@ for channels, at_end in itertools.product((2, 3, 5, 8, 9, 16, 23, 33), (False, T
 
 def test_averages_of_the_cells_that_windows_have():
     """Where windows have more cells or fewer, each is divided by its own number."""
-    x = last(draw(np.random.default_rng(0), (2, 20, 13, 11), "float64"))
-    straight = np.ascontiguousarray(x)
-    for function, named in (
-        (ac.adaptive_avg_pool2d, {"output_size": (5, 4)}),
-        (ac.avg_pool2d, {"kernel_size": 3, "padding": 1, "count_include_pad": False}),
+    for shape, function, named in (
+        ((2, 20, 13, 11), ac.adaptive_avg_pool2d, {"output_size": (5, 4)}),
+        ((1, 20, 5, 7, 6), ac.adaptive_avg_pool3d, {"output_size": (2, 3, 4)}),
+        ((1, 9, 17), ac.adaptive_avg_pool1d, {"output_size": 4}),
+        (
+            (2, 20, 13, 11),
+            ac.avg_pool2d,
+            {"kernel_size": 3, "padding": 1, "count_include_pad": False},
+        ),
     ):
+        x = last(draw(np.random.default_rng(0), shape, "float64"))
+        straight = np.ascontiguousarray(x)
+        assert ac.explain(function, x, **named).chosen == "channels_last"
         got, pullback = ac.vjp(function, x, **named)
         wanted, back = ac.vjp(function, straight, **named)
         assert_close(got, wanted, "float64")
-        assert_close(pullback(last(wanted))[0], back(wanted)[0], "float64")
+        cotangent = last(wanted)
+        before = cotangent.copy()
+        assert_close(pullback(cotangent)[0], back(wanted)[0], "float64")
+        np.testing.assert_array_equal(cotangent, before)
+
+
+def test_from_one_order_to_the_other():
+    """Squares of vectors, what is left of them, few channels and cells, many small images."""
+    for shape in ((2, 70, 9, 11), (1, 9, 200, 300), (300, 24, 3, 3), (2, 8, 5, 7, 9), (1, 3, 900)):
+        for dtype in ("float32", "float64"):
+            x = draw(np.random.default_rng(0), shape, dtype)
+            turned = orders.channels_last(x)
+            np.testing.assert_array_equal(turned, x)
+            assert turned.strides[1] == turned.itemsize
+            back = orders.channels_first(turned)
+            np.testing.assert_array_equal(back, x)
+            assert back.flags.c_contiguous

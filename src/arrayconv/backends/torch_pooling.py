@@ -182,7 +182,7 @@ def adaptive_max_pool_indices(x: Any, window: Windows) -> Any:
 
 
 def adaptive_sum_pool(x: Any, window: Windows, divisor: Divisor = 1) -> Any:
-    """Return torch's averages of parts times their cells, half types in float32."""
+    """Return torch's averages of parts, times their cells if not over these; halves in float32."""
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     averages = _ADAPTIVE_AVG[len(window)](wide, output_sizes(window))
     lengths = tuple(window_lengths(axis, padded=False) for axis in window)

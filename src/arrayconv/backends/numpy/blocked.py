@@ -19,7 +19,7 @@ from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy.blocks import Block, budget, column_maker, cut, intersect
-from arrayconv.backends.numpy.orders import channels_first, is_channels_last
+from arrayconv.backends.numpy.orders import channels_first, turns_fast
 from arrayconv.backends.numpy.threads import run_blocks
 
 
@@ -73,7 +73,7 @@ def _by_group(planes: Any, block: Block) -> Any:
 
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     """Return y (N, O, *positions): the weights times each block of columns."""
-    x = channels_first(x) if is_channels_last(x) else x
+    x = channels_first(x) if turns_fast(x) else x
     batch, channels = x.shape[:2]
     outputs = w.shape[0]
     planned = plan(window, batch, channels, outputs, groups, x.dtype, current().workspace_bytes)
@@ -148,7 +148,7 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
 
 def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     """Return w (O, C / groups, *kernel): each block of ``y`` times its transposed columns."""
-    x = channels_first(x) if is_channels_last(x) else x
+    x = channels_first(x) if turns_fast(x) else x
     batch, channels = x.shape[:2]
     outputs = y.shape[1]
     workspace = current().workspace_bytes

@@ -16,40 +16,42 @@ from arrayconv._integers import Ints
 from arrayconv._window import Windows, input_sizes, output_sizes
 from arrayconv.backends.numpy import compiled_pooling as compiled
 from arrayconv.backends.numpy.blocks import equal_parts
-from arrayconv.backends.numpy.compiler import loops
-from arrayconv.backends.numpy.orders import flattened, is_channels_last, unflattened
+from arrayconv.backends.numpy.compiler import lanes_of, loops
+from arrayconv.backends.numpy.orders import (
+    LINE,
+    channels_last,
+    flattened,
+    is_channels_last,
+    unflattened,
+)
 from arrayconv.backends.numpy.separable import CHUNK
 from arrayconv.backends.numpy.threads import run_blocks
 from arrayconv.primitives.pooling import Divisor
 
-FEW = 12
+SEEN_AT_ONCE = 12
 """Cells of a window up to which all of them are seen at once, and not row after row."""
 
-LINE = 64
-"""Bytes of channels that a thread should have by itself."""
-
-
-OTHERWISE = "the channels of a cell are not next to one another in memory"
+NOT_IN_THIS_ORDER = "the channels of a cell are not next to one another in memory"
+"""Why other arrays are served by others."""
 
 
 def unfit(x: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     """Return why a pool cannot be served."""
-    return compiled.unfit(x, window) if is_channels_last(x) else OTHERWISE
+    return compiled.unfit(x, window) if is_channels_last(x) else NOT_IN_THIS_ORDER
 
 
 def spread_unfit(y: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     """Return why the adjoint of a sum cannot be served."""
-    return compiled.spread_unfit(y, window) if is_channels_last(y) else OTHERWISE
+    return compiled.spread_unfit(y, window) if is_channels_last(y) else NOT_IN_THIS_ORDER
 
 
 def grad_unfit(cotangent: Any, index: Any, window: Windows) -> str | None:
     """Return why the gradient of a maximum cannot be served."""
-    return compiled.grad_unfit(cotangent, index, window) if is_channels_last(index) else OTHERWISE
-
-
-def vector_of(x: Any) -> int:
-    """Return how many numbers of an array a vector holds."""
-    return int(loops("registers").VECTOR_BYTES // x.itemsize)
+    return (
+        compiled.grad_unfit(cotangent, index, window)
+        if is_channels_last(index)
+        else NOT_IN_THIS_ORDER
+    )
 
 
 class Plan(NamedTuple):
@@ -75,7 +77,8 @@ def _plan(window: Windows, is_adjoint: bool, divisor: Divisor, dtype: Any) -> Pl
     """Return the plan of a pool, or of the adjoint of a sum, over a divisor."""
     geometry = (compiled.sights if is_adjoint else compiled.windows)(window)
     rows, outs = prod(geometry.outs[:2]), geometry.outs[2]
-    columns = int((geometry.ranges[2, :, 1] - geometry.ranges[2, :, 0]).max())
+    spans = (geometry.ranges[:, :, 1] - geometry.ranges[:, :, 0]).max(axis=1)
+    seen = [int(-(-span // step)) for span, step in zip(spans, geometry.numbers, strict=False)]
     if isinstance(divisor, tuple):
         of_rows, of_columns = np.ones(1, dtype), np.array(divisor[-1], dtype)
         for each in divisor[:-1]:
@@ -89,7 +92,7 @@ def _plan(window: Windows, is_adjoint: bool, divisor: Divisor, dtype: Any) -> Pl
         input_sizes(window) if is_adjoint else output_sizes(window),
         rows,
         outs,
-        (geometry.rows, geometry.rows * columns),
+        (prod(seen[:2]), prod(seen)),
         (of_rows, of_columns),
     )
 
@@ -111,9 +114,9 @@ def _run(x: Any, plan: Plan, loop: Any, dtypes: list[Any], *more: Any) -> list[A
 
 def _reduced(x: Any, plan: Plan, maximum: bool) -> Any:
     """Return the maximum or the sum of what each window sees, the sum over its divisor."""
-    lanes = vector_of(x)
+    lanes = lanes_of(x.dtype)
     rows, cells = plan.seen
-    by_rows = rows > 1 and (x.shape[1] < lanes or cells > FEW)
+    by_rows = rows > 1 and (x.shape[1] < lanes or cells > SEEN_AT_ONCE)
     nothing = x.dtype.type(-inf if maximum else 0)
     loop = loops("channel_loops").pool_channels(maximum, lanes)
     return _run(x, plan, loop, [x.dtype], by_rows, nothing, *plan.divisors)[0]
@@ -131,16 +134,14 @@ def sum_pool(x: Any, window: Windows, divisor: Divisor = 1) -> Any:
 
 def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of the windows that see each cell, over ``divisor``."""
-    if isinstance(divisor, tuple):
-        # Each window has its own.
-        y, divisor = compiled.over(y.copy(order="K"), divisor), 1
-    return _reduced(y, _plan(window, True, divisor, y.dtype), maximum=False)
+    shares = y if divisor == 1 else compiled.over(y.copy(order="K"), divisor)
+    return _reduced(shares, _plan(window, True, 1, y.dtype), maximum=False)
 
 
 def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     """Return the maxima and their places."""
     plan = _plan(window, False, 1, x.dtype)
-    loop = loops("channel_loops").locate_channels(vector_of(x))
+    loop = loops("channel_loops").locate_channels(lanes_of(x.dtype))
     values, indices = _run(x, plan, loop, [x.dtype, np.int64], x.dtype.type(-inf))
     return values, indices
 
@@ -150,7 +151,10 @@ def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
     batch, channels = index.shape[:2]
     sizes, positions = input_sizes(window), prod(output_sizes(window))
     values, indices = (
-        flattened(each).reshape(batch, positions, channels) for each in (cotangent, index)
+        flattened(each if is_channels_last(each) else channels_last(each)).reshape(
+            batch, positions, channels
+        )
+        for each in (cotangent, index)
     )
     cells = np.empty((batch, prod(sizes), channels), cotangent.dtype)
     scatter = loops("channel_loops").scatter_channels

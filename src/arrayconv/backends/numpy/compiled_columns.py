@@ -17,8 +17,12 @@ from arrayconv.backends.numpy.threads import run_blocks
 
 WIDE = 24
 """Positions of a row from which on copies of single rows are faster than NumPy's of planes."""
-MIDDLE, LONG = 64, 224
-"""Bytes of a row of neighbours from which on those copies are faster too, of planes and of rows."""
+LONG_ROW, LONG_ROW_OF_A_PLANE = 224, 64
+"""Bytes of a row of neighbours from which on those copies are faster too: of rows one by one, and
+of planes that are copied as one run."""
+FEW_PHASES = 4
+"""A stride up to which windows that lie apart are added faster by phases of rows, in compiled
+loops, than by NumPy's transposing copy."""
 WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 """What a number of so many bytes is copied as."""
 
@@ -48,7 +52,7 @@ def too_deep(window: Window) -> str | None:
 def _is_narrow(window: Window) -> bool:
     """Whether planes, if there are many, are better taken side by side than a row at a time."""
     columns = prod(kernel_sizes(window)) * prod(output_sizes(window))
-    return window[-1].size < NARROW and columns <= FEW_CELLS
+    return window[-1].size < NARROW and max(columns, prod(input_sizes(window))) <= FEW_CELLS
 
 
 def _by_lanes(x: Any, window: Window) -> bool:
@@ -69,9 +73,13 @@ def _unfold_slow(window: Window, itemsize: int) -> str | None:
     run = window[-1].out * itemsize
     if len(window) > 1 and all(each.stride == 1 and each.out == each.size for each in window[-2:]):
         # Then a tap's plane is copied as one run.
-        return f"rows of {window[-1].out} positions have much border" if run < MIDDLE else None
+        return (
+            f"rows of {window[-1].out} positions have much border"
+            if run < LONG_ROW_OF_A_PLANE
+            else None
+        )
     if window[-1].stride == 1:
-        return f"runs of {run} bytes are copied as fast" if run < LONG else None
+        return f"runs of {run} bytes are copied as fast" if run < LONG_ROW else None
     if window[-1].out < WIDE:
         return f"rows of {window[-1].out} positions are shorter than {WIDE}"
     return None
@@ -79,7 +87,7 @@ def _unfold_slow(window: Window, itemsize: int) -> str | None:
 
 def slow(columns: Any, window: Window) -> str | None:
     """Return why NumPy's own loops are better."""
-    if is_apart(window) and window[-1].stride > 4:
+    if is_apart(window) and window[-1].stride > FEW_PHASES:
         return "windows that lie apart are one transposing copy"
     return None
 

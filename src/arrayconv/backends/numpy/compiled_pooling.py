@@ -15,7 +15,7 @@ import numpy as np
 from arrayconv._arrays import library_of
 from arrayconv._integers import Ints
 from arrayconv._window import Axis, Table, Windows, adjoint_axis, input_sizes, output_sizes
-from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.ranges import Ranges, cell_ranges, position_ranges, whole_positions
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
@@ -219,7 +219,7 @@ def _run(
     window: Windows, geometry: Geometry, dtype: Any, maximum: bool, located: bool, many: bool
 ) -> Callable[..., Any]:
     if _is_whole(window) and not located:
-        whole = loops("pool_loops").pool_planes(maximum, _lanes(dtype))
+        whole = loops("pool_loops").pool_planes(maximum, lanes_of(dtype))
         return lambda *given: whole(*given, prod(geometry.sizes))
     small = _is_small(geometry)
     run = None if small else _in_vectors(window, geometry, dtype, maximum, located)
@@ -229,7 +229,7 @@ def _run(
         return _reducing(geometry, dtype, maximum, small and many)
     located_by = loops("index_loops")
     if small and many:
-        return _bound(located_by.locate_lanes(_lanes(dtype)), geometry)
+        return _bound(located_by.locate_lanes(lanes_of(dtype)), geometry)
     return _bound(located_by.locate_rows, geometry, dtype.type(-inf))
 
 
@@ -238,12 +238,7 @@ def _reducing(geometry: Geometry, dtype: Any, maximum: bool, narrow: bool) -> Ca
     if not narrow:
         nothing = dtype.type(-inf if maximum else 0)
         return _bound(loops("pool_loops").pool_rows, geometry, maximum, nothing)
-    return _bound(loops("lane_loops").pool_lanes(maximum, _lanes(dtype)), geometry)
-
-
-def _lanes(dtype: Any) -> int:
-    """Return how many numbers a vector holds."""
-    return int(loops("registers").VECTOR_BYTES // dtype.itemsize)
+    return _bound(loops("lane_loops").pool_lanes(maximum, lanes_of(dtype)), geometry)
 
 
 def _bound(run: Any, geometry: Geometry, *more: Any) -> Callable[..., Any]:
@@ -267,7 +262,7 @@ def _in_vectors(
     if end.stride > LARGEST_STRIDE or seen > (FEW_LOCATED if located else FEW_SEEN):
         return None
     along = loops("row_windows").Along(end.kernel, end.stride, end.dilation, maximum)
-    lanes = _lanes(dtype)
+    lanes = lanes_of(dtype)
     if not located:
         return loops("pool_loops").pool_vectors(along, lanes)
     if end.kernel > WIDEST or prod(geometry.sizes) >= loops("row_maxima").NOWHERE:

@@ -19,6 +19,11 @@ def missing() -> str | None:
     return None
 
 
+def lanes_of(dtype: Any) -> int:
+    """Return how many numbers of a dtype one of the processor's vectors holds."""
+    return int(loops("registers").VECTOR_BYTES // dtype.itemsize)
+
+
 @cache
 def loops(module: str) -> Any:
     """Return a module of this package whose functions numba compiles."""

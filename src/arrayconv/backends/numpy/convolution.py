@@ -41,7 +41,7 @@ def _winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
 FORWARD = Rule(
     costs.forward,
     (
-        # The one that most calls end at is the first to be asked.
+        # The one that most calls end at is the first to be asked, but for `_by_order`.
         Algorithm("numba", compiled.conv, compiled.unfit, costs.numba, workspaces.compiled),
         Algorithm(
             "channels_last",

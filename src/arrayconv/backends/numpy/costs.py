@@ -15,6 +15,7 @@ import numpy as np
 
 from arrayconv._arrays import library_of
 from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, span
+from arrayconv.backends.numpy.columns import is_apart
 from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.ranges import whole_positions
 
@@ -31,8 +32,8 @@ PRODUCT = 800.0
 """Nanoseconds that a product takes at least."""
 TRANSPOSED = 0.006
 """Nanoseconds more that a multiply-add takes where the second factor is transposed."""
-COLUMN = 0.5
-"""Nanoseconds to lay out a number of im2col's columns."""
+COLUMN, COLUMN_APART = 0.5, 0.25
+"""Nanoseconds to lay out a number of im2col's columns, and where no two windows see the same."""
 ADDED = 1.5
 """Nanoseconds to add a number of columns to the cell that it is for."""
 FOLDED = 0.4
@@ -70,10 +71,10 @@ PHASED_WEIGHT = 2.0
 """Nanoseconds to read a number of the weight where each phase takes some taps of each line."""
 BY_CHANNELS = 0.06
 """Nanoseconds of a multiply-add where vectors hold channels."""
-ALONG_CHANNELS, NEAR = (0.05, 0.115), 1 << 20
+ALONG_CHANNELS, CACHED_ALONG = (0.05, 0.115), 1 << 20
 """The same in sums over positions, and in those of an array of more bytes than that."""
-TURNED, LARGE = 0.15, 2 << 20
-"""Nanoseconds to turn over a number for that: twice as many in an array of more bytes than that."""
+TURNED, CACHED = (0.15, 0.3), 2 << 20
+"""Nanoseconds to turn over a number for that, and in an array of more bytes than that."""
 PLANE = 65.0
 """Nanoseconds to begin and end a plane whose sums are no others'."""
 RUN = 25.0
@@ -145,9 +146,7 @@ def im2col(shape: Shape) -> float:
     columns = shape.positions * shape.taps * shape.channels
     weights = shape.outputs * shape.channels // shape.groups * shape.taps
     products = shape.batch * shape.groups
-    # Where windows lie apart, columns are one transposing copy.
-    apart = all(axis.stride >= span(axis) for axis in shape.window)
-    copied = columns * (COLUMN / 2 if apart else COLUMN)
+    copied = columns * (COLUMN_APART if is_apart(shape.window) else COLUMN)
     return _product(shape) + copied + weights * WEIGHT + products * PRODUCT
 
 
@@ -273,18 +272,23 @@ def numba(shape: Shape) -> float:
 
 def channels_last(shape: Shape) -> float:
     """Return the nanoseconds of a depthwise convolution whose vectors hold channels."""
-    each = BY_CHANNELS * max(1.0, 16 / shape.channels)
+    each = BY_CHANNELS * _empty_lanes(shape)
     # At the borders of a row each position is summed by itself.
     end = shape.window[-1]
     borders = 1 - len(whole_positions(end)) / max(1, end.out)
     return CALLS / 4 + _turned(shape) + shape.multiply_adds * each * (1 + borders)
 
 
+def _empty_lanes(shape: Shape) -> float:
+    """Return how many times as long sums by channels take where channels fill no vector."""
+    return max(1.0, _vector_bytes() / int(np.dtype(shape.dtype).itemsize) / shape.channels)
+
+
 def _turned(shape: Shape) -> float:
     """Return the nanoseconds of turning over input and output."""
     cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
-    turned = (cells + shape.positions * shape.outputs) * TURNED
-    return turned * (2 if cells * np.dtype(shape.dtype).itemsize > LARGE else 1)
+    is_far = cells * np.dtype(shape.dtype).itemsize > CACHED
+    return (cells + shape.positions * shape.outputs) * TURNED[is_far]
 
 
 def _laid_out(shape: Shape) -> float:
@@ -330,8 +334,8 @@ def im2col_weight(shape: Shape) -> float:
 def channels_last_weight(shape: Shape) -> float:
     """Return the nanoseconds of a depthwise one whose vectors hold channels."""
     cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
-    is_far = cells * np.dtype(shape.dtype).itemsize > NEAR
-    each = ALONG_CHANNELS[is_far] * max(1.0, 16 / shape.channels)
+    is_far = cells * np.dtype(shape.dtype).itemsize > CACHED_ALONG
+    each = ALONG_CHANNELS[is_far] * _empty_lanes(shape)
     return CALLS / 4 + _turned(shape) + shape.multiply_adds * each
 
 

@@ -24,8 +24,7 @@ from arrayconv._window import (
 )
 from arrayconv.backends.numpy import compiled_convolution as compiled
 from arrayconv.backends.numpy.blocks import equal_parts
-from arrayconv.backends.numpy.channels_last import vector_of
-from arrayconv.backends.numpy.compiler import loops
+from arrayconv.backends.numpy.compiler import lanes_of, loops
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import (
     channels_first,
@@ -117,15 +116,15 @@ def _conv(x: Any, w: Any, window: Window) -> Any:
     rows, of_row = batch * prod(outs[:-1]), outs[-1] * channels
     result = np.empty(rows * of_row, x.dtype)
     if rows > 0:
-        run = loops("depthwise_loops").convolve_channels(vector_of(x))
+        run = loops("depthwise_loops").convolve_channels(lanes_of(x.dtype))
         same = (planned.rows, planned.ends, planned.columns, planned.numbers, channels)
         parts = equal_parts(rows, -(-(cells.nbytes + result.nbytes) // CHUNK))
         run_blocks(lambda part: run(cells, weights, result, *part, *same), parts, least=2)
     return unflattened(result, batch, outs, channels)
 
 
-SOME = 64
-"""Channels that a thread should have, at least."""
+CHANNELS = 64
+"""Channels that are added up at a time; two such parts make a thread worth its start."""
 
 
 def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
@@ -137,8 +136,11 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
         cells, positions = (
             flattened(each if is_channels_last(each) else channels_last(each)) for each in (x, y)
         )
-        run, flat = loops("depthwise_loops").gradient_channels(vector_of(x)), result.reshape(-1)
+        run, flat = (
+            loops("depthwise_loops").gradient_channels(lanes_of(x.dtype)),
+            result.reshape(-1),
+        )
         same = (batch, planned.rows, planned.ends, planned.taps, planned.numbers, channels)
-        parts = [(low, min(channels, low + SOME)) for low in range(0, channels, SOME)]
+        parts = [(low, min(channels, low + CHANNELS)) for low in range(0, channels, CHANNELS)]
         run_blocks(lambda part: run(cells, positions, flat, *part, *same), parts, least=2)
     return np.ascontiguousarray(result.T).reshape(channels, 1, *kernel)

@@ -46,8 +46,8 @@ def convolve_channels(lanes: int) -> Callable[..., None]:
             image, place = row // places, row % places
             held, count, o = (-1, -1), 0, 0
             while o < outs:
-                many = together and first <= o < last
-                if many:
+                grouped = together and first <= o < last
+                if grouped:
                     # The last ones may be some of those before again.
                     o = min(o, last - POSITIONS)
                 column, tap, length = columns[o]
@@ -60,24 +60,24 @@ def convolve_channels(lanes: int) -> Callable[..., None]:
                             count += 1
                 cell, to = (image * plane + column) * channels, (row * outs + o) * channels
                 for c in range(channels if channels < lanes else 0):
-                    for p in range(POSITIONS if many else 1):
-                        total = weights[0] * 0
+                    for p in range(POSITIONS if grouped else 1):
+                        total = cells.dtype.type(0)
                         for n in range(count):
                             total += weights[taps[n] + c] * cells[cell + p * step + seen[n] + c]
                         result[to + p * channels + c] = total
                 for c in range(0, whole, VECTORS * lanes):
-                    if many:
+                    if grouped:
                         sum_channels(POSITIONS, VECTORS, cell + c, c, to + c, count, same)
                     else:
                         sum_channels(1, VECTORS, cell + c, c, to + c, count, same)
                 for c in range(whole, channels if channels >= lanes else 0, lanes):
                     # The last vector may overlap the one before.
                     at = min(c, channels - lanes)
-                    if many:
+                    if grouped:
                         sum_channels(POSITIONS, 1, cell + at, at, to + at, count, same)
                     else:
                         sum_channels(1, 1, cell + at, at, to + at, count, same)
-                o += POSITIONS if many else 1
+                o += POSITIONS if grouped else 1
 
     compiled: Callable[..., None] = run
     return compiled
@@ -128,7 +128,7 @@ def gradient_channels(lanes: int) -> Callable[..., None]:
                     for tap in range(len(taps)):
                         cell = (image * plane + rows[n, 0] + taps[tap, 2]) * channels + c
                         position = (row * outs + taps[tap, 0]) * channels + c
-                        total = result[0] * 0
+                        total = cells.dtype.type(0)
                         for o in range(taps[tap, 1]):
                             at = cell + o * stride * channels
                             total += cells[at] * positions[position + o * channels]

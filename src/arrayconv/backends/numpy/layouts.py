@@ -193,5 +193,5 @@ def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
         cells = (*(phase.cells for phase in chosen[:-1]), runs[chosen[-1].cells.start])
         crop = _copies(held, along, cells, target)
         passes.append(Pass(tuple(taps), tuple(offsets), length, crop))
-    held_back = gaps(prod(rows), copies)
-    return Layout(prod(rows), rows[-1], held_back, fill(copies), tuple(passes))
+    padding = gaps(prod(rows), copies)
+    return Layout(prod(rows), rows[-1], padding, fill(copies), tuple(passes))

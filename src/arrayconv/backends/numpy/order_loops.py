@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from arrayconv.backends.numpy.orders import LINE
 from arrayconv.backends.numpy.pool_loops import compiled
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.whole_planes import turn_over
-
-LINE = 64
-"""Bytes of each channel that are copied before the next channels: a line of the cache."""
 
 
 @compiled
@@ -19,39 +17,42 @@ def turn_planes(
     source: Any,
     target: Any,
     to_last: Any,
-    plane: Any,
+    first_image: Any,
+    last_image: Any,
     begin: Any,
     end: Any,
     cells: Any,
     channels: Any,
 ) -> None:
-    """Copy cells from ``begin`` to ``end`` of an image from one order to the other.
+    """Copy cells from ``begin`` to ``end`` of some images from one order to the other.
 
-    The image begins at ``plane`` in both. Where ``to_last``, ``source`` has its channels one after
-    the other, (channels, cells), and ``target`` has them next to one another, (cells, channels);
-    else it is the other way round.
+    Where ``to_last``, an image of ``source`` has its channels one after the other, (channels,
+    cells), and one of ``target`` has them next to one another, (cells, channels); else it is the
+    other way round.
     """
     lanes, line = VECTOR_BYTES // source.itemsize, LINE // source.itemsize
-    first, down, across = np.uintp(plane), np.uintp(cells), np.uintp(channels)
-    if end - begin < lanes or channels < lanes:
-        for one in range(across):
-            for each in range(np.uintp(begin), np.uintp(end)):
-                by_channel, by_cell = first + one * down + each, first + each * across + one
-                if to_last:
-                    target[by_cell] = source[by_channel]
-                else:
-                    target[by_channel] = source[by_cell]
-        return
-    for start in range(begin, end, line):
-        stop = min(end, start + line)
-        for some in range(0, channels, lanes):
-            # The last square of either may overlap the one before.
-            channel = np.uintp(min(some, channels - lanes))
-            for step in range(start, stop, lanes):
-                cell = np.uintp(min(step, end - lanes))
-                by_channel = first + channel * down + cell
-                by_cell = first + cell * across + channel
-                if to_last:
-                    turn_over(source, by_channel, down, target, by_cell, across)
-                else:
-                    turn_over(source, by_cell, across, target, by_channel, down)
+    down, across = np.uintp(cells), np.uintp(channels)
+    for image in range(first_image, last_image):
+        first = np.uintp(image) * down * across
+        if end - begin < lanes or channels < lanes:
+            for one in range(across):
+                for each in range(np.uintp(begin), np.uintp(end)):
+                    by_channel, by_cell = first + one * down + each, first + each * across + one
+                    if to_last:
+                        target[by_cell] = source[by_channel]
+                    else:
+                        target[by_channel] = source[by_cell]
+            continue
+        for start in range(begin, end, line):
+            stop = min(end, start + line)
+            for some in range(0, channels, lanes):
+                # The last square of either may overlap the one before.
+                channel = np.uintp(min(some, channels - lanes))
+                for step in range(start, stop, lanes):
+                    cell = np.uintp(min(step, end - lanes))
+                    by_channel = first + channel * down + cell
+                    by_cell = first + cell * across + channel
+                    if to_last:
+                        turn_over(source, by_channel, down, target, by_cell, across)
+                    else:
+                        turn_over(source, by_cell, across, target, by_channel, down)

@@ -1,7 +1,8 @@
 """Bytes that algorithms hold beyond input, weight and output at their peak, as `explain` shows.
 
 Counted from the plans that the algorithms themselves work by, for as many threads as the options
-allow. What is less than some tens of kilobytes is left out, as tables of places are.
+allow. What is less than some tens of kilobytes is left out, as tables of places are; and so is the
+copy of an input that does not lie in memory as (N, C, *sizes).
 """
 
 from __future__ import annotations
