@@ -100,6 +100,6 @@ def compare(torch: Any, function: str, index: int) -> bool:
 @pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_random_geometries(torch, function, request):
-    count = 1500 if request.config.getoption("--full") else 400
+    count = 1500 if request.config.getoption("--full") else 200
     accepted = [compare(torch, function, index) for index in range(count)]
     assert sum(accepted) > count / 2, "most geometries must be ones that torch accepts"
