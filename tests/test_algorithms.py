@@ -102,7 +102,8 @@ def test_random_gradients(algorithm, request):
     for index in range(600 if request.config.getoption("--full") else 120):
         rng = np.random.default_rng([*algorithm.encode(), index])
         x, w, params, dims = geometry(rng, algorithm)
-        params["stride"] = 1 if index % 3 else params["stride"]
+        if index % 3 and algorithm != "numba_im2col":
+            params["stride"] = 1
         try:
             parse = operation_of(getattr(ac, f"conv{dims}d"), "test").call
             assert parse is not None

@@ -215,6 +215,8 @@ def test_under_sanitizers(left_out, host_compiler):
         # Python itself leaks.
         env={
             **os.environ,
+            # Each worker would build the kernels for itself.
+            "PYTEST_ADDOPTS": "",
             "CUDA_ON_HOST": "sanitized",
             "LD_PRELOAD": found,
             "ASAN_OPTIONS": "detect_leaks=0",
