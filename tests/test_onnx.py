@@ -137,8 +137,8 @@ def test_network(name, request, left_out):
     def run(function: Any, *arguments: Any, **params: Any) -> Any:
         return function(*arguments, **params)
 
-    if name == "vgg19" and not request.config.getoption("--full"):
-        left_out("the network vgg19, of 20 Gflop: --full runs it")
+    if name in ("vgg19", "bvlc_alexnet") and not request.config.getoption("--full"):
+        left_out(f"the network {name}, whose weights are drawn for long: --full runs it")
         pytest.skip("it takes half a minute: --full runs it")
     onnx = pytest.importorskip("onnx", reason="the networks ship with it")
     pytest.importorskip("onnxruntime", reason="the comparison is with onnxruntime")
