@@ -16,7 +16,7 @@ from arrayconv.backends.numpy import orders
 from arrayconv.backends.numpy.compiler import missing
 from arrayconv.functional.operations import operation_of
 from tests.cases import assert_close, draw
-from tests.test_numpy_pools import CASES, window_of
+from tests.test_numpy_pools import A_PAGE_OF_MEMORY, CASES, window_of
 from tests.test_pooling import special
 from tests.test_threads import in_a_process
 
@@ -199,24 +199,10 @@ def test_the_same_bits_on_any_number_of_threads():
 @pytest.mark.skipif(not hasattr(mmap.mmap, "madvise"), reason="a page cannot be forbidden here")
 def test_nothing_beyond_the_cells_is_read():
     """The cells begin, or end, where memory does: to read more would end the process."""
-    in_a_process(AT_THE_ENDS_OF_MEMORY)
+    in_a_process(A_PAGE_OF_MEMORY + AT_THE_ENDS_OF_MEMORY)
 
 
 AT_THE_ENDS_OF_MEMORY = """
-import ctypes
-import itertools
-import mmap
-
-import numpy as np
-
-import arrayconv as ac
-
-memory = mmap.mmap(-1, 3 * mmap.PAGESIZE)
-address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-forbid = ctypes.CDLL(None, use_errno=True).mprotect
-forbid.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-for page in (0, 2):
-    assert forbid(address + page * mmap.PAGESIZE, mmap.PAGESIZE, 0) == 0
 for channels, at_end in itertools.product((2, 3, 5, 8, 9, 16, 23, 33), (False, True)):
     count = 20 * channels
     start = 2 * mmap.PAGESIZE - 4 * count if at_end else mmap.PAGESIZE

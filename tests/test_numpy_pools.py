@@ -186,10 +186,10 @@ def test_random_windows_in_vectors(along, dtype, request, left_out):
 @pytest.mark.skipif(not hasattr(mmap.mmap, "madvise"), reason="a page cannot be forbidden here")
 def test_nothing_beyond_the_cells_is_read():
     """The cells begin, or end, where memory does: to read more would end the process."""
-    in_a_process(AT_THE_ENDS_OF_MEMORY)
+    in_a_process(A_PAGE_OF_MEMORY + AT_THE_ENDS_OF_MEMORY)
 
 
-AT_THE_ENDS_OF_MEMORY = """
+A_PAGE_OF_MEMORY = """
 import ctypes
 import itertools
 import mmap
@@ -205,6 +205,10 @@ forbid = ctypes.CDLL(None, use_errno=True).mprotect
 forbid.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 for page in (0, 2):
     assert forbid(address + page * mmap.PAGESIZE, mmap.PAGESIZE, 0) == 0
+"""
+"""Begins a program: the pages before and behind the one in the middle may not be touched."""
+
+AT_THE_ENDS_OF_MEMORY = """
 for width, at_end in itertools.product((5, 16, 17, 31, 32, 33, 64), (False, True)):
     count = 3 * width
     start = 2 * mmap.PAGESIZE - 4 * count if at_end else mmap.PAGESIZE
