@@ -69,7 +69,8 @@ def _seen(axis: Axis) -> list[list[tuple[int, int]]]:
 def plan(window: Window) -> Plan:
     """Return the plan of a convolution in one, two or three dimensions."""
     sizes, kernel = (1, *input_sizes(window)), (1, *kernel_sizes(window))
-    rows, ends = [(0, 0)][:0], [0]
+    rows: list[tuple[int, int]] = []
+    ends = [0]
     for places in product(*map(_seen, window[:-1])):
         for cells in product(*places):
             row = tap = 0
@@ -136,10 +137,8 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
         cells, positions = (
             flattened(each if is_channels_last(each) else channels_last(each)) for each in (x, y)
         )
-        run, flat = (
-            loops("depthwise_loops").gradient_channels(lanes_of(x.dtype)),
-            result.reshape(-1),
-        )
+        run = loops("depthwise_loops").gradient_channels(lanes_of(x.dtype))
+        flat = result.reshape(-1)
         same = (batch, planned.rows, planned.ends, planned.taps, planned.numbers, channels)
         parts = [(low, min(channels, low + CHANNELS)) for low in range(0, channels, CHANNELS)]
         run_blocks(lambda part: run(cells, positions, flat, *part, *same), parts, least=2)
