@@ -173,8 +173,9 @@ SAMPLED_CHECKS = {
     "test_cuda_seeded_bugs.py::test_a_bug_is_caught[": ("bugs put into CUDA kernels", 6),
 }
 """Of what a plain run takes one in so many: each is compiled, by g++, for seconds."""
-LEFT_OUT_VARIANT = "[narrow-"
-"""All of this one is left out: its threads work on one plane, and those of the others on more."""
+LEFT_OUT_VARIANTS = ("[narrow-", "[wide-")
+"""All of these are left out: threads that work on one plane, not on several; and indices of 64
+bits, which `test_cuda_beyond_32_bits` and `test_cuda_implicit` have too."""
 
 
 def _leave_out_checks(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -184,7 +185,7 @@ def _leave_out_checks(config: pytest.Config, items: list[pytest.Item]) -> None:
             item
             for item in items
             if (name in item.nodeid and crc32(item.nodeid.encode()) % share != 0)
-            or (HOST in item.nodeid and LEFT_OUT_VARIANT in item.nodeid)
+            or (HOST in item.nodeid and any(each in item.nodeid for each in LEFT_OUT_VARIANTS))
         ]
         if without:
             gone = set(without)
