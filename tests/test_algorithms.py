@@ -14,6 +14,7 @@ import pytest
 import arrayconv as ac
 from arrayconv import primitives
 from arrayconv.backends.numpy import compiled_convolution, compiled_winograd
+from arrayconv.backends.numpy import convolution as numpy_convolution
 from arrayconv.backends.numpy.compiler import missing
 from arrayconv.backends.numpy.convolution import FORWARD
 from arrayconv.functional.operations import operation_of
@@ -57,6 +58,8 @@ def geometry(rng: np.random.Generator, algorithm: str) -> tuple[Any, Any, dict[s
         kernel, pads = (1,) * dims, ((0,) * dims,) * 2
     elif algorithm == "shifts":
         per_group = 1
+    elif algorithm == "channel_shifts":
+        groups, per_group, outputs = int(rng.integers(2, 40)), 1, int(rng.integers(1, 3))
     elif algorithm == "channels_last":
         groups, per_group, outputs = int(rng.integers(1, 40)), 1, 1
     elif algorithm == "fft":
@@ -153,7 +156,7 @@ def layer(algorithm: str, channels: int, size: int, batch: int = 1) -> tuple[Any
     """Return an input, a weight for as many outputs, and the groups, that an algorithm serves."""
     rng = np.random.default_rng(0)
     kernel = 1 if algorithm == "pointwise" else 3
-    groups = channels if algorithm in ("shifts", "numba", "channels_last") else 1
+    groups = channels if algorithm in ("shifts", "channel_shifts", "numba", "channels_last") else 1
     x = rng.standard_normal((batch, channels, size, size)).astype("float32")
     weight = (channels, channels // groups, kernel, kernel)
     return x, rng.standard_normal(weight).astype("float32"), groups
@@ -284,6 +287,33 @@ def test_auto_takes_what_is_estimated_to_be_fastest(monkeypatch):
         monkeypatch.setattr(module, "missing", lambda: "numba is not installed")
     assert choices() == ["winograd_4x4", "mec", *["im2col"] * 3, "pointwise"]
     FORWARD.forget()
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int16", "complex128"])
+def test_channel_shifts_of_channels_last_arrays(dtype, padding):
+    """The numbers of the usual order, in the order that came in, and nothing else is copied."""
+    rng = np.random.default_rng(0)
+    x, w = draw(rng, (2, 7, 9, 30), dtype), draw(rng, (30, 1, 3, 3), dtype)
+    x, usual = np.moveaxis(x, -1, 1), np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    params: dict[str, Any] = {"groups": 30, "padding": padding, "stride": (2, 1)}
+    wanted = ac.conv2d(usual, w, **params, algorithm="generic")
+    for given in (x, usual):
+        got = ac.conv2d(given, w, **params, algorithm="channel_shifts")
+        assert got.flags.c_contiguous == (given is usual)
+        assert_close(got, wanted, dtype)
+
+
+def test_auto_takes_channel_shifts_for_channels_last_arrays_without_numba(monkeypatch):
+    for module in (compiled_convolution, compiled_winograd, numpy_convolution):
+        monkeypatch.setattr(module, "missing", lambda: "numba is not installed")
+    FORWARD.forget()
+    x, w = np.empty((1, 96, 91, 32), "float32"), np.empty((32, 1, 3, 3), "float32")
+    turned = np.moveaxis(x, -1, 1)
+    usual = np.empty(turned.shape, "float32")
+    chosen = [ac.explain(ac.conv2d, each, w, groups=32).chosen for each in (turned, usual)]
+    FORWARD.forget()
+    assert chosen == ["channel_shifts", "mec"]
 
 
 def test_numba_is_imported_only_where_it_runs():

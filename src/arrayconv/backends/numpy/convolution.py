@@ -11,6 +11,7 @@ from arrayconv._registry import Implementation, never
 from arrayconv._window import Window, adjoint_axis
 from arrayconv.backends.numpy import (
     blocked,
+    channel_shifts,
     compiled_gradient,
     compiled_im2col,
     compiled_winograd,
@@ -25,6 +26,7 @@ from arrayconv.backends.numpy import (
     workspaces,
 )
 from arrayconv.backends.numpy import compiled_convolution as compiled
+from arrayconv.backends.numpy.compiler import missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import is_channels_last
 from arrayconv.backends.numpy.rule import Algorithm, Rule
@@ -49,6 +51,13 @@ FORWARD = Rule(
             depthwise_channels.unfit,
             costs.channels_last,
             workspaces.turned,
+        ),
+        Algorithm(
+            "channel_shifts",
+            channel_shifts.conv,
+            channel_shifts.unfit,
+            costs.channel_shifts,
+            workspaces.channel_shifted,
         ),
         Algorithm("im2col", blocked.conv, never, costs.im2col, workspaces.im2col),
         Algorithm(
@@ -157,6 +166,12 @@ TO_WEIGHT = Rule(
             depthwise_channels.unfit,
             costs.channels_last_weight,
         ),
+        Algorithm(
+            "channel_shifts",
+            channel_shifts.conv_weight,
+            channel_shifts.unfit,
+            costs.channel_shifts,
+        ),
         *(
             Algorithm(
                 f"winograd_{tile}x{tile}",
@@ -170,15 +185,29 @@ TO_WEIGHT = Rule(
 )
 
 
+MANY = 16
+"""Channels from which `channel_shifts` is the fastest for channels-last arrays without numba."""
+
+
 def _by_order(implementations: tuple[Implementation, ...]) -> tuple[Implementation, ...]:
-    """Return them with the one for channels-last arrays first, which never is slow for those."""
-    (own,) = (each for each in implementations if each.name == "channels_last")
+    """Return them with those for channels-last arrays never slow for these, compiled loops first.
+
+    The others stay where they are, so that most calls ask few before one serves them.
+    """
+    by_name = {each.name: each for each in implementations}
+    compiled_one, other = by_name["channels_last"], by_name["channel_shifts"]
 
     def slow(a: Any, b: Any, window: Window, groups: int) -> str | None:
-        return None if is_channels_last(a) else own.slow(a, b, window, groups)
+        return None if is_channels_last(a) else compiled_one.slow(a, b, window, groups)
 
-    others = (each for each in implementations if each is not own)
-    return (replace(own, slow=slow, slow_prepared=None), *others)
+    def slow_without(a: Any, b: Any, window: Window, groups: int) -> str | None:
+        if is_channels_last(a) and a.shape[1] >= MANY and missing() is not None:
+            return None
+        return other.slow(a, b, window, groups)
+
+    first = replace(by_name.pop("channels_last"), slow=slow, slow_prepared=None)
+    by_name["channel_shifts"] = replace(other, slow=slow_without, slow_prepared=None)
+    return (first, *by_name.values())
 
 
 conv = _by_order(FORWARD.implementations())

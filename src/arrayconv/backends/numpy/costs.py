@@ -62,8 +62,16 @@ CALLS = 60_000.0
 """Nanoseconds of Python and of small copies in an algorithm of many steps."""
 
 
-SHIFT = 0.15
-"""Nanoseconds to multiply a cell of a plane by a weight and to add it, as vectors do."""
+SHIFT, SHIFTED_RUN = 0.14, 30.0
+"""Nanoseconds to multiply a number by a weight and to add it in NumPy's loops, and to begin and end
+a run of a plane."""
+SHIFTED_CELL, SHIFTED_LAST = 20.0, 0.5
+"""The latter where a run is the channels of one cell, and to turn over a number for that."""
+ROW = 10.0
+"""Nanoseconds that NumPy's loops take to begin and end a row that they copy."""
+VECTOR, VECTOR_ROW, VECTOR_TERM = 40.0, 6.0, 0.07
+"""Nanoseconds that a product of a vector and a matrix takes, of a row of it, and of a multiply-add.
+"""
 IN_REGISTERS = {64: 1.02, 32: 1.12, 16: 1.12}
 """How much longer than in a large product a multiply-add takes in compiled sums of many outputs, by
 the bytes of a vector; with 16 it was not measured."""
@@ -77,10 +85,6 @@ TURNED, CACHED = (0.15, 0.3), 2 << 20
 """Nanoseconds to turn over a number for that, and in an array of more bytes than that."""
 PLANE = 65.0
 """Nanoseconds to begin and end a plane whose sums are no others'."""
-RUN = 25.0
-"""Nanoseconds that vectors take to begin and end a run of cells, twice."""
-
-
 LANES = 2.3
 """Nanoseconds to add up the lanes of a vector."""
 
@@ -146,6 +150,10 @@ def im2col(shape: Shape) -> float:
     columns = shape.positions * shape.taps * shape.channels
     weights = shape.outputs * shape.channels // shape.groups * shape.taps
     products = shape.batch * shape.groups
+    if shape.outputs == shape.groups:
+        # Products of a vector, which take no more than what is copied for them.
+        each = COLUMN / 2 + ROW / max(1, shape.window[-1].out) + VECTOR_TERM
+        return columns * each + products * PRODUCT
     copied = columns * (COLUMN_APART if is_apart(shape.window) else COLUMN)
     return _product(shape) + copied + weights * WEIGHT + products * PRODUCT
 
@@ -178,6 +186,10 @@ def mec(shape: Shape) -> float:
     height, width = shape.window
     laid = shape.batch * shape.channels * height.size * width.kernel * width.out
     products = shape.batch * shape.groups * height.out
+    if shape.outputs == shape.groups:
+        terms = height.kernel * width.kernel * shape.channels // shape.groups
+        each = VECTOR + terms * (VECTOR_ROW + VECTOR_TERM * width.out)
+        return CALLS / 4 + products * each + laid * COLUMN / 5
     return (
         CALLS / 4
         # Products of few columns are slow: by half where they are 30.
@@ -246,8 +258,21 @@ def _copied(shape: Shape) -> float:
 
 def shifts(shape: Shape) -> float:
     """Return the nanoseconds of adding runs of cells, one for each tap of each plane."""
+    rows = [axis.out + axis.dilation * (axis.kernel - 1) // axis.stride for axis in shape.window]
     runs = shape.batch * shape.outputs * shape.taps
-    return CALLS / 6 + runs * RUN + shape.multiply_adds * SHIFT + _copied(shape)
+    # Cells between rows are summed up too.
+    each = SHIFTED_RUN + SHIFT * shape.window[0].out * prod(rows[1:])
+    sizes = (prod(axis.size for axis in shape.window[:-1]), prod(rows[:-1]))
+    copied = _copied(shape) + shape.batch * shape.channels * sum(sizes) * ROW
+    # For each phase of a stride sums are added to sums.
+    return CALLS / 2 + (runs * each + copied) * (1.6 if strided(shape.window) else 1)
+
+
+def channel_shifts(shape: Shape) -> float:
+    """Return the nanoseconds of the same where runs are the channels of a cell."""
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
+    turned = (cells + shape.positions * shape.outputs) * SHIFTED_LAST
+    return CALLS * 2 / 3 + shape.multiply_adds * (SHIFT + SHIFTED_CELL / shape.channels) + turned
 
 
 def _vector_bytes() -> int:

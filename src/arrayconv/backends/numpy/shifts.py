@@ -4,13 +4,15 @@ With padding laid out, and each phase of a stride by itself, the cells that one 
 of the first tap a constant distance further on. So a plane's sum over taps is as many additions of
 long runs, in any number of dimensions, and no column is laid out. Cells between rows are computed
 too, and dropped.
+
+`numpy.einsum` multiplies and adds in one pass, without an array of the products.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from itertools import product
-from math import prod
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +25,20 @@ from arrayconv.backends.numpy.threads import run_blocks
 
 Slices = tuple[slice, ...]
 
-CHUNK = 256 << 10
-"""Bytes of padded planes that are worked on at a time: the second cache should hold all of it."""
+CHUNK = 128 << 10
+"""Bytes of padded planes that are worked on at a time: the second cache holds them and their sums.
+"""
+
+
+class Part(NamedTuple):
+    """The taps that see one phase of a stride, each a constant distance from the one before."""
+
+    taps: Slices
+    counts: Ints
+    offset: int
+    """The first cell that the first of them sees."""
+    steps: Ints
+    """Cells from what a tap sees to what the next one does, in each dimension."""
 
 
 class Plan(NamedTuple):
@@ -37,6 +51,8 @@ class Plan(NamedTuple):
     phases: int
     offsets: Ints
     """For each tap the first of the cells that it sees."""
+    parts: tuple[Part, ...]
+    """The same taps, phase by phase."""
     length: int
     """Cells from the first output to the last, those between rows counted."""
 
@@ -56,6 +72,21 @@ def _phase(axis: Axis, phase: int, rows: int) -> tuple[slice, slice]:
     start = low * axis.stride + offset
     stop = start + (high - low - 1) * axis.stride + 1
     return slice(low, high), slice(start, stop, axis.stride)
+
+
+def _part(window: Window, phases: Ints, first: int, steps: Ints) -> Part:
+    """Return the taps that see a phase, whose cells begin at ``first``."""
+    taps, counts, shifts, moves = [], [], [], []
+    for axis, phase in zip(window, phases, strict=True):
+        seen = [tap for tap in range(axis.kernel) if tap * axis.dilation % axis.stride == phase]
+        common = gcd(axis.dilation, axis.stride)
+        taps.append(slice(seen[0], None, axis.stride // common))
+        counts.append(len(seen))
+        shifts.append(seen[0] * axis.dilation // axis.stride)
+        moves.append(axis.dilation // common)
+    offset = first + sum(shift * step for shift, step in zip(shifts, steps, strict=True))
+    each = tuple(move * step for move, step in zip(moves, steps, strict=True))
+    return Part(tuple(taps), tuple(counts), offset, each)
 
 
 @lru_cache(maxsize=512)
@@ -84,8 +115,11 @@ def plan(window: Window) -> Plan:
         number = numbers[tuple(phase for _, phase in at)]
         shift = sum(shift * step for (shift, _), step in zip(at, steps, strict=True))
         offsets.append(number * prod(rows) + shift)
+    parts = tuple(
+        _part(window, phases, number * prod(rows), steps) for phases, number in numbers.items()
+    )
     length = 1 + sum((axis.out - 1) * step for axis, step in zip(window, steps, strict=True))
-    return Plan(rows, tuple(moves), len(numbers), tuple(offsets), length)
+    return Plan(rows, tuple(moves), len(numbers), tuple(offsets), parts, length)
 
 
 def planes(planned: Plan, groups: int, itemsize: int) -> int:
@@ -113,36 +147,44 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     multiple, positions = outputs // groups, output_sizes(window)
     planned = plan(window)
     dtype = np.dtype(library_of("input", x).dtype(x.dtype).wide)
-    weight = w.reshape(groups, multiple, -1).astype(dtype, copy=False)
+    weight = w.reshape(groups, multiple, *w.shape[2:]).astype(dtype, copy=False)
     y = np.empty((batch, groups, multiple, *positions), x.dtype)
     some = planes(planned, groups, dtype.itemsize)
-    cells = positions[0] * prod(planned.rows[1:])
-    inside = tuple(slice(0, size) for size in positions)
+    # The cells after the last row count too: runs without a gap are faster by half.
+    run = positions[0] * prod(planned.rows[1:])
+    inside = tuple(slice(0, each) for each in positions)
+    taps = list(range(2, 2 + len(window)))
 
     def workspace() -> tuple[Any, Any, Any]:
-        sums = np.zeros((some, cells), dtype)
-        return (
-            np.zeros((some, planned.size), dtype),
-            sums,
-            np.empty((some, planned.length), dtype),
-        )
+        # What the last tap sees ends that much beyond its plane.
+        laid = np.zeros(some * planned.size + run - planned.length, dtype)
+        more = some if len(planned.parts) > 1 else 0
+        return laid, np.empty((some, run), dtype), np.empty((more, run), dtype)
 
     def work(block: tuple[int, int], buffers: tuple[Any, Any, Any]) -> None:
         image, first = block
         last = min(groups, first + some)
-        laid, sums, term = (buffer[: last - first] for buffer in buffers)
-        lay_out(x[image, first:last], planned, laid)
-        run = sums[:, : planned.length]
+        count = last - first
+        laid, total, term = (buffers[0], *(each[:count] for each in buffers[1:]))
+        whole = laid[: count * planned.size].reshape(count, -1)
+        lay_out(x[image, first:last], planned, whole)
         for number in range(multiple):
-            for tap, offset in enumerate(planned.offsets):
-                seen = laid[:, offset : offset + planned.length]
-                factor = weight[first:last, number, tap, None]
-                if tap == 0:
-                    np.multiply(seen, factor, out=run)
-                else:
-                    np.multiply(seen, factor, out=term)
-                    run += term
-            made = sums.reshape(last - first, positions[0], *planned.rows[1:])
+            for place, part in enumerate(planned.parts):
+                steps = (planned.size, *part.steps, 1)
+                seen = np.ndarray(
+                    (count, *part.counts, run),
+                    *(dtype, laid, part.offset * dtype.itemsize),
+                    tuple(step * dtype.itemsize for step in steps),
+                )
+                factors = weight[(slice(first, last), number, *part.taps)]
+                made = total if place == 0 else term
+                # In Fortran's order the cells of a run are what the innermost loop is over.
+                np.einsum(
+                    *(seen, [0, *taps, 1], factors, [0, *taps], [1, 0]), out=made.T, order="F"
+                )
+                if place > 0:
+                    total += made
+            made = total.reshape(count, positions[0], *planned.rows[1:])
             y[image, first:last, number] = made[(slice(None), *inside)]
 
     blocks = [(image, first) for image in range(batch) for first in range(0, groups, some)]

@@ -61,12 +61,12 @@ class Plan(NamedTuple):
     blocks: tuple[Block, ...]
 
 
-# The cells of a tile's row, cut into (start, dtype to copy it as): elements of 16 and 8 bytes.
-LANES: dict[int, tuple[tuple[int, Any], ...]] = {
-    2: ((0, np.dtype(np.complex64)), (2, np.dtype(np.complex64))),
-    4: ((0, np.dtype(np.complex128)), (4, np.dtype(np.complex64))),
-}
 SINGLE = Axis(1, 1, 1, 1, 0, 0, 1)
+
+
+def run_of(count: int, dtype: np.dtype[Any]) -> Any:
+    """Return a dtype of that many numbers, which are copied as one."""
+    return np.dtype((np.void, count * dtype.itemsize))
 
 
 def _slices(depth: Axis) -> int:
@@ -158,14 +158,9 @@ def cells_of_tiles(x: Any, plan: Plan, block: Block) -> Any:
     (to, *to_plane), (of, *of_plane) = zip(*moves, strict=True)
     slab[:, to, :, :, *to_plane] = source[:, of, :, :, *of_plane]
     cells: Any = np.empty((*lead, rows, columns, tall, wide), x.dtype)
-    for row in range(tall):
-        seen = slab[..., row : row + (rows - 1) * tile.height + 1 : tile.height, :]
-        for start, cell in LANES[tile.width]:
-            lanes = seen[..., start : start + columns * tile.width].view(cell)
-            each = tile.width * x.itemsize // cell.itemsize
-            cells[..., row, start : start + cell.itemsize // x.itemsize].view(cell)[..., 0] = lanes[
-                ..., ::each
-            ]
+    run, (*steps, row, cell) = run_of(wide, x.dtype), slab.strides
+    apart = (*steps, tile.height * row, tile.width * cell, row)
+    cells.view(run)[..., 0] = np.ndarray(cells.shape[:-1], run, slab, 0, apart)
     return cells.reshape(*cells.shape[:-2], tall * wide)
 
 
@@ -217,12 +212,12 @@ def _scatter(tiles: Any, y: Any, block: Block) -> None:
     y = y[..., block.left : block.left + block.columns * tile]
     width, first = y.shape[-1], block.first
     tiles = tiles.transpose(3, 0, 2, 1, 4, 5, 6, 7)
-    whole, (_, lane) = width // tile, LANES[tile][0]
-    lanes = tiles.view(lane)[..., 0]
+    whole, run = width // tile, run_of(tile, y.dtype)
+    runs = tiles.view(run)[..., 0]
     for row in range(tall):
         target = y[..., first + row : first + tiles.shape[4] * tall : tall, :]
         rows = target.shape[-2]
-        target[..., : whole * tile].view(lane)[...] = lanes[..., :rows, :whole, row]
+        target[..., : whole * tile].view(run)[...] = runs[..., :rows, :whole, row]
         if whole * tile < width:
             rest = tiles[..., :rows, whole, row, : width - whole * tile]
             target[..., whole * tile :] = rest

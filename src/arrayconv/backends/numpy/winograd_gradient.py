@@ -10,13 +10,13 @@ import numpy as np
 from arrayconv._window import Window
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.winograd import (
-    LANES,
     Block,
     Plan,
     cells_of_tiles,
     plan,
     room,
     rows_of,
+    run_of,
     unfit,
 )
 from arrayconv.backends.numpy.winograd_maps import square, transforms
@@ -41,9 +41,9 @@ def _tiles(y: Any, plan: Plan, block: Block) -> Any:
     slab: Any = np.zeros((*source.shape[:3], down, across), y.dtype)
     slab[..., : source.shape[3], : source.shape[4]] = source
     tiles: Any = np.empty((*source.shape[:3], block.rows, block.columns, tall, wide), y.dtype)
-    lane = LANES[wide][0][1]
+    run = run_of(wide, y.dtype)
     for row in range(tall):
-        tiles.view(lane)[..., row, 0] = slab[..., row::tall, :].view(lane)
+        tiles.view(run)[..., row, 0] = slab[..., row::tall, :].view(run)
     return tiles.reshape(*tiles.shape[:-2], tall * wide)
 
 

@@ -16,6 +16,7 @@ from arrayconv._options import current
 from arrayconv._window import adjoint_axis, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy import (
     blocked,
+    channel_shifts,
     compiled_convolution,
     compiled_im2col,
     compiled_winograd,
@@ -116,9 +117,18 @@ def shifted(shape: Shape) -> int:
     planned, itemsize = shifts.plan(shape.window), _wide(shape)
     planes = shifts.planes(planned, shape.groups, itemsize)
     sums = output_sizes(shape.window)[0] * prod(planned.rows[1:])
-    each = planes * (planned.size + sums + planned.length) * itemsize
+    sums *= 2 if len(planned.parts) > 1 else 1
+    each = planes * (planned.size + sums) * itemsize
     copied = _weights(shape) * itemsize if shape.half else 0
     return each * _threads(shape.batch * -(-shape.groups // planes)) + copied
+
+
+def channel_shifted(shape: Shape) -> int:
+    """Return the bytes of a block's cells and of their sums, and of the weight in their order."""
+    itemsize = _wide(shape)
+    some = channel_shifts.blocks(shape.window, shape.batch, shape.channels, shape.outputs, itemsize)
+    numbers = sum(channel_shifts.workspace(some, itemsize)) * _threads(len(some))
+    return (numbers + _weights(shape)) * itemsize
 
 
 def fft(shape: Shape) -> int:
