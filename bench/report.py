@@ -180,12 +180,15 @@ def summary_text(kept: Sequence[Record]) -> str:
     return table(headings, rows)
 
 
-def _plot_text(drawing: str, name: str, kept: Sequence[Record], page: Path) -> str:
-    from bench.plots import DRAWN
-
-    IMAGES.mkdir(exist_ok=True)
+def _plot_text(drawing: str, name: str, kept: Sequence[Record], page: Path, draw: bool) -> str:
     path = IMAGES / f"bench-{name}-{drawing}.svg"
-    DRAWN[drawing](path, kept)
+    if draw:
+        from bench.plots import DRAWN
+
+        IMAGES.mkdir(exist_ok=True)
+        DRAWN[drawing](path, kept)
+    elif not path.exists():
+        raise ValueError(f"{page} shows {path}, which is not there: python -m bench report")
     return f"![{drawing} of {name}]({os.path.relpath(path, page.parent)})"
 
 
@@ -199,8 +202,11 @@ TABLES: dict[str, Callable[[Sequence[Record]], str]] = {
 PLOTS = ("ratios", "roofline", "scaling")
 
 
-def rewritten(page: Path, results: Path = RESULTS) -> str:
-    """Return a page with what stands between its markers made anew; ValueError for a bad one."""
+def rewritten(page: Path, results: Path = RESULTS, draw: bool = True) -> str:
+    """Return a page with what stands between its markers made anew; ValueError for a bad one.
+
+    Its plots are drawn too, or, without ``draw``, only looked for.
+    """
 
     def made(match: re.Match[str]) -> str:
         opening, name, what, closing = match.groups()
@@ -211,15 +217,17 @@ def rewritten(page: Path, results: Path = RESULTS) -> str:
         if what in TABLES:
             return f"{opening}{TABLES[what](kept)}\n{closing}"
         if what in PLOTS:
-            return f"{opening}{_plot_text(what, name, kept, page)}\n{closing}"
+            return f"{opening}{_plot_text(what, name, kept, page, draw)}\n{closing}"
         raise ValueError(f"{page} asks for {what!r}: {', '.join((*TABLES, *PLOTS))}")
 
     return MARKED.sub(made, page.read_text(encoding="utf-8"))
 
 
 def stale_pages(pages: Sequence[Path]) -> list[Path]:
-    """Return the pages whose tables are not those of the committed records."""
-    return [page for page in pages if rewritten(page) != page.read_text(encoding="utf-8")]
+    """Return the pages whose tables are not those of the committed records; write nothing."""
+    return [
+        page for page in pages if rewritten(page, draw=False) != page.read_text(encoding="utf-8")
+    ]
 
 
 def write_report(records: Path, output: Path) -> list[str]:

@@ -261,10 +261,13 @@ def test_a_page_is_made_anew_between_its_markers_alone(need, measured, tmp_path)
         page.write_text(text.replace("made-up summary", wrong), encoding="utf-8")
         with pytest.raises(ValueError, match=said):
             rewritten(page, tmp_path)
+    page.write_text(text.replace("made-up summary", "made-up ratios"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"bench-made-up-ratios.svg, which is not there"):
+        rewritten(page, tmp_path, draw=False)
 
 
 def test_readme_and_docs_are_what_the_committed_records_say(need):
-    need("rich", "matplotlib")
+    need("rich")
     assert main(["report", "--check"]) == 0
 
 
