@@ -103,7 +103,8 @@ def flip(w: Any, groups: int) -> Any:
     outputs, channels, *kernel = w.shape
     by_group = w.reshape(groups, outputs // groups, channels, *kernel).swapaxes(1, 2)
     flipped = by_group[(..., *(slice(None, None, -1) for _ in kernel))]
-    return flipped.reshape(groups * channels, outputs // groups, *kernel)
+    # In order: products of arrays that are not are slow.
+    return np.ascontiguousarray(flipped).reshape(groups * channels, outputs // groups, *kernel)
 
 
 def slides(window: Window, seen: int, channels: int, weights: int, cells: int) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from arrayconv._options import current
 from arrayconv._parts import sliding_part
-from arrayconv._window import Axis, Window, adjoint_axis, input_sizes, output_sizes
+from arrayconv._window import Axis, Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy import layouts, shifts, winograd
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
@@ -25,7 +25,7 @@ from arrayconv.backends.numpy.layouts import Layout
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import run_blocks
 from arrayconv.backends.numpy.winograd import SINGLE, part_of
-from arrayconv.backends.numpy.winograd_maps import Square, transforms
+from arrayconv.backends.numpy.winograd_maps import Line, Square, transforms
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 
 WORTH_A_THREAD = 1 << 23
@@ -34,11 +34,11 @@ CHUNK = 4 << 20
 """Bytes of points that a block holds, of cells and of outputs: the second cache should."""
 
 
-def unfit(shape: Shape) -> str | None:
+def unfit(shape: Shape, tile: int) -> str | None:
     """Return why a convolution cannot be served."""
     if len(shape.window) > 2:
         return f"it has one or two spatial dimensions, got {len(shape.window)}"
-    return winograd.unfit(shape) or missing()
+    return winograd.unfit(shape, tile) or missing()
 
 
 class Block(NamedTuple):
@@ -70,9 +70,9 @@ class Plan(NamedTuple):
     blocks: tuple[Block, ...]
 
 
-def _tiles(axis: Axis, tile: int, seen: int) -> Axis:
+def _tiles(axis: Axis, line: Line) -> Axis:
     """Return the axis whose positions are tiles, and whose taps are the cells that one sees."""
-    return axis._replace(kernel=seen, stride=tile, out=-(-axis.out // tile))
+    return axis._replace(kernel=line.cells, stride=line.outputs, out=-(-axis.out // line.outputs))
 
 
 @lru_cache(maxsize=256)
@@ -83,16 +83,16 @@ def plan(
 
     Each of some workers has a block, where there are rows enough.
     """
-    square = square_of(tuple(axis.kernel for axis in window), tile)
+    square = square_of(kernel_sizes(window), tile)
     whole = (SINGLE,) * (2 - len(window)) + window
-    height, width = map(_tiles, whole, square, square.seen)
+    height, width = map(_tiles, whole, square)
     per_tile = square.points * (channels + outputs)
     images = min(batch, limit // (per_tile * width.out * height.out), -(-batch // workers))
     images = max(1, images)
     # Of each block of images.
     workers = -(-workers // -(-batch // images))
     columns = width.out
-    if square.height == 1:
+    if square.seen[0] == 1:
         # Rows of squares are not cut: where they meet, cells would be transformed twice.
         most = min(limit // per_tile, -(-width.out // max(1, workers // height.out)))
         # Whole vectors of tiles.
@@ -111,7 +111,7 @@ def plan(
         steps = layouts.steps(shifts.plan(tiles).rows)
         (every,) = layout.passes
         of_images, of_rows = np.arange(count)[:, None], np.arange(part.stop - part.start)
-        down, across = square.height, left * square.width
+        down, across = square.height.outputs, left * square.width.outputs
         heights = np.minimum(down, whole[0].out - (first + of_rows) * down)
         blocks.append(
             Block(
@@ -123,7 +123,7 @@ def plan(
                 (of_images * target[0] + of_rows * down * target[1]).reshape(-1),
                 np.tile(heights, count),
                 along.stop - along.start,
-                min(whole[1].out - across, (along.stop - along.start) * square.width),
+                min(whole[1].out - across, (along.stop - along.start) * square.width.outputs),
             )
         )
     return Plan(square, tuple(blocks))
@@ -139,11 +139,11 @@ def plan_of(
     window: Window, batch: int, channels: int, outputs: int, groups: int, tile: int
 ) -> Plan:
     """Return the plan of a convolution of float32, for as many threads as the options allow."""
-    square, itemsize = square_of(tuple(axis.kernel for axis in window), tile), 4
+    square, itemsize = square_of(kernel_sizes(window), tile), 4
     weights = square.points * outputs * channels // groups
     cells = batch * (channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window)))
     most = limit(cells * itemsize, weights, itemsize)
-    multiply_adds = weights * batch * prod(output_sizes(window)) // prod(square)
+    multiply_adds = weights * batch * prod(output_sizes(window)) // prod(square.made)
     workers = max(1, min(current().threads, multiply_adds // WORTH_A_THREAD))
     return plan(window, batch, channels, outputs, tile, most, workers)
 
@@ -201,10 +201,7 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
     seen, made = channels // groups, outputs // groups
     of_tile = compiled.tile(made)
     convolve = compiled.convolve(of_tile, made % of_tile.outputs, lanes)
-    if planned.tile.height == 1:
-        to_points, from_points = compiled.line_to_points, compiled.line_from_points
-    else:
-        to_points, from_points = compiled.to_points, compiled.from_points
+    to_points, from_points = compiled.to_points(planned.tile), compiled.from_points(planned.tile)
 
     def points(planes: int, tiles: int) -> tuple[Any, int]:
         """Return room for points (square, planes, tiles), and the step from one to the next."""
@@ -222,7 +219,7 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
         of_cells, step = points(channels, tiles)
         held = np.empty(square * lanes, x.dtype)
         to_points(
-            *(tile, cells, size, block.places, block.starts, across, channels),
+            *(cells, size, block.places, block.starts, across, channels),
             *(held, along, of_cells, step),
         )
         del cells
@@ -238,7 +235,7 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
                 *(square, made, sums, group * made * tiles, next_sum, tiles, stores, ends),
             )
         from_points(
-            *(tile, sums, next_sum, positions[-1], across, outputs, held, along),
+            *(sums, next_sum, positions[-1], across, outputs, held, along),
             *(result[block.target :], results_of, block.outputs, block.heights, block.width),
         )
 

@@ -35,7 +35,7 @@ from arrayconv.backends.numpy.rule import Algorithm, Rule
 def _winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
     """Return the nanoseconds of `winograd`: where its transforms can be compiled, no fewer."""
     own = costs.winograd(shape, tile, prepared)
-    if compiled_winograd.unfit(shape) is not None:
+    if compiled_winograd.unfit(shape, tile) is not None:
         return own
     return max(own, 1.01 * costs.numba_winograd(shape, tile, prepared))
 
@@ -70,7 +70,7 @@ FORWARD = Rule(
             Algorithm(
                 f"winograd_{tile}x{tile}",
                 partial(winograd.conv, tile=tile),
-                winograd.unfit,
+                partial(winograd.unfit, tile=tile),
                 partial(_winograd, tile=tile),
                 partial(workspaces.squares, tile=tile),
                 partial(winograd.prepare, tile=tile),
@@ -81,7 +81,7 @@ FORWARD = Rule(
             Algorithm(
                 f"numba_winograd_{tile}x{tile}",
                 partial(compiled_winograd.conv, tile=tile),
-                compiled_winograd.unfit,
+                partial(compiled_winograd.unfit, tile=tile),
                 partial(costs.numba_winograd, tile=tile),
                 partial(workspaces.compiled_squares, tile=tile),
                 partial(compiled_winograd.prepare, tile=tile),
@@ -176,7 +176,7 @@ TO_WEIGHT = Rule(
             Algorithm(
                 f"winograd_{tile}x{tile}",
                 partial(winograd_gradient.conv_weight, tile=tile),
-                winograd_gradient.weight_unfit,
+                partial(winograd_gradient.weight_unfit, tile=tile),
                 partial(costs.winograd_weight, tile=tile),
             )
             for tile in (4, 2)

@@ -18,6 +18,7 @@ from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, 
 from arrayconv.backends.numpy.columns import is_apart
 from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.ranges import whole_positions
+from arrayconv.backends.numpy.winograd_maps import square as square_of
 
 MULTIPLY_ADD = 0.020
 """Nanoseconds a multiply-add of a large product takes."""
@@ -44,15 +45,16 @@ FEW = 20
 """Outputs for which a product takes twice the time that it takes for very many."""
 WEIGHT_POINT = 0.6
 """Nanoseconds to make a number of a transformed weight."""
-WINOGRAD_TILE = {2: (34.0, 9.0), 4: (110.0, 40.0)}
-"""Nanoseconds a tile of m x m takes: for each channel that it sees, and each that it makes."""
-COMPILED_TILE = {2: (8.0, 6.0, 1.0), 4: (18.0, 14.0, 2.0)}
-"""The same in compiled loops, where each row has whole vectors of tiles; and of each cell, laid out
-by phases."""
-WINOGRAD_LINE = {2: (8.0, 4.0), 4: (14.0, 6.0)}
-"""`WINOGRAD_TILE` of lines of m outputs."""
-COMPILED_LINE = {2: (1.5, 1.5, 1.0), 4: (3.0, 3.0, 1.0)}
-"""`COMPILED_TILE` of lines of m outputs."""
+WINOGRAD_POINT = (1.2, 0.025)
+"""Nanoseconds to make a number of the points of a tile, or an output of them; and more
+for each point of the tile, since the transforms are products."""
+WINOGRAD_LINE = 1.8
+"""The same for lines, which have few points."""
+COMPILED_POINT = (0.5, 0.38)
+"""Nanoseconds for each of a tile's points in compiled loops: where they are made, and where outputs
+are made of them; each row has whole vectors of tiles."""
+COMPILED_CELL = {2: 1.0, 4: 2.0}
+"""And of each cell, laid out by phases."""
 COMPILED_MORE = {64: 1.2, 32: 0.85, 16: 0.85}
 """All of it over the sum of its parts, by the bytes of a vector: with short ones products take
 longer, and so all else less beside them. Lines were measured with 32 bytes, and nothing with 16."""
@@ -203,50 +205,52 @@ class _Tiles(NamedTuple):
     """How Winograd's tiles lie in the last two dimensions of a window."""
 
     points: int
+    outputs: int
     down: int
     across: int
-    is_line: bool
 
 
 def _tiles(window: Window, tile: int) -> _Tiles:
-    across = -(-window[-1].out // tile)
-    if len(window) == 1 or window[-2].kernel == 1:
-        return _Tiles(tile + 2, 1 if len(window) == 1 else window[-2].out, across, True)
-    return _Tiles((tile + 2) ** 2, -(-window[-2].out // tile), across, False)
+    square = square_of(kernel_sizes(window), tile)
+    outs = (1, *output_sizes(window))[-2:]
+    down, across = (-(-out // made) for out, made in zip(outs, square.made, strict=True))
+    return _Tiles(square.points, prod(square.made), down, across)
 
 
 def winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
     """Return the nanoseconds of squares of ``tile`` by ``tile`` outputs, or of lines."""
     leading = shape.window[:-2]
-    points, down, across, is_line = _tiles(shape.window, tile)
+    points, outputs, down, across = _tiles(shape.window, tile)
     tiles = shape.batch * down * across
     depth = prod(axis.kernel for axis in leading)
     made = tiles * prod(axis.out for axis in leading)
     seen = tiles * prod((axis.out - 1) * axis.stride + axis.kernel for axis in leading)
     pairs = shape.outputs * shape.channels // shape.groups * depth
-    to_points, from_points = (WINOGRAD_LINE if is_line else WINOGRAD_TILE)[tile]
+    each = WINOGRAD_POINT[0] + WINOGRAD_POINT[1] * points
+    if outputs == tile:
+        each = WINOGRAD_LINE
     return (
-        points * pairs * (made * MULTIPLY_ADD + (0 if prepared else WEIGHT_POINT))
-        + seen * shape.channels * to_points
-        + made * shape.outputs * from_points
+        points * pairs * (made * MULTIPLY_ADD + WEIGHT + (0 if prepared else WEIGHT_POINT))
+        + (seen * shape.channels * points + made * shape.outputs * outputs) * each
         + CALLS
     )
 
 
 def numba_winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
     """Return the nanoseconds of the same with compiled transforms, in one and two dimensions."""
-    points, down, across, is_line = _tiles(shape.window, tile)
+    points, _, down, across = _tiles(shape.window, tile)
     pairs = points * shape.outputs * shape.channels // shape.groups
-    to_points, from_points, cell = (COMPILED_LINE if is_line else COMPILED_TILE)[tile]
+    to_points, from_points = COMPILED_POINT
     multiply_add, weight = COMPILED_POINTS
     vector = _vector_bytes()
     each = vector // 4
     tiles, lanes = shape.batch * down * across, shape.batch * down * -(-across // each) * each
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
     return (
         pairs
         * (-(-tiles // each) * each * multiply_add + weight + (0 if prepared else WEIGHT_POINT))
-        + lanes * (shape.channels * to_points + shape.outputs * from_points)
-        + shape.batch * shape.channels * prod(axis.size for axis in shape.window) * cell
+        + lanes * points * (shape.channels * to_points + shape.outputs * from_points)
+        + cells * COMPILED_CELL[tile]
     ) * COMPILED_MORE[vector] + CALLS
 
 
@@ -366,14 +370,15 @@ def channels_last_weight(shape: Shape) -> float:
 
 def winograd_weight(shape: Shape, tile: int) -> float:
     """Return the nanoseconds of the gradient by squares."""
-    points, down, across, is_line = _tiles(shape.window, tile)
+    points, outputs, down, across = _tiles(shape.window, tile)
     tiles = shape.batch * down * across
     pairs = points * shape.outputs * shape.channels // shape.groups
     # Each product sums over tiles only, which are few.
     product = (tiles + 40) * pairs * (MULTIPLY_ADD + TRANSPOSED)
-    to_points, _ = (WINOGRAD_LINE if is_line else WINOGRAD_TILE)[tile]
-    # The output's cells are 16 of 36, or 4 of 16, and cheaper by as much.
-    transforms = tiles * to_points * (shape.channels + shape.outputs / 2)
+    each = WINOGRAD_POINT[0] + WINOGRAD_POINT[1] * points
+    if outputs == tile:
+        each = WINOGRAD_LINE
+    transforms = tiles * points * each * (shape.channels + shape.outputs)
     return product + transforms + pairs * WEIGHT_POINT + CALLS
 
 

@@ -10,39 +10,52 @@ from numba import types
 from numba.extending import intrinsic
 
 from arrayconv.backends.numpy.vectors import Vectors, number
+from arrayconv.backends.numpy.winograd_maps import Line, lines
+
+CELLS, OUTPUTS, IN_TURNS = range(3)
+"""Which map of a line."""
 
 
-def transform(matrix: Any, mixed: bool = False) -> Any:
-    """Return a function for compiled code that multiplies vectors by a constant matrix.
+@intrinsic(prefer_literal=True)
+def transform(
+    context: Any,
+    which: Any,
+    outputs: Any,
+    kernel: Any,
+    source: Any,
+    places: Any,
+    first: Any,
+    target: Any,
+    place: Any,
+    step: Any,
+) -> Any:
+    """Multiply vectors by one of the maps of `winograd_maps.lines`.
 
-    ``call(source, places, first, target, place, step)``: vector ``j`` of the factor is at
+    ``which`` is one of `CELLS`, `OUTPUTS` and `IN_TURNS`. Vector ``j`` of the factor is at
     ``source[first + places[j]]``, and vector ``i`` of the product goes to ``target[place + step *
-    i]``, whole. With ``mixed`` the product's vectors, 2 or 4, take turns with their lanes from
-    ``target[place]`` on, and no more than ``step`` numbers are written.
+    i]``, whole. Of `IN_TURNS`, those of outputs, the product's vectors, a power of 2 of them, take
+    turns with their lanes from ``target[place]`` on, and no more than ``step`` numbers are written.
     """
+    if any(array.layout != "C" for array in (source, places, target)):
+        return None
+    given = (which, outputs, kernel, source, places, first, target, place, step)
+    map_of, *line = (each.literal_value for each in given[:3])
+    maps = lines(Line(*line))
+    matrix = maps.cells if map_of == CELLS else maps.outputs
     rows = [[float(factor) for factor in row] for row in matrix]
-
-    @intrinsic
-    def call(
-        context: Any, source: Any, places: Any, first: Any, target: Any, place: Any, step: Any
-    ) -> Any:
-        if any(array.layout != "C" for array in (source, places, target)):
-            return None
-        signature = types.void(source, places, first, target, place, step)
-        return signature, partial(_transform, rows=rows, mixed=mixed)
-
-    return call
+    mixed = map_of == IN_TURNS
+    return types.void(*given), partial(_transform, rows=rows, mixed=mixed)
 
 
 def _transform(
     context: Any, builder: Any, signature: Any, given: Any, rows: Any, mixed: bool
 ) -> Any:
-    code = Vectors(context, builder, signature.args[0].dtype)
+    code = Vectors(context, builder, signature.args[3].dtype)
     source, places, target = (
         context.make_array(signature.args[place])(context, builder, given[place]).data
-        for place in (0, 1, 3)
+        for place in (3, 4, 6)
     )
-    _, _, first, _, place, step = given
+    first, place, step = given[5], given[7], given[8]
     seen = [
         code.load_vector(source, first, code.load(places, number(j))) for j in range(len(rows[0]))
     ]

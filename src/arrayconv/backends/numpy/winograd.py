@@ -1,10 +1,11 @@
-"""Convolution by Winograd's minimal filtering: fewer multiplications for kernels of 3 and 3 x 3.
+"""Convolution by Winograd's minimal filtering: fewer multiplications for kernels of 2 to 5.
 
-A tile of m x m outputs is a function of (m + 2) x (m + 2) cells. Both are transformed so that the
-convolution becomes (m + 2)² products, one for each point at which the polynomials behind it are
-evaluated; each product sums over channels (and over the taps of a leading dimension), so it is a
-matrix product. F(2x2, 3x3) has 2.25 and F(4x4, 3x3) 4 times fewer multiplications. Along one
-dimension, F(2, 3) and F(4, 3), they are 1.5 and 2 times fewer; a plane is then one row.
+A tile of m x m outputs is a function of (m + r - 1) x (m + r - 1) cells, of a kernel of r x r. Both
+are transformed so that the convolution becomes as many products, one for each point at which the
+polynomials behind it are evaluated; each product sums over channels (and over the taps of a leading
+dimension), so it is a matrix product. F(2x2, 3x3) has 2.25 and F(4x4, 3x3) 4 times fewer
+multiplications, F(2x2, 5x5) 2.8 times. Along one dimension, F(2, 3) and F(4, 3), they are 1.5 and 2
+times fewer; a plane is then one row.
 
 A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015 (arXiv:1509.09308),
 after S. Winograd, "Arithmetic Complexity of Computations", 1980.
@@ -21,12 +22,12 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from arrayconv._options import current
-from arrayconv._window import Axis, Window, adjoint_axis, output_sizes
+from arrayconv._window import Axis, Window, adjoint_axis, kernel_sizes, output_sizes
 from arrayconv.backends.numpy.blocked import flip
 from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.threads import run_blocks
-from arrayconv.backends.numpy.winograd_maps import KERNEL, Square, square, transforms
+from arrayconv.backends.numpy.winograd_maps import POINTS, Square, square, transforms
 
 
 def rows_of(count: int, length: int, dtype: np.dtype[Any]) -> Any:
@@ -80,21 +81,22 @@ def plan(
 ) -> Plan:
     """Return the plan by which no block takes more than ``limit`` numbers (one row at least)."""
     depth, height, width = (SINGLE,) * (3 - len(window)) + window
-    tiles = square(tuple(axis.kernel for axis in window), tile)
-    across, down = -(-width.out // tiles.width), -(-height.out // tiles.height)
+    tiles = square(kernel_sizes(window), tile)
+    tall, wide = tiles.made
+    across, down = -(-width.out // wide), -(-height.out // tall)
     seen, made = channels * _slices(depth), outputs * depth.out
     # Two arrays exist at a time: of what is seen, before and after its transform, or of products.
     per_tile = tiles.points * (seen + max(seen, made))
-    columns = part_of(across, limit // per_tile) if tiles.height == 1 else across
+    columns = part_of(across, limit // per_tile) if tiles.seen[0] == 1 else across
     room = max(1, limit // (per_tile * columns))
     rows = part_of(down, room)
     images = max(1, min(batch, room // (down * -(-across // columns))))
     blocks = tuple(
         Block(
             slice(image, min(batch, image + images)),
-            first * tiles.height,
+            first * tall,
             min(rows, down - first),
-            left * tiles.width,
+            left * wide,
             min(columns, across - left),
         )
         for image in range(0, batch, images)
@@ -144,7 +146,8 @@ def cells_of_tiles(x: Any, plan: Plan, block: Block) -> Any:
     x = x.reshape(-1, plan.groups, channels, depth.size, height.size, width.size)
     source = x[block.images].transpose(1, 3, 2, 0, 4, 5)
     lead = (plan.groups, slices, channels, source.shape[3])
-    down, across = (rows - 1) * tile.height + tall, (columns + 1) * tile.width
+    down = (rows - 1) * tile.height.outputs + tall
+    across = (columns - 1) * tile.width.outputs + wide
     slab: Any = np.zeros((*lead, down, across), x.dtype)
     moves = [
         _overlap(axis, first, length)
@@ -159,7 +162,7 @@ def cells_of_tiles(x: Any, plan: Plan, block: Block) -> Any:
     slab[:, to, :, :, *to_plane] = source[:, of, :, :, *of_plane]
     cells: Any = np.empty((*lead, rows, columns, tall, wide), x.dtype)
     run, (*steps, row, cell) = run_of(wide, x.dtype), slab.strides
-    apart = (*steps, tile.height * row, tile.width * cell, row)
+    apart = (*steps, tile.height.outputs * row, tile.width.outputs * cell, row)
     cells.view(run)[..., 0] = np.ndarray(cells.shape[:-1], run, slab, 0, apart)
     return cells.reshape(*cells.shape[:-2], tall * wide)
 
@@ -201,7 +204,7 @@ def convolve(x: Any, weight: Any, y: Any, plan: Plan) -> None:
         tiles = np.matmul(product.T, maps.outputs.T)
         del product
         lead = (groups, depth.out, per_group, images, rows, columns)
-        _scatter(tiles.reshape(*lead, *tile), result[block.images], block)
+        _scatter(tiles.reshape(*lead, *tile.made), result[block.images], block)
 
     run_blocks(work, plan.blocks, products=True)
 
@@ -223,17 +226,20 @@ def _scatter(tiles: Any, y: Any, block: Block) -> None:
             target[..., whole * tile :] = rest
 
 
-def unfit(shape: Shape) -> str | None:
-    """Return why the kernel or the dtype is none that squares of 3 x 3 serve."""
+def unfit(shape: Shape, tile: int) -> str | None:
+    """Return why the kernel or the dtype is none that squares serve."""
     window = shape.window
     if shape.dtype != np.float32:
         return f"it is for float32, whose precision it was measured to keep; got {shape.dtype}"
     if len(window) > 3:
         return f"it has up to three spatial dimensions, got {len(window)}"
+    if window[-1].kernel == 1:
+        return "the last dimension has a kernel of 1"
     if any(axis.stride != 1 or axis.dilation != 1 for axis in window[-2:]):
         return "the last two dimensions need a stride and a dilation of 1"
-    if window[-1].kernel != KERNEL or (len(window) > 1 and window[-2].kernel not in (1, KERNEL)):
-        return "the last two dimensions need a kernel of 3 x 3, or of 1 x 3"
+    if any(axis.kernel > len(POINTS) - tile for axis in window[-2:]):
+        sizes = " x ".join(f"{axis.kernel}" for axis in window[-2:])
+        return f"a kernel of {sizes} is too large for tiles of {tile}"
     if len(window) == 3 and window[0].dilation != 1:
         return "the first of three dimensions needs a dilation of 1"
     return None

@@ -22,16 +22,16 @@ from arrayconv.backends.numpy.winograd import (
 from arrayconv.backends.numpy.winograd_maps import square, transforms
 
 
-def weight_unfit(shape: Shape) -> str | None:
+def weight_unfit(shape: Shape, tile: int) -> str | None:
     """Return why the gradient to a weight is none that squares serve."""
     if len(shape.window) == 3:
         return "it has one or two spatial dimensions, got 3"
-    return unfit(shape)
+    return unfit(shape, tile)
 
 
 def _tiles(y: Any, plan: Plan, block: Block) -> Any:
     """Return a block's tiles of the output, (G, O / G, N, rows, columns, m * m)."""
-    (tall, wide), height, width = plan.tile, plan.height.out, plan.width.out
+    (tall, wide), height, width = plan.tile.made, plan.height.out, plan.width.out
     y = y.reshape(-1, plan.groups, y.shape[1] // plan.groups, height, width)
     down, across = block.rows * tall, block.columns * wide
     source = y[
@@ -63,7 +63,7 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
         np.matmul(maps.cells, cells.reshape(-1, points).T, out=seen)
         del cells
         tiles = _tiles(y, planned, block)
-        tiles = tiles.reshape(-1, prod(tiles_of))
+        tiles = tiles.reshape(-1, prod(tiles_of.made))
         made = rows_of(points, len(tiles), x.dtype)
         np.matmul(maps.outputs.T, tiles.T, out=made)
         by_channel = seen.reshape(points, groups, channels // groups, -1).swapaxes(2, 3)

@@ -15,14 +15,21 @@ import numpy as np
 
 from arrayconv._integers import Ints
 
-KERNEL = 3
-POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.7, -0.7, 1.5, -1.5)}
-"""The finite points for tiles of m outputs; the last is infinity. At 0, +-1, +-2 the error of m = 4
-would be four times as large."""
+POINTS = (
+    (),
+    (),
+    (0.0,),
+    (0.0, 1.0),
+    (0.0, 1.0, -1.0),
+    (0.0, 1.0, -0.6, -1.75),
+    (0.0, 0.7, -0.7, 1.5, -1.5),
+)
+"""By the number of points those that are finite; the last is infinity. With the usual 0, +-1, +-2
+the error of six would be four times as large, and more than six lose digits that float32 needs."""
 
 
 class Transforms(NamedTuple):
-    """The three maps of a tile as matrices: of a line of m outputs, or of a flattened square."""
+    """The three maps of a tile as matrices: of a line of outputs, or of a flattened square."""
 
     weight: Any
     """(points, taps)"""
@@ -32,32 +39,33 @@ class Transforms(NamedTuple):
     """(outputs, points)"""
 
 
-def lines(tile: int) -> Transforms:
-    """Return the maps of F(tile, 3), for one dimension: Lagrange's interpolation, transposed."""
-    points = POINTS[tile]
-    count = len(points) + 1
-    weight, cells = np.zeros((count, KERNEL)), np.zeros((count, count))
-    outputs = np.zeros((tile, count))
-    for row, point in enumerate(points):
-        others = [other for other in points if other != point]
-        weight[row] = point ** np.arange(KERNEL) / prod(point - other for other in others)
-        cells[row, :-1] = np.poly(others)[::-1]
-        outputs[:, row] = point ** np.arange(tile)
-    weight[-1, -1] = outputs[-1, -1] = 1
-    cells[-1] = np.poly(points)[::-1]
-    return Transforms(weight, cells, outputs)
+class Line(NamedTuple):
+    """A tile of one dimension: some outputs, and the kernel that makes them of cells."""
+
+    outputs: int
+    kernel: int
+
+    @property
+    def cells(self) -> int:
+        """The cells that it sees; it has as many points."""
+        return self.outputs + self.kernel - 1
 
 
 class Square(NamedTuple):
-    """The outputs of a tile: in each of the last two dimensions as many, or one in a row of 1."""
+    """A tile of the last two dimensions; where there is one, or a kernel of 1, of one row."""
 
-    height: int
-    width: int
+    height: Line
+    width: Line
 
     @property
     def seen(self) -> tuple[int, int]:
         """The cells that it sees in each dimension, and its points."""
-        return _cells_of(self.height), _cells_of(self.width)
+        return self.height.cells, self.width.cells
+
+    @property
+    def made(self) -> tuple[int, int]:
+        """Its outputs in each dimension."""
+        return self.height.outputs, self.width.outputs
 
     @property
     def points(self) -> int:
@@ -65,20 +73,32 @@ class Square(NamedTuple):
         return prod(self.seen)
 
 
-def _cells_of(outputs: int) -> int:
-    return outputs + KERNEL - 1 if outputs > 1 else 1
-
-
 def square(kernel: Ints, tile: int) -> Square:
-    """Return the tile for a kernel: where its height is 1, or there is none, it is one of lines."""
-    is_line = len(kernel) == 1 or kernel[-2] == 1
-    return Square(1 if is_line else tile, tile)
+    """Return the tile for a kernel, with ``tile`` outputs where it is larger than 1."""
+    height, width = (1, *kernel)[-2:]
+    return Square(*(Line(1 if taps == 1 else tile, taps) for taps in (height, width)))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
+def lines(line: Line) -> Transforms:
+    """Return the maps of a line: Lagrange's interpolation, transposed."""
+    outputs, kernel = line
+    count = line.cells
+    weight, cells = np.zeros((count, kernel)), np.zeros((count, count))
+    made = np.zeros((outputs, count))
+    points = POINTS[count]
+    for row, point in enumerate(points):
+        others = [other for other in points if other != point]
+        weight[row] = point ** np.arange(kernel) / prod(point - other for other in others)
+        cells[row, :-1] = np.poly(others)[::-1]
+        made[:, row] = point ** np.arange(outputs)
+    weight[-1, -1] = made[-1, -1] = 1
+    cells[-1] = np.atleast_1d(np.poly(points))[::-1]
+    return Transforms(weight, cells, made)
+
+
+@lru_cache(maxsize=16)
 def transforms(tile: Square, dtype: np.dtype[Any]) -> Transforms:
-    """Return the maps of F(tile, 3 x 3), or of F(tile, 1 x 3)."""
-    along = lines(tile.width)
-    if tile.height == 1:
-        return Transforms(*(each.astype(dtype) for each in along))
-    return Transforms(*(np.kron(each, each).astype(dtype) for each in along))
+    """Return the maps of a square, flattened."""
+    pairs = zip(*map(lines, tile), strict=True)
+    return Transforms(*(np.kron(*pair).astype(dtype) for pair in pairs))
