@@ -50,9 +50,12 @@ def geometry(rng: np.random.Generator, algorithm: str) -> tuple[Any, Any, dict[s
     if "winograd" in algorithm:
         dims = int(rng.integers(1, 4))
         lead = tuple(int(n) for n in rng.integers(1, 4, max(0, dims - 2)))
-        last = ((3,), (3, 3), (1, 3))[0 if dims == 1 else int(rng.integers(1, 3))]
+        most = 6 if algorithm.endswith("2x2") else 4
+        last = tuple(int(n) for n in rng.integers([1, 2], most, 2))[-min(2, dims) :]
         kernel, sizes = (*lead, *last), numbers(1, {1: 90, 2: 20, 3: 12}[dims])
         params = {"stride": (*(min(2, n) for n in lead), *(1 for _ in last))}
+        if algorithm.startswith("numba"):
+            params["dilation"] = numbers(1, 4)
         pads = numbers(0, 4), numbers(0, 4)
     elif algorithm == "pointwise":
         kernel, pads = (1,) * dims, ((0,) * dims,) * 2

@@ -2,7 +2,8 @@
 
 The transforms are what the algorithm costs beside its products. Here those of a tile's rows and of
 its columns follow one another, on vectors of neighbouring tiles, whose cells a stride of a tile's
-size puts next to each other: see `layouts`.
+size puts next to each other: see `layouts`. A dilated kernel is a plain one on each phase of the
+cells: the outputs of each phase are made by themselves, and put in their order at the end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._parts import sliding_part
 from arrayconv._window import Axis, Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
@@ -38,7 +40,8 @@ def unfit(shape: Shape, tile: int) -> str | None:
     """Return why a convolution cannot be served."""
     if len(shape.window) > 2:
         return f"it has one or two spatial dimensions, got {len(shape.window)}"
-    return winograd.unfit(shape, tile) or missing()
+    plain = tuple(axis._replace(dilation=1) for axis in shape.window)
+    return winograd.unfit(shape._replace(window=plain), tile) or missing()
 
 
 class Block(NamedTuple):
@@ -71,8 +74,57 @@ class Plan(NamedTuple):
 
 
 def _tiles(axis: Axis, line: Line) -> Axis:
-    """Return the axis whose positions are tiles, and whose taps are the cells that one sees."""
-    return axis._replace(kernel=line.cells, stride=line.outputs, out=-(-axis.out // line.outputs))
+    """Return the axis of a phase whose positions are tiles, and whose taps are a tile's cells."""
+    of_phase = -(-axis.out // axis.dilation)
+    stride = line.outputs * axis.dilation
+    return axis._replace(kernel=line.cells, stride=stride, out=-(-of_phase // line.outputs))
+
+
+def phases_of(window: Window) -> Ints:
+    """Return how many phases of cells there are, of the last two dimensions."""
+    return (1, *(axis.dilation for axis in window))[-2:]
+
+
+def sizes_of(window: Window) -> Ints:
+    """Return the outputs of a phase, of the last two dimensions, if it has most."""
+    outs = (1, *output_sizes(window))[-2:]
+    return tuple(-(-out // each) for out, each in zip(outs, phases_of(window), strict=True))
+
+
+class _Seen(NamedTuple):
+    """What a range of tiles sees of all phases."""
+
+    layout: Layout
+    source: int
+    """The first cell."""
+    places: Any
+    """Of a tile's cells, from its start: (columns, rows)."""
+    steps: Ints
+    """From image to image, and from one row of tiles to the next one."""
+
+
+def _seen(
+    window: Window, phases: Ints, count: int, down: Ints, across: Ints, source: Ints
+) -> _Seen:
+    """Return what the tiles of ranges of a window's two dimensions see of ``count`` images."""
+    layouts_of, lows = [], []
+    for shifts_of in product(*map(range, phases)):
+        axes = (
+            axis._replace(before=axis.before - shift)
+            for axis, shift in zip(window, shifts_of, strict=True)
+        )
+        parts = [sliding_part(axis, *each) for axis, each in zip(axes, (down, across), strict=True)]
+        tiles = (Axis(count, 1, 1, 1, 0, 0, count), *(part.axis for part in parts))
+        layouts_of.append(layouts.sliding(tiles, source, source))
+        lows.append(parts[0].low * source[1] + parts[1].low)
+    (every,) = layouts_of[0].passes
+    kernel = [axis.kernel for axis in window]
+    return _Seen(
+        layouts.joined(tuple(layouts_of), tuple(low - min(lows) for low in lows)),
+        min(lows),
+        np.array(every.offsets).reshape(kernel).T.copy(),
+        layouts.steps(shifts.plan(tiles).rows)[:2],
+    )
 
 
 @lru_cache(maxsize=256)
@@ -86,7 +138,8 @@ def plan(
     square = square_of(kernel_sizes(window), tile)
     whole = (SINGLE,) * (2 - len(window)) + window
     height, width = map(_tiles, whole, square)
-    per_tile = square.points * (channels + outputs)
+    phases, sizes = phases_of(window), sizes_of(window)
+    per_tile = square.points * (channels + outputs) * prod(phases)
     images = min(batch, limit // (per_tile * width.out * height.out), -(-batch // workers))
     images = max(1, images)
     # Of each block of images.
@@ -99,31 +152,34 @@ def plan(
         columns = min(width.out, -(-part_of(width.out, most) // 16) * 16)
     rows = part_of(height.out, min(limit // (per_tile * columns), -(-height.out // workers)))
     source = (channels * whole[0].size * whole[1].size, whole[1].size, 1)
-    target = (outputs * whole[0].out * whole[1].out, whole[1].out, 1)
+    plane = prod(phases) * prod(sizes)
+    target = (outputs * plane, sizes[1], 1)
     blocks = []
     starts = (range(0, batch, images), range(0, height.out, rows), range(0, width.out, columns))
+    tall, wide = square.made
     for image, first, left in product(*starts):
         count = min(images, batch - image)
-        part = sliding_part(height, first, min(first + rows, height.out))
-        along = sliding_part(width, left, min(left + columns, width.out))
-        tiles = (Axis(count, 1, 1, 1, 0, 0, count), part.axis, along.axis)
-        layout = layouts.sliding(tiles, source, target)
-        steps = layouts.steps(shifts.plan(tiles).rows)
-        (every,) = layout.passes
-        of_images, of_rows = np.arange(count)[:, None], np.arange(part.stop - part.start)
-        down, across = square.height.outputs, left * square.width.outputs
-        heights = np.minimum(down, whole[0].out - (first + of_rows) * down)
+        down, across = (
+            (first, min(first + rows, height.out)),
+            (left, min(left + columns, width.out)),
+        )
+        seen = _seen((height, width), phases, count, down, across, source)
+        of_phases = np.arange(prod(phases))[:, None, None]
+        of_images, of_rows = np.arange(count)[:, None], np.arange(down[1] - first)
+        size, (of_image, of_row) = seen.layout.size // prod(phases), seen.steps
+        heights = np.minimum(tall, sizes[0] - (first + of_rows) * tall)
+        made = of_phases * prod(sizes) + of_images * target[0] + of_rows * tall * target[1]
         blocks.append(
             Block(
-                layout,
-                image * source[0] + part.low * source[1] + along.low,
-                image * target[0] + first * down * target[1] + across,
-                (of_images * steps[0] + of_rows * steps[1]).reshape(-1),
-                np.array(every.offsets).reshape(square.seen).T.copy(),
-                (of_images * target[0] + of_rows * down * target[1]).reshape(-1),
-                np.tile(heights, count),
-                along.stop - along.start,
-                min(whole[1].out - across, (along.stop - along.start) * square.width.outputs),
+                seen.layout,
+                image * source[0] + seen.source,
+                image * target[0] + first * tall * target[1] + left * wide,
+                (of_phases * size + of_images * of_image + of_rows * of_row).reshape(-1),
+                seen.places,
+                made.reshape(-1),
+                np.tile(heights, count * prod(phases)),
+                across[1] - left,
+                min(sizes[1] - left * wide, (across[1] - left) * wide),
             )
         )
     return Plan(square, tuple(blocks))
@@ -188,10 +244,11 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
     """Return y (N, O, *positions) by a transformed weight."""
     compiled = loops("winograd_loops")
     (batch, channels), outputs = x.shape[:2], groups * weight.outputs
-    positions = output_sizes(window)
-    y = np.empty((batch, outputs, *positions), x.dtype)
+    phases, sizes = phases_of(window), sizes_of(window)
+    # The outputs of each phase by themselves.
+    y = np.empty((batch, outputs, *phases, *sizes), x.dtype)
     if y.size == 0:
-        return y
+        return _in_order(y, window)
     planned = plan_of(window, batch, channels, outputs, groups, tile)
     tall, wide = planned.tile.seen
     square, lanes = tall * wide, compiled.VECTOR_BYTES // x.itemsize
@@ -235,12 +292,24 @@ def run(x: Any, weight: Weight, window: Window, groups: int, tile: int) -> Any:
                 *(square, made, sums, group * made * tiles, next_sum, tiles, stores, ends),
             )
         from_points(
-            *(sums, next_sum, positions[-1], across, outputs, held, along),
+            *(sums, next_sum, sizes[1], across, outputs, held, along),
             *(result[block.target :], results_of, block.outputs, block.heights, block.width),
         )
 
     run_blocks(work, planned.blocks)
-    return y
+    return _in_order(y, window)
+
+
+def _in_order(phased: Any, window: Window) -> Any:
+    """Return y (N, O, *positions) of the outputs (N, O, *phases, *sizes) of each phase."""
+    shape, (tall, wide) = (*phased.shape[:2], *output_sizes(window)), phases_of(window)
+    if tall == wide == 1:
+        return phased.reshape(shape)
+    y = np.empty((*phased.shape[:2], *(1, *output_sizes(window))[-2:]), phased.dtype)
+    for down, across in product(range(tall), range(wide)):
+        to = y[:, :, down::tall, across::wide]
+        to[...] = phased[:, :, down, across, : to.shape[2], : to.shape[3]]
+    return y.reshape(shape)
 
 
 def conv(x: Any, w: Any, window: Window, groups: int, tile: int) -> Any:

@@ -212,9 +212,12 @@ class _Tiles(NamedTuple):
 
 def _tiles(window: Window, tile: int) -> _Tiles:
     square = square_of(kernel_sizes(window), tile)
-    outs = (1, *output_sizes(window))[-2:]
-    down, across = (-(-out // made) for out, made in zip(outs, square.made, strict=True))
-    return _Tiles(square.points, prod(square.made), down, across)
+    outs = ((1, 1), *((axis.out, axis.dilation) for axis in window))[-2:]
+    # Each phase of a dilation has rows of its own.
+    down, across = (
+        -(-out // each // made) for (out, each), made in zip(outs, square.made, strict=True)
+    )
+    return _Tiles(square.points, prod(square.made), down * outs[0][1] * outs[1][1], across)
 
 
 def winograd(shape: Shape, tile: int, prepared: bool = False) -> float:

@@ -112,6 +112,27 @@ def fill(copies: Sequence[Copies]) -> Fill:
     return Fill(laid[np.argsort(laid[:, 0], kind="stable")], copies[0].step if copies else 1)
 
 
+def joined(parts: Sequence[Layout], sources: Sequence[int]) -> Layout:
+    """Return layouts of one size, with the same passes, one after the other in a channel's planes.
+
+    ``sources`` has the cells by which the first that each copies lies behind where copies start.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    size = parts[0].size
+    runs = [
+        np.add(part.fill.runs, (source, number * size, 0))
+        for number, (part, source) in enumerate(zip(parts, sources, strict=True))
+    ]
+    laid = np.concatenate(runs)
+    starts = [part.gaps[0] + number * size for number, part in enumerate(parts)]
+    return parts[0]._replace(
+        size=len(parts) * size,
+        gaps=(np.concatenate(starts), np.concatenate([part.gaps[1] for part in parts])),
+        fill=Fill(laid[np.argsort(laid[:, 0], kind="stable")], parts[0].fill.step),
+    )
+
+
 def gaps(size: int, copies: Sequence[Copies]) -> tuple[Any, Any]:
     """Return where the runs of cells that nothing is copied to start, and their lengths."""
     empty = np.ones(size + 2, bool)
