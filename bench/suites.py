@@ -76,6 +76,7 @@ OTHERS = (
     conv("patch embedding 16x16/16 3-768 @224", (3, 224, 224), 768, 16, stride=16),
     conv("convnext stem 4x4/4 3-96 @224", (3, 224, 224), 96, 4, stride=4),
     conv("grouped 3x3 128-128 g32 @56", (128, 56, 56), 128, 3, padding=1, groups=32),
+    conv("alexnet 5x5 64-192 @27", (64, 27, 27), 192, 5, padding=2),
     conv("dilated 3x3d2 256-256 @28", (256, 28, 28), 256, 3, padding=2, dilation=2),
     conv("audio conv1d k9 64-64 @16000", (64, 16000), 64, 9, padding=4),
     conv("whisper conv1d k3 80-384 @3000", (80, 3000), 384, 3, padding=1),

@@ -181,6 +181,22 @@ def test_the_error_of_winograd(algorithm, channels):
         assert error(algorithm) < 3 * error("im2col")
 
 
+@pytest.mark.parametrize("kernel", [(2, 2), (4, 4), (5, 5), (3, 5), (5, 2)])
+@pytest.mark.parametrize("algorithm", WINOGRAD)
+def test_the_error_of_winograd_for_other_kernels(algorithm, kernel):
+    """They have six points a dimension at most, and so the error of the large tile for 3 x 3."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 64, 24, 25)).astype("float32")
+    w = rng.standard_normal((64, 64, *kernel)).astype("float32")
+    if algorithm.endswith("4x4") and max(kernel) > 3:
+        with pytest.raises(ValueError, match="is too large for tiles of 4"):
+            ac.conv2d(x, w, algorithm=algorithm)
+        return
+    wanted = ac.conv2d(x.astype("float64"), w.astype("float64"))
+    got = ac.conv2d(x, w, algorithm=algorithm)
+    assert np.abs(got - wanted).max() / np.abs(wanted).max() < 5e-6
+
+
 @pytest.mark.parametrize("algorithm", WINOGRAD)
 @pytest.mark.parametrize("kernel", [(3,), (1, 3)])
 def test_the_error_of_winograd_along_lines(algorithm, kernel):
