@@ -14,10 +14,19 @@ import numba
 import numpy as np
 
 from arrayconv.backends.numpy.conv_loops import VECTOR_BYTES, clear, convolve, fill, tile
-from arrayconv.backends.numpy.linear_maps import CELLS, IN_TURNS, OUTPUTS, transform
+from arrayconv.backends.numpy.linear_maps import CELLS, IN_TURNS, OUTPUTS, WEIGHT, transform
 from arrayconv.backends.numpy.winograd_maps import Square
 
-__all__ = ["VECTOR_BYTES", "clear", "convolve", "fill", "from_points", "tile", "to_points"]
+__all__ = [
+    "VECTOR_BYTES",
+    "clear",
+    "convolve",
+    "fill",
+    "from_points",
+    "tile",
+    "to_points",
+    "weight_to_points",
+]
 
 
 @cache
@@ -168,6 +177,60 @@ def from_points(square: Square) -> Callable[..., None]:
                                 to + i * apart,
                                 left,
                             )
+
+    compiled: Callable[..., None] = run
+    return compiled
+
+
+@cache
+def weight_to_points(square: Square, is_flipped: bool) -> Callable[..., None]:
+    """Return what transforms the kernels of pairs of an output and a channel to points.
+
+    Kernels are ``count`` rows of ``length``, which begin ``every`` numbers apart in the flat
+    ``weight``, from ``first`` on. The points of a kernel are ``step`` from one another, and those
+    of neighbours next to each other; behind the last there is room for a vector. ``held`` is a
+    buffer for the vectors of a kernel, before and after the map of its columns; ``along`` has where
+    those of a row are.
+    """
+    (down, tall), (over, wide) = square
+    rows, columns = square.seen
+    taps = tall * wide
+
+    @numba.njit(cache=True, nogil=True)
+    def run(
+        weight: Any,
+        first: Any,
+        every: Any,
+        count: Any,
+        length: Any,
+        held: Any,
+        along: Any,
+        points: Any,
+        step: Any,
+    ) -> None:
+        lanes = along[1]
+        half = taps * lanes
+        by_row = np.arange(tall) * (wide * lanes)
+        for row in range(count):
+            for v in range(0, length, lanes):
+                seen = weight[first + row * every + v * taps :]
+                some = min(lanes, length - v)
+                for lane in range(some):
+                    for tap in range(taps):
+                        place = taps - 1 - tap if is_flipped else tap
+                        held[place * lanes + lane] = seen[lane * taps + tap]
+                made = row * length + v
+                if rows == 1:
+                    transform(WEIGHT, over, wide, held, along, 0, points, made, step)
+                else:
+                    for j in range(wide):
+                        at = half + j * lanes
+                        transform(
+                            WEIGHT, down, tall, held, by_row, j * lanes, held, at, wide * lanes
+                        )
+                    for i in range(rows):
+                        at, to = half + i * wide * lanes, made + i * columns * step
+                        transform(WEIGHT, over, wide, held, along, at, points, to, step)
 
     compiled: Callable[..., None] = run
     return compiled

@@ -19,11 +19,11 @@ from arrayconv.backends.numpy import (
     channel_shifts,
     compiled_convolution,
     compiled_im2col,
-    compiled_winograd,
     fourier,
     mec,
     shifts,
     winograd,
+    winograd_plans,
 )
 from arrayconv.backends.numpy.costs import Shape, strided
 from arrayconv.backends.numpy.winograd_maps import square as square_of
@@ -209,15 +209,18 @@ def _compiled(shape: Shape, is_adjoint: bool) -> int:
 
 def compiled_squares(shape: Shape, tile: int) -> int:
     """Return the bytes of the transformed weight, and of a block's cells, points and sums."""
-    itemsize = _itemsize(shape)
     square = square_of(kernel_sizes(shape.window), tile).points
-    weights = square * shape.outputs * shape.channels // shape.groups
-    planned = compiled_winograd.plan_of(
+    planned = winograd_plans.plan_of(
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile)
     )
+    at_once = max(part.stop - part.start for part in planned.parts) * shape.groups
+    weights = square * at_once * shape.channels // shape.groups
     most = 0
     for block in planned.blocks:
         points = square * len(block.starts) * block.across
-        beside = max(shape.channels * block.layout.size, shape.outputs * points)
+        beside = max(shape.channels * block.layout.size, at_once * points)
         most = max(most, shape.channels * points + beside)
-    return (weights + most * _threads(len(planned.blocks))) * itemsize
+    threads = _threads(len(planned.blocks))
+    held = weights * (threads if len(planned.parts) > 1 else 1)
+    numbers: int = held + most * threads
+    return numbers * _itemsize(shape)

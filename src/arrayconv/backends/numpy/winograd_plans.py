@@ -1,0 +1,220 @@
+"""How the tiles of `compiled_winograd` lie: in blocks, in what a block sees, and in its outputs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arrayconv._integers import Ints
+from arrayconv._options import current
+from arrayconv._parts import sliding_part
+from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.numpy import layouts, shifts, winograd
+from arrayconv.backends.numpy.blocks import equal_parts
+from arrayconv.backends.numpy.layouts import Layout
+from arrayconv.backends.numpy.winograd import SINGLE, part_of
+from arrayconv.backends.numpy.winograd_maps import Line, Square
+from arrayconv.backends.numpy.winograd_maps import square as square_of
+
+WORTH_A_THREAD = 1 << 23
+"""Multiply-adds below which there is no block for another thread."""
+CHUNK = 4 << 20
+"""Bytes of points that a block holds, of cells and of outputs: the second cache should."""
+WHOLE = 8
+"""Outputs that are summed up together, at most; a part has some of them."""
+PART = 2 << 20
+"""Bytes of a transformed weight that are made at a time where a block sees all tiles: the cache
+holds them until they were used, and the rest never is in memory."""
+
+
+class Block(NamedTuple):
+    """A range of images and of rows of tiles, and in a long row a range of those."""
+
+    layout: Layout
+    source: int
+    """The first cell that it sees, in the first channel."""
+    target: int
+    """The first output."""
+    starts: Any
+    """Of rows of tiles, in a channel's cells."""
+    places: Any
+    """Of a tile's cells, from its start: (columns, rows)."""
+    outputs: Any
+    """Where rows of tiles begin in the output."""
+    heights: Any
+    """How many rows of outputs each of them has."""
+    across: int
+    """Tiles in a row."""
+    width: int
+    """Outputs in a row."""
+
+
+class Plan(NamedTuple):
+    """What a convolution of given shapes needs, worked out once."""
+
+    tile: Square
+    blocks: tuple[Block, ...]
+    parts: tuple[slice, ...] = ()
+    """Outputs of a group that are made at a time; of several groups all."""
+
+
+def _tiles(axis: Axis, line: Line) -> Axis:
+    """Return the axis of a phase whose positions are tiles, and whose taps are a tile's cells."""
+    of_phase = -(-axis.out // axis.dilation)
+    stride = line.outputs * axis.dilation
+    return axis._replace(kernel=line.cells, stride=stride, out=-(-of_phase // line.outputs))
+
+
+def phases_of(window: Window) -> Ints:
+    """Return how many phases of cells there are, of the last two dimensions."""
+    return (1, *(axis.dilation for axis in window))[-2:]
+
+
+def sizes_of(window: Window) -> Ints:
+    """Return the outputs of a phase, of the last two dimensions, if it has most."""
+    outs = (1, *output_sizes(window))[-2:]
+    return tuple(-(-out // each) for out, each in zip(outs, phases_of(window), strict=True))
+
+
+class _Seen(NamedTuple):
+    """What a range of tiles sees of all phases."""
+
+    layout: Layout
+    source: int
+    """The first cell."""
+    places: Any
+    """Of a tile's cells, from its start: (columns, rows)."""
+    steps: Ints
+    """From image to image, and from one row of tiles to the next one."""
+
+
+def _seen(
+    window: Window, phases: Ints, count: int, down: Ints, across: Ints, source: Ints
+) -> _Seen:
+    """Return what the tiles of ranges of a window's two dimensions see of ``count`` images."""
+    layouts_of, lows = [], []
+    for shifts_of in product(*map(range, phases)):
+        axes = (
+            axis._replace(before=axis.before - shift)
+            for axis, shift in zip(window, shifts_of, strict=True)
+        )
+        parts = [sliding_part(axis, *each) for axis, each in zip(axes, (down, across), strict=True)]
+        tiles = (Axis(count, 1, 1, 1, 0, 0, count), *(part.axis for part in parts))
+        layouts_of.append(layouts.sliding(tiles, source, source))
+        lows.append(parts[0].low * source[1] + parts[1].low)
+    (every,) = layouts_of[0].passes
+    kernel = [axis.kernel for axis in window]
+    return _Seen(
+        layouts.joined(tuple(layouts_of), tuple(low - min(lows) for low in lows)),
+        min(lows),
+        np.array(every.offsets).reshape(kernel).T.copy(),
+        layouts.steps(shifts.plan(tiles).rows)[:2],
+    )
+
+
+@lru_cache(maxsize=256)
+def plan(
+    window: Window,
+    batch: int,
+    channels: int,
+    outputs: int,
+    at_once: int,
+    tile: int,
+    limit: int,
+    workers: int,
+) -> Plan:
+    """Return the plan by which no block has more than ``limit`` points, those of a row at least.
+
+    Of the outputs it has the points of ``at_once`` at a time. Each of some workers has a block,
+    where there are rows enough.
+    """
+    square = square_of(kernel_sizes(window), tile)
+    whole = (SINGLE,) * (2 - len(window)) + window
+    height, width = map(_tiles, whole, square)
+    phases, sizes = phases_of(window), sizes_of(window)
+    per_tile = square.points * (channels + at_once) * prod(phases)
+    images = min(batch, limit // (per_tile * width.out * height.out), -(-batch // workers))
+    images = max(1, images)
+    # Of each block of images.
+    workers = -(-workers // -(-batch // images))
+    columns = width.out
+    if square.seen[0] == 1:
+        # Rows of squares are not cut: where they meet, cells would be transformed twice.
+        most = min(limit // per_tile, -(-width.out // max(1, workers // height.out)))
+        # Whole vectors of tiles.
+        columns = min(width.out, -(-part_of(width.out, most) // 16) * 16)
+    rows = part_of(height.out, min(limit // (per_tile * columns), -(-height.out // workers)))
+    source = (channels * whole[0].size * whole[1].size, whole[1].size, 1)
+    plane = prod(phases) * prod(sizes)
+    target = (outputs * plane, sizes[1], 1)
+    blocks = []
+    starts = (range(0, batch, images), range(0, height.out, rows), range(0, width.out, columns))
+    tall, wide = square.made
+    for image, first, left in product(*starts):
+        count = min(images, batch - image)
+        down, across = (
+            (first, min(first + rows, height.out)),
+            (left, min(left + columns, width.out)),
+        )
+        seen = _seen((height, width), phases, count, down, across, source)
+        of_phases = np.arange(prod(phases))[:, None, None]
+        of_images, of_rows = np.arange(count)[:, None], np.arange(down[1] - first)
+        size, (of_image, of_row) = seen.layout.size // prod(phases), seen.steps
+        heights = np.minimum(tall, sizes[0] - (first + of_rows) * tall)
+        made = of_phases * prod(sizes) + of_images * target[0] + of_rows * tall * target[1]
+        blocks.append(
+            Block(
+                seen.layout,
+                image * source[0] + seen.source,
+                image * target[0] + first * tall * target[1] + left * wide,
+                (of_phases * size + of_images * of_image + of_rows * of_row).reshape(-1),
+                seen.places,
+                made.reshape(-1),
+                np.tile(heights, count * prod(phases)),
+                across[1] - left,
+                min(sizes[1] - left * wide, (across[1] - left) * wide),
+            )
+        )
+    return Plan(square, tuple(blocks))
+
+
+def limit(bytes_in_and_out: int, weights: int, itemsize: int) -> int:
+    """Return the points that a block may have."""
+    room = winograd.room(bytes_in_and_out, weights * itemsize)
+    return max(min(room, CHUNK // itemsize), weights // 4)
+
+
+def plan_of(
+    window: Window,
+    batch: int,
+    channels: int,
+    outputs: int,
+    groups: int,
+    tile: int,
+    prepared: bool = False,
+) -> Plan:
+    """Return the plan of a convolution of float32, for as many threads as the options allow.
+
+    A large weight that is not prepared is transformed in parts, if a block of a thread sees all
+    tiles: else each block would do so again.
+    """
+    square, itemsize = square_of(kernel_sizes(window), tile), 4
+    weights = square.points * outputs * channels // groups
+    cells = batch * (channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window)))
+    multiply_adds = weights * batch * prod(output_sizes(window)) // prod(square.made)
+    workers = max(1, min(current().threads, multiply_adds // WORTH_A_THREAD))
+    if groups == 1 and not prepared and weights * itemsize >= 2 * PART:
+        count = weights * itemsize // PART
+        each = -(-outputs // count // WHOLE) * WHOLE
+        parts = tuple(slice(*part) for part in equal_parts(outputs, -(-outputs // each)))
+        most = max(limit(cells * itemsize, PART // itemsize, itemsize), weights // 2)
+        planned = plan(window, batch, channels, outputs, each, tile, most, workers)
+        if len(planned.blocks) <= workers:
+            return planned._replace(parts=parts)
+    most = limit(cells * itemsize, weights, itemsize)
+    planned = plan(window, batch, channels, outputs, outputs, tile, most, workers)
+    return planned._replace(parts=(slice(0, outputs // groups),))
