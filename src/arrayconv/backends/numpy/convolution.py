@@ -22,6 +22,7 @@ from arrayconv.backends.numpy import (
     pointwise,
     shifts,
     winograd,
+    winograd_costs,
     winograd_gradient,
     workspaces,
 )
@@ -34,10 +35,10 @@ from arrayconv.backends.numpy.rule import Algorithm, Rule
 
 def _winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
     """Return the nanoseconds of `winograd`: where its transforms can be compiled, no fewer."""
-    own = costs.winograd(shape, tile, prepared)
+    own = winograd_costs.squares(shape, tile, prepared)
     if compiled_winograd.unfit(shape, tile) is not None:
         return own
-    return max(own, 1.01 * costs.numba_winograd(shape, tile, prepared))
+    return max(own, 1.01 * winograd_costs.compiled(shape, tile, prepared))
 
 
 FORWARD = Rule(
@@ -82,7 +83,7 @@ FORWARD = Rule(
                 f"numba_winograd_{tile}x{tile}",
                 partial(compiled_winograd.conv, tile=tile),
                 partial(compiled_winograd.unfit, tile=tile),
-                partial(costs.numba_winograd, tile=tile),
+                partial(winograd_costs.compiled, tile=tile),
                 partial(workspaces.compiled_squares, tile=tile),
                 partial(compiled_winograd.prepare, tile=tile),
             )
@@ -177,7 +178,7 @@ TO_WEIGHT = Rule(
                 f"winograd_{tile}x{tile}",
                 partial(winograd_gradient.conv_weight, tile=tile),
                 partial(winograd_gradient.weight_unfit, tile=tile),
-                partial(costs.winograd_weight, tile=tile),
+                partial(winograd_costs.to_weight, tile=tile),
             )
             for tile in (4, 2)
         ),

@@ -18,7 +18,6 @@ from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, 
 from arrayconv.backends.numpy.columns import is_apart
 from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.ranges import whole_positions
-from arrayconv.backends.numpy.winograd_maps import square as square_of
 
 MULTIPLY_ADD = 0.020
 """Nanoseconds a multiply-add of a large product takes."""
@@ -43,23 +42,6 @@ WEIGHT = 0.5
 """Nanoseconds to read a number of the weight for a product."""
 FEW = 20
 """Outputs for which a product takes twice the time that it takes for very many."""
-WEIGHT_POINT = 0.6
-"""Nanoseconds to make a number of a transformed weight."""
-WINOGRAD_POINT = (1.2, 0.025)
-"""Nanoseconds to make a number of the points of a tile, or an output of them; and more
-for each point of the tile, since the transforms are products."""
-WINOGRAD_LINE = 1.8
-"""The same for lines, which have few points."""
-COMPILED_POINT = (0.5, 0.38)
-"""Nanoseconds for each of a tile's points in compiled loops: where they are made, and where outputs
-are made of them; each row has whole vectors of tiles."""
-COMPILED_CELL = {2: 1.0, 4: 2.0}
-"""And of each cell, laid out by phases."""
-COMPILED_MORE = {64: 1.2, 32: 0.85, 16: 0.85}
-"""All of it over the sum of its parts, by the bytes of a vector: with short ones products take
-longer, and so all else less beside them. Lines were measured with 32 bytes, and nothing with 16."""
-COMPILED_POINTS = (0.03, 0.5)
-"""Nanoseconds of a multiply-add there, and of a number of the transformed weight, which is read."""
 CALLS = 60_000.0
 """Nanoseconds of Python and of small copies in an algorithm of many steps."""
 
@@ -201,62 +183,6 @@ def mec(shape: Shape) -> float:
     )
 
 
-class _Tiles(NamedTuple):
-    """How Winograd's tiles lie in the last two dimensions of a window."""
-
-    points: int
-    outputs: int
-    down: int
-    across: int
-
-
-def _tiles(window: Window, tile: int) -> _Tiles:
-    square = square_of(kernel_sizes(window), tile)
-    outs = ((1, 1), *((axis.out, axis.dilation) for axis in window))[-2:]
-    # Each phase of a dilation has rows of its own.
-    down, across = (
-        -(-out // each // made) for (out, each), made in zip(outs, square.made, strict=True)
-    )
-    return _Tiles(square.points, prod(square.made), down * outs[0][1] * outs[1][1], across)
-
-
-def winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
-    """Return the nanoseconds of squares of ``tile`` by ``tile`` outputs, or of lines."""
-    leading = shape.window[:-2]
-    points, outputs, down, across = _tiles(shape.window, tile)
-    tiles = shape.batch * down * across
-    depth = prod(axis.kernel for axis in leading)
-    made = tiles * prod(axis.out for axis in leading)
-    seen = tiles * prod((axis.out - 1) * axis.stride + axis.kernel for axis in leading)
-    pairs = shape.outputs * shape.channels // shape.groups * depth
-    each = WINOGRAD_POINT[0] + WINOGRAD_POINT[1] * points
-    if outputs == tile:
-        each = WINOGRAD_LINE
-    return (
-        points * pairs * (made * MULTIPLY_ADD + WEIGHT + (0 if prepared else WEIGHT_POINT))
-        + (seen * shape.channels * points + made * shape.outputs * outputs) * each
-        + CALLS
-    )
-
-
-def numba_winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
-    """Return the nanoseconds of the same with compiled transforms, in one and two dimensions."""
-    points, _, down, across = _tiles(shape.window, tile)
-    pairs = points * shape.outputs * shape.channels // shape.groups
-    to_points, from_points = COMPILED_POINT
-    multiply_add, weight = COMPILED_POINTS
-    vector = _vector_bytes()
-    each = vector // 4
-    tiles, lanes = shape.batch * down * across, shape.batch * down * -(-across // each) * each
-    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
-    return (
-        pairs
-        * (-(-tiles // each) * each * multiply_add + weight + (0 if prepared else WEIGHT_POINT))
-        + lanes * points * (shape.channels * to_points + shape.outputs * from_points)
-        + cells * COMPILED_CELL[tile]
-    ) * COMPILED_MORE[vector] + CALLS
-
-
 def _copied(shape: Shape) -> float:
     """Return the nanoseconds of laying planes out with their padding, and of cropping sums."""
     cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
@@ -282,7 +208,7 @@ def channel_shifts(shape: Shape) -> float:
     return CALLS * 2 / 3 + shape.multiply_adds * (SHIFT + SHIFTED_CELL / shape.channels) + turned
 
 
-def _vector_bytes() -> int:
+def vector_bytes() -> int:
     """Return the bytes of this processor's vectors."""
     return int(loops("registers").VECTOR_BYTES)
 
@@ -295,7 +221,7 @@ def numba(shape: Shape) -> float:
     run = shape.batch * -(-shape.window[0].out * prod(rows[1:]) // lanes) * lanes
     terms = shape.taps * shape.channels // shape.groups
     # Where the outputs of a group are few, each vector of cells that is loaded serves few.
-    each = MULTIPLY_ADD * (IN_REGISTERS[_vector_bytes()] + shape.groups / shape.outputs)
+    each = MULTIPLY_ADD * (IN_REGISTERS[vector_bytes()] + shape.groups / shape.outputs)
     by_plane = shape.groups == shape.channels
     planes = shape.batch * shape.groups * PLANE if by_plane else 0
     laid = _laid_out(shape) * (2 if strided(shape.window) and not by_plane else 1)
@@ -313,7 +239,7 @@ def channels_last(shape: Shape) -> float:
 
 def _empty_lanes(shape: Shape) -> float:
     """Return how many times as long sums by channels take where channels fill no vector."""
-    return max(1.0, _vector_bytes() / int(np.dtype(shape.dtype).itemsize) / shape.channels)
+    return max(1.0, vector_bytes() / int(np.dtype(shape.dtype).itemsize) / shape.channels)
 
 
 def _turned(shape: Shape) -> float:
@@ -332,7 +258,7 @@ def numba_adjoint(shape: Shape) -> float:
     """Return the same of an adjoint: for each phase of the stride a convolution of its taps."""
     if not strided(shape.window):
         return numba(shape)
-    each = MULTIPLY_ADD * (IN_REGISTERS[_vector_bytes()] + shape.groups / shape.outputs)
+    each = MULTIPLY_ADD * (IN_REGISTERS[vector_bytes()] + shape.groups / shape.outputs)
     weights = shape.outputs * shape.channels // shape.groups * shape.taps * PHASED_WEIGHT
     return CALLS / 8 + shape.multiply_adds * each + weights + _laid_out(shape) + _copied(shape)
 
@@ -369,20 +295,6 @@ def channels_last_weight(shape: Shape) -> float:
     is_far = cells * np.dtype(shape.dtype).itemsize > CACHED_ALONG
     each = ALONG_CHANNELS[is_far] * _empty_lanes(shape)
     return CALLS / 4 + _turned(shape) + shape.multiply_adds * each
-
-
-def winograd_weight(shape: Shape, tile: int) -> float:
-    """Return the nanoseconds of the gradient by squares."""
-    points, outputs, down, across = _tiles(shape.window, tile)
-    tiles = shape.batch * down * across
-    pairs = points * shape.outputs * shape.channels // shape.groups
-    # Each product sums over tiles only, which are few.
-    product = (tiles + 40) * pairs * (MULTIPLY_ADD + TRANSPOSED)
-    each = WINOGRAD_POINT[0] + WINOGRAD_POINT[1] * points
-    if outputs == tile:
-        each = WINOGRAD_LINE
-    transforms = tiles * points * each * (shape.channels + shape.outputs)
-    return product + transforms + pairs * WEIGHT_POINT + CALLS
 
 
 def numba_weight(shape: Shape) -> float:

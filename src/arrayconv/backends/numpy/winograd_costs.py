@@ -1,0 +1,109 @@
+"""Estimates of the time that Winograd's algorithms take: see `costs`."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+from arrayconv._window import Window, kernel_sizes
+from arrayconv.backends.numpy.costs import (
+    CALLS,
+    MULTIPLY_ADD,
+    TRANSPOSED,
+    WEIGHT,
+    Shape,
+    vector_bytes,
+)
+from arrayconv.backends.numpy.winograd_maps import square as square_of
+
+WEIGHT_POINT = 0.6
+"""Nanoseconds to make a number of a transformed weight."""
+WINOGRAD_POINT = (1.2, 0.025)
+"""Nanoseconds to make a number of the points of a tile, or an output of them; and more
+for each point of the tile, since the transforms are products."""
+WINOGRAD_LINE = 1.8
+"""The same for lines, which have few points."""
+COMPILED_POINT = (0.5, 0.38)
+"""Nanoseconds for each of a tile's points in compiled loops: where they are made, and where outputs
+are made of them; each row has whole vectors of tiles."""
+COMPILED_CELL = {2: 1.0, 4: 2.0}
+"""And of each cell, laid out by phases."""
+COMPILED_MORE = {64: 1.2, 32: 0.85, 16: 0.85}
+"""All of it over the sum of its parts, by the bytes of a vector: with short ones products take
+longer, and so all else less beside them. Lines were measured with 32 bytes, and nothing with 16."""
+COMPILED_POINTS = (0.03, 0.25, 0.25)
+"""Nanoseconds of a multiply-add there, to read a number of the transformed weight, and to make it.
+"""
+ONE_LEFT = 0.7
+"""Vectors that one takes longer which is left when all others are multiplied by threes."""
+
+
+class _Tiles(NamedTuple):
+    """How Winograd's tiles lie in the last two dimensions of a window."""
+
+    points: int
+    outputs: int
+    down: int
+    across: int
+
+
+def _tiles(window: Window, tile: int) -> _Tiles:
+    square = square_of(kernel_sizes(window), tile)
+    outs = ((1, 1), *((axis.out, axis.dilation) for axis in window))[-2:]
+    # Each phase of a dilation has rows of its own.
+    down, across = (
+        -(-out // each // made) for (out, each), made in zip(outs, square.made, strict=True)
+    )
+    return _Tiles(square.points, prod(square.made), down * outs[0][1] * outs[1][1], across)
+
+
+def squares(shape: Shape, tile: int, prepared: bool = False) -> float:
+    """Return the nanoseconds of squares of ``tile`` by ``tile`` outputs, or of lines."""
+    leading = shape.window[:-2]
+    points, outputs, down, across = _tiles(shape.window, tile)
+    tiles = shape.batch * down * across
+    depth = prod(axis.kernel for axis in leading)
+    made = tiles * prod(axis.out for axis in leading)
+    seen = tiles * prod((axis.out - 1) * axis.stride + axis.kernel for axis in leading)
+    pairs = shape.outputs * shape.channels // shape.groups * depth
+    each = WINOGRAD_POINT[0] + WINOGRAD_POINT[1] * points
+    if outputs == tile:
+        each = WINOGRAD_LINE
+    return (
+        points * pairs * (made * MULTIPLY_ADD + WEIGHT + (0 if prepared else WEIGHT_POINT))
+        + (seen * shape.channels * points + made * shape.outputs * outputs) * each
+        + CALLS
+    )
+
+
+def compiled(shape: Shape, tile: int, prepared: bool = False) -> float:
+    """Return the nanoseconds of the same with compiled transforms, in one and two dimensions."""
+    points, _, down, across = _tiles(shape.window, tile)
+    pairs = points * shape.outputs * shape.channels // shape.groups
+    to_points, from_points = COMPILED_POINT
+    multiply_add, read, make = COMPILED_POINTS
+    vector = vector_bytes()
+    each = vector // 4
+    vectors = -(-shape.batch * down * across // each)
+    multiplied = (vectors + ONE_LEFT * (vectors % 3 == 1)) * each
+    lanes = shape.batch * down * -(-across // each) * each
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
+    return (
+        pairs * (multiplied * multiply_add + read + (0 if prepared else make))
+        + lanes * points * (shape.channels * to_points + shape.outputs * from_points)
+        + cells * COMPILED_CELL[tile]
+    ) * COMPILED_MORE[vector] + CALLS
+
+
+def to_weight(shape: Shape, tile: int) -> float:
+    """Return the nanoseconds of the gradient by squares."""
+    points, outputs, down, across = _tiles(shape.window, tile)
+    tiles = shape.batch * down * across
+    pairs = points * shape.outputs * shape.channels // shape.groups
+    # Each product sums over tiles only, which are few.
+    product = (tiles + 40) * pairs * (MULTIPLY_ADD + TRANSPOSED)
+    each = WINOGRAD_POINT[0] + WINOGRAD_POINT[1] * points
+    if outputs == tile:
+        each = WINOGRAD_LINE
+    transforms = tiles * points * each * (shape.channels + shape.outputs)
+    return product + transforms + pairs * WEIGHT_POINT + CALLS
