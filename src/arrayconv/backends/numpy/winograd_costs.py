@@ -8,6 +8,7 @@ from typing import NamedTuple
 from arrayconv._window import Window, kernel_sizes
 from arrayconv.backends.numpy.costs import (
     CALLS,
+    FEW,
     MULTIPLY_ADD,
     TRANSPOSED,
     WEIGHT,
@@ -18,7 +19,7 @@ from arrayconv.backends.numpy.winograd_maps import square as square_of
 
 WEIGHT_POINT = 0.6
 """Nanoseconds to make a number of a transformed weight."""
-WINOGRAD_POINT = (1.2, 0.025)
+WINOGRAD_POINT = (1.6, 0.035)
 """Nanoseconds to make a number of the points of a tile, or an output of them; and more
 for each point of the tile, since the transforms are products."""
 WINOGRAD_LINE = 1.8
@@ -69,8 +70,9 @@ def squares(shape: Shape, tile: int, prepared: bool = False) -> float:
     each = WINOGRAD_POINT[0] + WINOGRAD_POINT[1] * points
     if outputs == tile:
         each = WINOGRAD_LINE
+    multiply_add = MULTIPLY_ADD * (1 + FEW * shape.groups / shape.outputs)
     return (
-        points * pairs * (made * MULTIPLY_ADD + WEIGHT + (0 if prepared else WEIGHT_POINT))
+        points * pairs * (made * multiply_add + WEIGHT + (0 if prepared else WEIGHT_POINT))
         + (seen * shape.channels * points + made * shape.outputs * outputs) * each
         + CALLS
     )
@@ -105,5 +107,6 @@ def to_weight(shape: Shape, tile: int) -> float:
     each = WINOGRAD_POINT[0] + WINOGRAD_POINT[1] * points
     if outputs == tile:
         each = WINOGRAD_LINE
-    transforms = tiles * points * each * (shape.channels + shape.outputs)
+    # The points of outputs are made of fewer numbers.
+    transforms = tiles * points * each * (shape.channels + shape.outputs * 0.7)
     return product + transforms + pairs * WEIGHT_POINT + CALLS
