@@ -124,44 +124,54 @@ def run(
         step = (planes * tiles // lanes | 1) * lanes + 2 * lanes
         return np.empty(square * step + of_tile.vectors * lanes, x.dtype), step
 
-    def work(block: Block) -> None:
-        across = block.across
-        size, tiles = block.layout.size, len(block.starts) * across
+    def seen_by(block: Block) -> tuple[Any, int]:
+        """Return the points of the cells that a block sees, and the step between them."""
+        size, tiles = block.layout.size, len(block.starts) * block.across
         cells = np.empty(channels * size + square * lanes, x.dtype)
         compiled.clear(cells, size, channels, *block.layout.gaps)
         cells[channels * size :] = 0
         compiled.fill(flat, block.source, cells_of, cells, size, channels, *block.layout.fill)
-        of_cells, step = points(channels, tiles)
-        held = np.empty(square * lanes, x.dtype)
+        made, step = points(channels, tiles)
         to_points(
-            *(cells, size, block.places, block.starts, across, channels),
-            *(held, along, of_cells, step),
+            *(cells, size, block.places, block.starts, block.across, channels),
+            *(np.empty(square * lanes, x.dtype), along, made, step),
         )
-        del cells
-        sums, next_sum = points(groups * most, tiles)
+        return made, step
+
+    def make(block: Block, part: slice, of_cells: Any, step: int) -> None:
+        """Write a part of a block's outputs."""
+        tiles, made = len(block.starts) * block.across, part.stop - part.start
+        sums, next_sum = points(groups * made, tiles)
         firsts = np.arange(0, tiles, lanes)
         stores = np.stack([firsts, 0 * firsts, np.minimum(lanes, tiles - firsts)], axis=1)
         ends = np.arange(len(firsts) + 1)
-        for part in planned.parts:
-            weight, made = whole or transformed(part), part.stop - part.start
-            convolve = compiled.convolve(of_tile, made % of_tile.outputs, lanes)
-            terms = np.arange(seen)[:, None] * [tiles, weight.term]
-            for group in range(groups):
-                # To sum up all points at once, they are its groups.
-                convolve(
-                    *(of_cells[group * seen * tiles :], step, terms),
-                    *(weight.factors, group * weight.every, weight.pairs, weight.step),
-                    *(square, made, sums, group * made * tiles, next_sum, tiles, stores, ends),
-                )
-            # Before there are those of the next part.
-            del weight
-            first = block.target + part.start * results_of
-            from_points(
-                *(sums, next_sum, sizes[1], across, groups * made, held, along),
-                *(result[first:], results_of, block.outputs, block.heights, block.width),
+        weight = whole or transformed(part)
+        convolve = compiled.convolve(of_tile, made % of_tile.outputs, lanes)
+        terms = np.arange(seen)[:, None] * [tiles, weight.term]
+        for group in range(groups):
+            # To sum up all points at once, they are its groups.
+            convolve(
+                *(of_cells[group * seen * tiles :], step, terms),
+                *(weight.factors, group * weight.every, weight.pairs, weight.step),
+                *(square, made, sums, group * made * tiles, next_sum, tiles, stores, ends),
             )
+        from_points(
+            *(sums, next_sum, sizes[1], block.across, groups * made),
+            *(
+                np.empty(square * lanes, x.dtype),
+                along,
+                result[block.target + part.start * results_of :],
+            ),
+            *(results_of, block.outputs, block.heights, block.width),
+        )
 
-    run_blocks(work, planned.blocks)
+    if whole is None:
+        (block,) = planned.blocks
+        held = seen_by(block)
+        run_blocks(lambda part: make(block, part, *held), planned.parts)
+    else:
+        (part,) = planned.parts
+        run_blocks(lambda block: make(block, part, *seen_by(block)), planned.blocks)
     return _in_order(y, window)
 
 

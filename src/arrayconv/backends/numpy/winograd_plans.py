@@ -14,7 +14,6 @@ from arrayconv._options import current
 from arrayconv._parts import sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy import layouts, shifts, winograd
-from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.layouts import Layout
 from arrayconv.backends.numpy.winograd import SINGLE, part_of
 from arrayconv.backends.numpy.winograd_maps import Line, Square
@@ -199,8 +198,8 @@ def plan_of(
 ) -> Plan:
     """Return the plan of a convolution of float32, for as many threads as the options allow.
 
-    A large weight that is not prepared is transformed in parts, if a block of a thread sees all
-    tiles: else each block would do so again.
+    A large weight that is not prepared is transformed in parts, if one block sees all tiles: else
+    each block would do so again. Then threads share parts, and not blocks.
     """
     square, itemsize = square_of(kernel_sizes(window), tile), 4
     weights = square.points * outputs * channels // groups
@@ -208,12 +207,13 @@ def plan_of(
     multiply_adds = weights * batch * prod(output_sizes(window)) // prod(square.made)
     workers = max(1, min(current().threads, multiply_adds // WORTH_A_THREAD))
     if groups == 1 and not prepared and weights * itemsize >= 2 * PART:
-        count = weights * itemsize // PART
+        count = max(workers, weights * itemsize // PART)
         each = -(-outputs // count // WHOLE) * WHOLE
-        parts = tuple(slice(*part) for part in equal_parts(outputs, -(-outputs // each)))
         most = max(limit(cells * itemsize, PART // itemsize, itemsize), weights // 2)
-        planned = plan(window, batch, channels, outputs, each, tile, most, workers)
-        if len(planned.blocks) <= workers:
+        planned = plan(window, batch, channels, outputs, each, tile, most, 1)
+        if len(planned.blocks) == 1:
+            starts = range(0, outputs, each)
+            parts = tuple(slice(start, min(outputs, start + each)) for start in starts)
             return planned._replace(parts=parts)
     most = limit(cells * itemsize, weights, itemsize)
     planned = plan(window, batch, channels, outputs, outputs, tile, most, workers)

@@ -215,12 +215,12 @@ def compiled_squares(shape: Shape, tile: int) -> int:
     )
     at_once = max(part.stop - part.start for part in planned.parts) * shape.groups
     weights = square * at_once * shape.channels // shape.groups
-    most = 0
+    in_parts, most = len(planned.parts) > 1, 0
     for block in planned.blocks:
         points = square * len(block.starts) * block.across
-        beside = max(shape.channels * block.layout.size, at_once * points)
-        most = max(most, shape.channels * points + beside)
-    threads = _threads(len(planned.blocks))
-    held = weights * (threads if len(planned.parts) > 1 else 1)
-    numbers: int = held + most * threads
+        cells, sums = shape.channels * block.layout.size, at_once * points
+        if in_parts:
+            sums = (sums + weights) * _threads(len(planned.parts))
+        most = max(most, shape.channels * points + max(cells, sums))
+    numbers: int = most if in_parts else weights + most * _threads(len(planned.blocks))
     return numbers * _itemsize(shape)
