@@ -186,37 +186,38 @@ TO_WEIGHT = Rule(
 )
 
 
-MANY = 16
-"""Channels from which `channel_shifts` is the fastest for channels-last arrays without numba."""
+def _by_order(rule: Rule) -> tuple[Implementation, ...]:
+    """Return a rule's implementations as they serve channels-last arrays too.
 
-
-def _by_order(implementations: tuple[Implementation, ...]) -> tuple[Implementation, ...]:
-    """Return them with those for channels-last arrays never slow for these, compiled loops first.
-
-    The others stay where they are, so that most calls ask few before one serves them.
+    Compiled loops for these are asked first, and never are slow for them; without numba, shifts of
+    channels spare what it takes to turn an array over. The others stay where they are, so that
+    most calls ask few before one serves them.
     """
-    by_name = {each.name: each for each in implementations}
+    by_name = {each.name: each for each in rule.implementations()}
     compiled_one, other = by_name["channels_last"], by_name["channel_shifts"]
 
     def slow(a: Any, b: Any, window: Window, groups: int) -> str | None:
         return None if is_channels_last(a) else compiled_one.slow(a, b, window, groups)
 
     def slow_without(a: Any, b: Any, window: Window, groups: int) -> str | None:
-        if is_channels_last(a) and a.shape[1] >= MANY and missing() is not None:
-            return None
-        return other.slow(a, b, window, groups)
+        reason = other.slow(a, b, window, groups)
+        if reason is None or not is_channels_last(a) or missing() is None:
+            return reason
+        shape, times = rule.estimates(a, b, window, groups)
+        spared = costs.turned_by_numpy(shape)
+        return None if times[other.name] - spared < min(times.values()) + spared else reason
 
     first = replace(by_name.pop("channels_last"), slow=slow, slow_prepared=None)
     by_name["channel_shifts"] = replace(other, slow=slow_without, slow_prepared=None)
     return (first, *by_name.values())
 
 
-conv = _by_order(FORWARD.implementations())
+conv = _by_order(FORWARD)
 conv_transpose = (
     Implementation("pointwise", pointwise.conv_transpose, _is_no_product),
-    *_by_order(BACKWARD.implementations()),
+    *_by_order(BACKWARD),
 )
 conv_weight = (
     Implementation("pointwise", pointwise.conv_weight, _is_no_product),
-    *_by_order(TO_WEIGHT.implementations()),
+    *_by_order(TO_WEIGHT),
 )

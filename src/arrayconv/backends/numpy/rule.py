@@ -66,6 +66,13 @@ class Rule:
             self._known[key] = found
         return found
 
+    def estimates(
+        self, a: Any, b: Any, window: Window, groups: int
+    ) -> tuple[Shape, dict[str, float]]:
+        """Return the shape of a call, and the nanoseconds of each algorithm that can serve it."""
+        times = self._judged(a, b, window, groups, False).nanoseconds
+        return self._shape(a, b, window, groups), times
+
     def forget(self) -> None:
         """Forget what is known, as where numba comes or goes."""
         self._known.clear()
