@@ -197,6 +197,15 @@ def test_the_error_of_winograd_for_other_kernels(algorithm, kernel):
     assert np.abs(got - wanted).max() / np.abs(wanted).max() < 5e-6
 
 
+@WITHOUT_NUMBA
+def test_a_dilation_of_many_phases_is_unfit_for_winograd():
+    x, w = np.ones((1, 4, 300), "float32"), np.ones((4, 4, 3), "float32")
+    for dilation, fits in ((64, True), (65, False)):
+        found = ac.explain(ac.conv1d, x, w, dilation=dilation).candidates
+        (reason,) = (each.reason for each in found if each.name == "numba_winograd_4x4")
+        assert reason.startswith("unfit: a dilation has 64 phases") != fits
+
+
 @pytest.mark.parametrize("algorithm", WINOGRAD)
 @pytest.mark.parametrize("kernel", [(3,), (1, 3)])
 def test_the_error_of_winograd_along_lines(algorithm, kernel):

@@ -27,12 +27,16 @@ from arrayconv.backends.numpy.winograd_plans import Block, phases_of, plan_of, s
 
 EVERY = slice(None)
 """All outputs."""
+MOST_PHASES = 64
+"""Phases of a dilation: how each of them lies is worked out by itself, which takes a while."""
 
 
 def unfit(shape: Shape, tile: int) -> str | None:
     """Return why a convolution cannot be served."""
     if len(shape.window) > 2:
         return f"it has one or two spatial dimensions, got {len(shape.window)}"
+    if prod(phases_of(shape.window)) > MOST_PHASES:
+        return f"a dilation has {MOST_PHASES} phases of cells at most"
     plain = tuple(axis._replace(dilation=1) for axis in shape.window)
     return winograd.unfit(shape._replace(window=plain), tile) or missing()
 

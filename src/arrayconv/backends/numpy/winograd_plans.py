@@ -24,7 +24,7 @@ WORTH_A_THREAD = 1 << 23
 CHUNK = 4 << 20
 """Bytes of points that a block holds, of cells and of outputs: the second cache should."""
 WHOLE = 8
-"""Outputs that are summed up together, at most; a part has some of them."""
+"""Outputs that are summed up together, at most; parts have multiples of them."""
 PART = 2 << 20
 """Bytes of a transformed weight that are made at a time where a block sees all tiles: the cache
 holds them until they were used, and the rest never is in memory."""
