@@ -9,7 +9,7 @@ cells: the outputs of each phase are made by themselves, and put in their order 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
@@ -146,12 +146,10 @@ def run(
         """Write a part of a block's outputs."""
         tiles, made = len(block.starts) * block.across, part.stop - part.start
         sums, next_sum = points(groups * made, tiles)
-        firsts = np.arange(0, tiles, lanes)
-        stores = np.stack([firsts, 0 * firsts, np.minimum(lanes, tiles - firsts)], axis=1)
-        ends = np.arange(len(firsts) + 1)
+        stores, ends = _stores(tiles, lanes)
         weight = whole or transformed(part)
         convolve = compiled.convolve(of_tile, made % of_tile.outputs, lanes)
-        terms = np.arange(seen)[:, None] * [tiles, weight.term]
+        terms = _terms(seen, tiles, weight.term)
         for group in range(groups):
             # To sum up all points at once, they are its groups.
             convolve(
@@ -177,6 +175,20 @@ def run(
         (part,) = planned.parts
         run_blocks(lambda block: make(block, part, *seen_by(block)), planned.blocks)
     return _in_order(y, window)
+
+
+@lru_cache(maxsize=256)
+def _stores(tiles: int, lanes: int) -> tuple[Any, Any]:
+    """Return where vectors of tiles are stored, and the ends of each one's: see `convolve`."""
+    firsts = np.arange(0, tiles, lanes)
+    stores = np.stack([firsts, 0 * firsts, np.minimum(lanes, tiles - firsts)], axis=1)
+    return stores, np.arange(len(firsts) + 1)
+
+
+@lru_cache(maxsize=256)
+def _terms(channels: int, tiles: int, step: int) -> Any:
+    """Return where the cells and the weights of channels are: see `convolve`."""
+    return np.arange(channels)[:, None] * [tiles, step]
 
 
 def _in_order(phased: Any, window: Window) -> Any:
