@@ -237,6 +237,10 @@ def test_a_report_says_what_the_records_say(need, measured, tmp_path):
     assert main(["report", str(tmp_path / "made-up.jsonl"), "--output", str(tmp_path / "r")]) == 0
     names = {path.name for path in (tmp_path / "r").iterdir()}
     assert names == {"report.md", "ratios.svg", "roofline.svg", "scaling.svg"}
+    drawn = {name: (tmp_path / "r" / name).read_bytes() for name in names}
+    assert main(["report", str(tmp_path / "made-up.jsonl"), "--output", str(tmp_path / "r")]) == 0
+    for name, before in drawn.items():
+        assert (tmp_path / "r" / name).read_bytes() == before, "the same records, another file"
     text = (tmp_path / "r" / "report.md").read_text(encoding="utf-8")
     for said in ("cpu: 8 GB/s copied", "## What auto chooses", "torch / ours", "ratios.svg"):
         assert said in text
