@@ -203,7 +203,7 @@ def test_a_dilation_of_many_phases_is_unfit_for_winograd():
     for dilation, fits in ((64, True), (65, False)):
         found = ac.explain(ac.conv1d, x, w, dilation=dilation).candidates
         (reason,) = (each.reason for each in found if each.name == "numba_winograd_4x4")
-        assert reason.startswith("unfit: a dilation has 64 phases") != fits
+        assert reason.startswith("unfit: its dilation has 65 phases") != fits
 
 
 @pytest.mark.parametrize("algorithm", WINOGRAD)

@@ -35,8 +35,9 @@ def unfit(shape: Shape, tile: int) -> str | None:
     """Return why a convolution cannot be served."""
     if len(shape.window) > 2:
         return f"it has one or two spatial dimensions, got {len(shape.window)}"
-    if prod(phases_of(shape.window)) > MOST_PHASES:
-        return f"a dilation has {MOST_PHASES} phases of cells at most"
+    phases = prod(phases_of(shape.window))
+    if phases > MOST_PHASES:
+        return f"its dilation has {phases} phases of cells, more than {MOST_PHASES}"
     plain = tuple(axis._replace(dilation=1) for axis in shape.window)
     return winograd.unfit(shape._replace(window=plain), tile) or missing()
 

@@ -237,8 +237,6 @@ def unfit(shape: Shape, tile: int) -> str | None:
         return "the last dimension has a kernel of 1"
     if any(axis.stride != 1 or axis.dilation != 1 for axis in window[-2:]):
         return "the last two dimensions need a stride and a dilation of 1"
-    if window[-1].kernel == 1:
-        return "the last dimension has a kernel of 1"
     if any(axis.kernel > len(POINTS) - tile for axis in window[-2:]):
         sizes = " x ".join(f"{axis.kernel}" for axis in window[-2:])
         return f"a kernel of {sizes} is too large for tiles of {tile}"

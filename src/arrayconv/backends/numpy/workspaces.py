@@ -153,7 +153,7 @@ def squares(shape: Shape, tile: int) -> int:
     depth = shape.window[:-2]
     both = _input_bytes(shape) + _output_bytes(shape)
     kernel = kernel_sizes(shape.window)
-    points = square_of(kernel_sizes(shape.window), tile).points
+    points = square_of(kernel, tile).points
     weight = points * _weights(shape) // prod(kernel[-2:]) * _itemsize(shape)
     planned = winograd.plan(
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile),
