@@ -25,7 +25,7 @@ from arrayconv.backends.numpy.orders import (
     unflattened,
 )
 from arrayconv.backends.numpy.separable import CHUNK
-from arrayconv.backends.numpy.threads import run_blocks
+from arrayconv.backends.numpy.threads import run_blocks, run_range
 from arrayconv.primitives.pooling import Divisor
 
 SEEN_AT_ONCE = 12
@@ -103,12 +103,8 @@ def _run(x: Any, plan: Plan, loop: Any, dtypes: list[Any], *more: Any) -> list[A
     rows, of_row = batch * plan.rows, plan.outs * channels
     results = [np.empty(rows * of_row, dtype) for dtype in dtypes]
     known = (plan.shape, plan.ranges, plan.numbers, channels, *more)
-    bytes_moved = cells.nbytes + sum(each.nbytes for each in results)
-    if bytes_moved <= CHUNK:
-        loop(cells, *results, 0, rows, *known)
-    else:
-        parts = equal_parts(rows, -(-bytes_moved // CHUNK))
-        run_blocks(lambda part: loop(cells, *results, *part, *known), parts, least=2)
+    some = -(-rows * CHUNK // max(1, cells.nbytes + sum(each.nbytes for each in results)))
+    run_range(loop, (cells, *results), rows, known, each=some)
     return [unflattened(each, batch, plan.sizes, channels) for each in results]
 
 

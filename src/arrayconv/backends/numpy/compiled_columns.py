@@ -13,7 +13,7 @@ from arrayconv.backends.numpy.columns import is_apart
 from arrayconv.backends.numpy.compiled_pooling import FEW_CELLS, LANES
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
-from arrayconv.backends.numpy.threads import run_blocks
+from arrayconv.backends.numpy.threads import run_range
 
 WIDE = 24
 """Positions of a row from which on copies of single rows are faster than NumPy's of planes."""
@@ -123,14 +123,8 @@ def fold(columns: Any, window: Window) -> Any:
     planes = batch * channels
     geometry = geometry_of(window)
     add = adding(window, planes)
-
-    def some_planes(part: slice) -> None:
-        add(flat, out, part.start, min(part.stop, planes), *geometry)
-
     some = max(1, CHUNK // max(1, kernel * positions * columns.itemsize))
-    some = some // LANES * LANES or some
-    blocks = [slice(start, start + some) for start in range(0, planes, some)]
-    run_blocks(some_planes, blocks, least=2)
+    run_range(add, (flat, out), planes, geometry, each=some // LANES * LANES or some)
     return x
 
 
@@ -146,12 +140,6 @@ def unfold(x: Any, window: Window) -> Any:
     geometry = geometry_of(window)
     by_lanes = _by_lanes(x, window)
     copy = loops("lane_loops").unfold_lanes if by_lanes else loops("column_loops").unfold
-
-    def some_planes(part: slice) -> None:
-        copy(flat, out, part.start, min(part.stop, planes), *geometry)
-
     some = max(1, CHUNK // max(1, taps * positions * x.itemsize))
-    some = some // LANES * LANES or some
-    blocks = [slice(start, start + some) for start in range(0, planes, some)]
-    run_blocks(some_planes, blocks, least=2)
+    run_range(copy, (flat, out), planes, geometry, each=some // LANES * LANES or some)
     return columns

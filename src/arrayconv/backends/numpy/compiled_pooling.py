@@ -5,7 +5,6 @@ For float32 and float64 only: every dtype is compiled anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from math import inf, prod
 from typing import Any, NamedTuple, cast
@@ -19,7 +18,7 @@ from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.ranges import Ranges, cell_ranges, position_ranges, whole_positions
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
-from arrayconv.backends.numpy.threads import run_blocks
+from arrayconv.backends.numpy.threads import run_range
 from arrayconv.primitives.pooling import Divisor, cells_of, divide
 
 LANES = 16
@@ -55,6 +54,11 @@ class Geometry(NamedTuple):
     numbers: Any
     rows: int
     """The most rows that a window sees."""
+
+    @property
+    def laid(self) -> tuple[Any, Any, Any]:
+        """Return what the loops take."""
+        return self.shape, self.ranges, self.numbers
 
 
 def _geometry(sizes: Ints, outs: Ints, ranges: list[Ranges], last: Ints, steps: Ints) -> Geometry:
@@ -184,8 +188,9 @@ def grad_unfit(cotangent: Any, index: Any, window: Windows) -> str | None:
 class Loop(NamedTuple):
     """What runs for some planes, and what it makes of each."""
 
-    run: Callable[..., Any]
-    """It takes flat arrays, of cells and of results, and the first and last plane."""
+    run: Any
+    """It takes flat arrays, of cells and of results, the first and the last plane, and ``known``."""
+    known: tuple[Any, ...]
     outs: Ints
     cells: int
     """Of results."""
@@ -193,62 +198,46 @@ class Loop(NamedTuple):
     """Planes at a time, which stay in the cache; threads share those."""
 
 
-def _of_planes(run: Callable[..., Any], sizes: Ints, outs: Ints, dtype: Any) -> Loop:
+def _of_planes(run: Any, known: tuple[Any, ...], sizes: Ints, outs: Ints, dtype: Any) -> Loop:
     bytes_per_plane = max(1, prod(sizes), prod(outs)) * dtype.itemsize
     some = max(1, CHUNK // bytes_per_plane)
-    return Loop(run, outs, prod(outs), some // LANES * LANES or some)
-
-
-def _by_blocks(run: Callable[[int, int], Any], planes: int, some: int) -> None:
-    """Run a loop on some planes at a time."""
-    if planes <= some:
-        run(0, planes)
-        return
-    blocks = [(start, min(planes, start + some)) for start in range(0, planes, some)]
-    run_blocks(lambda block: run(*block), blocks, least=2)
+    return Loop(run, known, outs, prod(outs), some // LANES * LANES or some)
 
 
 @lru_cache(maxsize=1024)
 def _loop(window: Windows, dtype: Any, maximum: bool, located: bool, many: bool) -> Loop:
     """Return the loop of a pool of many planes, or of few."""
-    run = _run(window, windows(window), dtype, maximum, located, many)
-    return _of_planes(run, input_sizes(window), output_sizes(window), dtype)
+    run, known = _run(window, windows(window), dtype, maximum, located, many)
+    return _of_planes(run, known, input_sizes(window), output_sizes(window), dtype)
 
 
 def _run(
     window: Windows, geometry: Geometry, dtype: Any, maximum: bool, located: bool, many: bool
-) -> Callable[..., Any]:
+) -> tuple[Any, tuple[Any, ...]]:
+    """Return a loop, and what it knows."""
     if _is_whole(window) and not located:
         whole = loops("pool_loops").pool_planes(maximum, lanes_of(dtype))
-        return lambda *given: whole(*given, prod(geometry.sizes))
+        return whole, (prod(geometry.sizes),)
     small = _is_small(geometry)
     run = None if small else _in_vectors(window, geometry, dtype, maximum, located)
     if run is not None:
-        return _bound(run, geometry)
+        return run, geometry.laid
     if not located:
         return _reducing(geometry, dtype, maximum, small and many)
     located_by = loops("index_loops")
     if small and many:
-        return _bound(located_by.locate_lanes(lanes_of(dtype)), geometry)
-    return _bound(located_by.locate_rows, geometry, dtype.type(-inf))
+        return located_by.locate_lanes(lanes_of(dtype)), geometry.laid
+    return located_by.locate_rows, (*geometry.laid, dtype.type(-inf))
 
 
-def _reducing(geometry: Geometry, dtype: Any, maximum: bool, narrow: bool) -> Callable[..., Any]:
+def _reducing(
+    geometry: Geometry, dtype: Any, maximum: bool, narrow: bool
+) -> tuple[Any, tuple[Any, ...]]:
     """Return the loop for narrow planes, side by side, or for wide ones, by rows."""
-    if not narrow:
-        nothing = dtype.type(-inf if maximum else 0)
-        return _bound(loops("pool_loops").pool_rows, geometry, maximum, nothing)
-    return _bound(loops("lane_loops").pool_lanes(maximum, lanes_of(dtype)), geometry)
-
-
-def _bound(run: Any, geometry: Geometry, *more: Any) -> Callable[..., Any]:
-    """Return a loop that knows its geometry."""
-    known = (geometry.shape, geometry.ranges, geometry.numbers, *more)
-
-    def bound(*arguments: Any) -> None:
-        run(*arguments, *known)
-
-    return bound
+    if narrow:
+        return loops("lane_loops").pool_lanes(maximum, lanes_of(dtype)), geometry.laid
+    nothing = dtype.type(-inf if maximum else 0)
+    return loops("pool_loops").pool_rows, (*geometry.laid, maximum, nothing)
 
 
 def _in_vectors(
@@ -290,20 +279,27 @@ def over(totals: Any, divisor: Divisor) -> Any:
     return totals if divisor == 1 else divide(totals, divisor)
 
 
+def _divisors(divisor: Divisor, dtype: Any) -> tuple[Any, bool]:
+    """Return divisors, one or one of each position, and whether their inverses are as exact."""
+    if isinstance(divisor, tuple):
+        return _known_cells(divisor, dtype).reshape(-1), False
+    return np.full(1, divisor, dtype), divisor & (divisor - 1) == 0
+
+
 def _pooled(x: Any, loop: Loop, *dtypes: Any, divisor: Divisor = 1) -> list[Any]:
     """Return arrays (N, C, *positions) of what a loop makes, the first one over ``divisor``."""
     batch, channels = x.shape[:2]
     planes = batch * channels
-    cells = channels_first(x).reshape(-1)
-    results = [np.empty(planes * loop.cells, dtype) for dtype in dtypes]
-
-    def some(begin: int, end: int) -> None:
-        loop.run(cells, *results, begin, end)
-        # While the cache still holds them.
-        over(results[0][begin * loop.cells : end * loop.cells].reshape(-1, *loop.outs), divisor)
-
-    _by_blocks(some, planes, loop.some)
-    return [each.reshape(batch, channels, *loop.outs) for each in results]
+    arrays = (
+        channels_first(x).reshape(-1),
+        *(np.empty(planes * loop.cells, dtype) for dtype in dtypes),
+    )
+    run, known = loop.run, loop.known
+    if divisor != 1:
+        run = loops("average_loops").averaging(run)
+        known = (loop.cells, loop.some, *_divisors(divisor, x.dtype), known)
+    run_range(run, arrays, planes, known, each=loop.some)
+    return [each.reshape(batch, channels, *loop.outs) for each in arrays[1:]]
 
 
 def max_pool(x: Any, window: Windows) -> Any:
@@ -332,27 +328,24 @@ def _spread_loop(window: Windows, dtype: Any, many: bool) -> Loop:
     geometry = sights(window)
     narrow = many and _is_small(geometry)
     if isinstance(window[-1], Table) or narrow:
-        run = _reducing(geometry, dtype, False, narrow)
+        run, known = _reducing(geometry, dtype, False, narrow)
     else:
-        run = _bound(loops("spread_loops").spread_rows, geometry)
-    return _of_planes(run, output_sizes(window), input_sizes(window), dtype)
+        run, known = loops("spread_loops").spread_rows, geometry.laid
+    return _of_planes(run, known, output_sizes(window), input_sizes(window), dtype)
 
 
 def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of the windows that see each cell, over ``divisor``."""
     loop = _spread_loop(window, y.dtype, _many(y))
     batch, channels = y.shape[:2]
-    planes, outs = batch * channels, output_sizes(window)
-    seen = prod(outs)
+    planes = batch * channels
     given, made = channels_first(y).reshape(-1), np.empty(planes * loop.cells, y.dtype)
-
-    def some(begin: int, end: int) -> None:
-        shares = given[begin * seen : end * seen]
-        if divisor != 1:
-            shares = over(shares.copy().reshape(-1, *outs), divisor).reshape(-1)
-        loop.run(shares, made[begin * loop.cells : end * loop.cells], 0, end - begin)
-
-    _by_blocks(some, planes, loop.some)
+    run, known = loop.run, loop.known
+    if divisor != 1:
+        run = loops("average_loops").spreading(run)
+        sizes = (prod(output_sizes(window)), loop.cells, loop.some)
+        known = (*sizes, *_divisors(divisor, y.dtype), known)
+    run_range(run, (given, made), planes, known, each=loop.some)
     return made.reshape(batch, channels, *loop.outs)
 
 
@@ -363,10 +356,7 @@ def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
     planes = np.empty((batch * channels, prod(sizes)), cotangent.dtype)
     values = channels_first(cotangent).reshape(flat)
     indices = np.ascontiguousarray(index).reshape(flat)
+    some = max(1, CHUNK // (max(1, prod(sizes)) * cotangent.itemsize))
     scatter = loops("pool_loops").scatter
-
-    def some(begin: int, end: int) -> None:
-        scatter(values[begin:end], indices[begin:end], planes[begin:end])
-
-    _by_blocks(some, len(planes), max(1, CHUNK // (max(1, prod(sizes)) * cotangent.itemsize)))
+    run_range(scatter, (values, indices, planes), len(planes), (), each=some)
     return planes.reshape(batch, channels, *sizes)

@@ -23,7 +23,6 @@ from arrayconv._window import (
     tap_range,
 )
 from arrayconv.backends.numpy import compiled_convolution as compiled
-from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import lanes_of, loops
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import (
@@ -35,7 +34,7 @@ from arrayconv.backends.numpy.orders import (
 )
 from arrayconv.backends.numpy.ranges import cell_ranges, whole_positions
 from arrayconv.backends.numpy.separable import CHUNK
-from arrayconv.backends.numpy.threads import run_blocks
+from arrayconv.backends.numpy.threads import run_range
 
 
 class Plan(NamedTuple):
@@ -119,8 +118,8 @@ def _conv(x: Any, w: Any, window: Window) -> Any:
     if rows > 0:
         run = loops("depthwise_loops").convolve_channels(lanes_of(x.dtype))
         same = (planned.rows, planned.ends, planned.columns, planned.numbers, channels)
-        parts = equal_parts(rows, -(-(cells.nbytes + result.nbytes) // CHUNK))
-        run_blocks(lambda part: run(cells, weights, result, *part, *same), parts, least=2)
+        some = -(-rows * CHUNK // (cells.nbytes + result.nbytes))
+        run_range(run, (cells, weights, result), rows, same, each=some)
     return unflattened(result, batch, outs, channels)
 
 
@@ -140,6 +139,5 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
         run = loops("depthwise_loops").gradient_channels(lanes_of(x.dtype))
         flat = result.reshape(-1)
         same = (batch, planned.rows, planned.ends, planned.taps, planned.numbers, channels)
-        parts = [(low, min(channels, low + CHANNELS)) for low in range(0, channels, CHANNELS)]
-        run_blocks(lambda part: run(cells, positions, flat, *part, *same), parts, least=2)
+        run_range(run, (cells, positions, flat), channels, same, each=CHANNELS)
     return np.ascontiguousarray(result.T).reshape(channels, 1, *kernel)

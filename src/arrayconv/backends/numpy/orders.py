@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from arrayconv._integers import Ints
-from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import loops, missing
-from arrayconv.backends.numpy.threads import run_blocks
+from arrayconv.backends.numpy.threads import run_range
 
 SMALL = 1 << 15
 """Bytes up to which NumPy's own copy is done before a compiled loop begins."""
@@ -74,11 +73,11 @@ def channels_last(x: Any) -> Any:
 def _turn_over(source: Any, target: Any, to_last: bool, x: Any) -> None:
     """Copy images of the shape of ``x`` from one order to the other."""
     (batch, channels), cells = x.shape[:2], prod(x.shape[2:])
-    turn_planes, size = loops("order_loops").turn_planes, max(1, channels * cells * x.itemsize)
-    parts = equal_parts(cells, -(-size // CHUNK))
-    # Small images are copied several at a time.
-    images = equal_parts(batch, -(-batch * size // max(size, CHUNK)))
-    blocks = [(*some, *part) for some in images for part in parts]
-    run_blocks(
-        lambda block: turn_planes(source, target, to_last, *block, cells, channels), blocks, least=2
+    if x.size == 0:
+        return
+    # Whole lines of the cache.
+    some = -(-CHUNK // (channels * LINE)) * LINE // x.itemsize
+    turn_planes = loops("order_loops").turn_planes
+    run_range(
+        *(turn_planes, (source, target, to_last), batch * cells, (cells, channels)), each=some
     )

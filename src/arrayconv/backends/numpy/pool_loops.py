@@ -255,10 +255,10 @@ def pool_planes(maximum: bool, lanes: int) -> Callable[..., None]:
 
 
 @compiled
-def scatter(values: Any, indices: Any, planes: Any) -> None:
+def scatter(values: Any, indices: Any, planes: Any, begin: Any, end: Any) -> None:
     """Add values to the cells of their planes, in their order; what lies outside is dropped."""
     cells = planes.shape[1]
-    for n in range(len(planes)):
+    for n in range(begin, end):
         plane, value, index = planes[n], values[n], indices[n]
         plane[:] = 0
         for o in range(len(value)):

@@ -6,68 +6,79 @@ other block does; so the numbers are the same, bit for bit, whatever the threads
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from contextvars import copy_context
+from itertools import count as numbers
 from typing import Any
+
+import numpy as np
 
 from arrayconv._options import current
 from arrayconv.backends.numpy.blas import Hold, one_thread
+from arrayconv.backends.numpy.compiler import loops
+from arrayconv.backends.numpy.workers import WatchfulWorker, Work, Worker, worker
 
 
 class Team:
-    """The threads of this process that run blocks: callers, and a pool that helps them."""
+    """The threads of this process that run blocks: callers, and workers that help them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._size = 0
+        self._free: list[Worker] = []
+        self._numbers = numbers(1)
         self._busy = 0
         """Threads that run blocks now; never more than the option allows, but for callers."""
         self._here = threading.local()
 
-    def join(self, wanted: int, threads: int) -> int:
-        """Enter the calling thread and as many helpers, of those wanted, as are free."""
+    def join(self, wanted: int, threads: int) -> list[Worker]:
+        """Enter the calling thread and return as many workers, of those wanted, as are free."""
         with self._lock:
             helpers = max(0, min(wanted, threads - 1 - self._busy))
-            self._busy += 1 + helpers
+            workers = self._free[-helpers:] if helpers else []
+            del self._free[len(self._free) - len(workers) :]
+            try:
+                while len(workers) < helpers:
+                    workers.append(worker(f"arrayconv-{next(self._numbers)}"))
+            except RuntimeError:
+                # No thread can be started, as while Python ends: the caller does more itself.
+                pass
+            self._busy += 1 + len(workers)
         self._here.works = True
-        return helpers
+        return workers
 
-    def leave(self, helpers: int) -> None:
-        """Give the calling thread and its helpers back."""
+    def leave(self, workers: list[Worker]) -> None:
+        """Give the calling thread and its workers back."""
         self._here.works = False
         with self._lock:
-            self._busy -= 1 + helpers
+            self._free += workers
+            self._busy -= 1 + len(workers)
 
     @property
     def is_here(self) -> bool:
         """Whether the calling thread runs a block: what it calls must not ask for more threads."""
         return getattr(self._here, "works", False)
 
-    def _settle(self) -> None:
-        self._here.works = True
+    def in_context(self, work: Work) -> Work:
+        """Return work for another thread in the caller's context: options, errstate."""
+        context = copy_context()
 
-    def start(self, work: Callable[[], None], helpers: int) -> list[Future[None]]:
-        """Have the pool's threads do some work in the caller's context: options, errstate."""
-        started: list[Future[None]] = []
+        def settled() -> None:
+            self._here.works = True
+            context.run(work)
+
+        return settled
+
+    def end(self) -> None:
+        """End the workers that have nothing to do."""
         with self._lock:
-            if self._pool is None or self._size < helpers:
-                if self._pool is not None:
-                    self._pool.shutdown(wait=False)
-                self._pool = ThreadPoolExecutor(helpers, "arrayconv", self._settle)
-                self._size = helpers
-            try:
-                for _ in range(helpers):
-                    started.append(self._pool.submit(copy_context().run, work))
-            except RuntimeError:
-                # No thread can be started, as while Python ends: the caller does the work alone.
-                pass
-        return started
+            free, self._free = self._free, []
+        for each in free:
+            each.end()
 
 
 _team = Team()
@@ -82,6 +93,8 @@ def _forked() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
+
+atexit.register(lambda: _team.end())
 
 
 def run_blocks(
@@ -140,14 +153,44 @@ def run_blocks(
                 failures.append((number, problem))
 
     with hold:
-        helpers = team.join(wanted, threads)
+        workers, asked = team.join(wanted, threads), 0
         try:
-            started = team.start(work, helpers) if helpers else []
+            for each in workers:
+                each.ask(team.in_context(work))
+                asked += 1
             work()
-            for each in started:
-                if not each.cancel():
-                    each.result()
         finally:
-            team.leave(helpers)
+            for each in workers[:asked]:
+                each.settle()
+            team.leave(workers)
     if failures:
         raise min(failures, key=lambda failure: failure[0])[1]
+
+
+Arguments = tuple[Any, ...]
+
+
+def run_range(
+    loop: Any, before: Arguments, count: int, after: Arguments, *, each: int, least: int = 2
+) -> None:
+    """Call a compiled ``loop(*before, begin, end, *after)`` for ranges of ``each`` up to ``count``.
+
+    As `run_blocks`, but threads find their ranges without Python, and so without its lock: what
+    Python does is one call for all. ``least`` is the number of ranges that make a thread worth it.
+    """
+    threads, team = current().threads, _team
+    wanted = min(threads, -(-count // max(1, each)) // least) - 1
+    if wanted < 1 or team.is_here:
+        loop(*before, 0, count, *after)
+        return
+    workers = team.join(wanted, threads)
+    try:
+        helpers = [each for each in workers if isinstance(each, WatchfulWorker)]
+        for helper in helpers:
+            helper.rouse()
+        words = np.array([helper.word for helper in helpers], np.int64)
+        done = loops("worker_loops").shared(loop)(words, count, each, before, after)
+    finally:
+        team.leave(workers)
+    if not done:
+        raise MemoryError("there is no room for what a compiled loop works with")
