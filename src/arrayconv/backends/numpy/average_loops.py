@@ -5,13 +5,9 @@ Another loop sums; what it gives, or is given, is divided while the cache holds 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numpy as np
-
-from arrayconv.backends.numpy.named_loops import call, name_of
+from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.pool_loops import compiled
 
 
@@ -33,55 +29,43 @@ def _divide(numbers: Any, divisors: Any, exact: Any) -> None:
             numbers[n] /= divisors[0]
 
 
-@cache
-def averaging(loop: Any) -> Callable[..., None]:
-    """Return what writes averages where a loop writes sums, for some planes at a time."""
-    name = name_of(loop)
-
-    @compiled
-    def run(
-        cells: Any,
-        out: Any,
-        begin: Any,
-        end: Any,
-        size: Any,
-        some: Any,
-        divisors: Any,
-        exact: Any,
-        known: Any,
-    ) -> None:
-        for first in range(begin, end, some):
-            last = min(end, first + some)
-            call(name, (cells, out), first, last, known)
-            _divide(out[first * size : last * size], divisors, exact)
-
-    made: Callable[..., None] = run
-    return made
+@compiled
+def average(
+    cells: Any,
+    out: Any,
+    begin: Any,
+    end: Any,
+    loop: Any,
+    size: Any,
+    some: Any,
+    divisors: Any,
+    exact: Any,
+    known: Any,
+) -> None:
+    """Write averages of what the loop at an address sums, ``some`` planes of a ``size`` at once."""
+    for first in range(begin, end, some):
+        last = min(end, first + some)
+        call_at(loop, (cells, out, first, last) + known)
+        _divide(out[first * size : last * size], divisors, exact)
 
 
-@cache
-def spreading(loop: Any) -> Callable[..., None]:
-    """Return what gives a loop that adds shares up what they are shares of, over divisors."""
-    name = name_of(loop)
-
-    @compiled
-    def run(
-        y: Any,
-        x: Any,
-        begin: Any,
-        end: Any,
-        seen: Any,
-        size: Any,
-        some: Any,
-        divisors: Any,
-        exact: Any,
-        known: Any,
-    ) -> None:
-        for first in range(begin, end, some):
-            last = min(end, first + some)
-            shares = y[first * seen : last * seen].copy()
-            _divide(shares, divisors, exact)
-            call(name, (shares, x[first * size :]), 0, last - first, known)
-
-    made: Callable[..., None] = run
-    return made
+@compiled
+def spread(
+    y: Any,
+    x: Any,
+    begin: Any,
+    end: Any,
+    loop: Any,
+    seen: Any,
+    size: Any,
+    some: Any,
+    divisors: Any,
+    exact: Any,
+    known: Any,
+) -> None:
+    """Write what the loop at an address adds up, of shares of what it is given."""
+    for first in range(begin, end, some):
+        last = min(end, first + some)
+        shares = y[first * seen : last * seen].copy()
+        _divide(shares, divisors, exact)
+        call_at(loop, (shares, x[first * size :], 0, last - first) + known)

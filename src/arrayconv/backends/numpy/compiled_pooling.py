@@ -296,8 +296,9 @@ def _pooled(x: Any, loop: Loop, *dtypes: Any, divisor: Divisor = 1) -> list[Any]
     )
     run, known = loop.run, loop.known
     if divisor != 1:
-        run = loops("average_loops").averaging(run)
-        known = (loop.cells, loop.some, *_divisors(divisor, x.dtype), known)
+        address = loops("addresses").address_of(run, *arrays, 0, 0, *known)
+        run = loops("average_loops").average
+        known = (address, loop.cells, loop.some, *_divisors(divisor, x.dtype), known)
     run_range(run, arrays, planes, known, each=loop.some)
     return [each.reshape(batch, channels, *loop.outs) for each in arrays[1:]]
 
@@ -342,9 +343,10 @@ def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:
     given, made = channels_first(y).reshape(-1), np.empty(planes * loop.cells, y.dtype)
     run, known = loop.run, loop.known
     if divisor != 1:
-        run = loops("average_loops").spreading(run)
+        address = loops("addresses").address_of(run, made, made, 0, 0, *known)
+        run = loops("average_loops").spread
         sizes = (prod(output_sizes(window)), loop.cells, loop.some)
-        known = (*sizes, *_divisors(divisor, y.dtype), known)
+        known = (address, *sizes, *_divisors(divisor, y.dtype), known)
     run_range(run, (given, made), planes, known, each=loop.some)
     return made.reshape(batch, channels, *loop.outs)
 

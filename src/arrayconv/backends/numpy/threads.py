@@ -171,25 +171,38 @@ Arguments = tuple[Any, ...]
 
 
 def run_range(
-    loop: Any, before: Arguments, count: int, after: Arguments, *, each: int, least: int = 2
+    loop: Any,
+    before: Arguments,
+    count: int,
+    after: Arguments,
+    *,
+    each: int,
+    least: int = 2,
+    numbered: bool = False,
 ) -> None:
     """Call a compiled ``loop(*before, begin, end, *after)`` for ranges of ``each`` up to ``count``.
 
     As `run_blocks`, but threads find their ranges without Python, and so without its lock: what
     Python does is one call for all. ``least`` is the number of ranges that make a thread worth it.
+    Where ``numbered`` the loop takes, after its range, the number of the thread that calls it,
+    less than that of the threads.
     """
     threads, team = current().threads, _team
     wanted = min(threads, -(-count // max(1, each)) // least) - 1
     if wanted < 1 or team.is_here:
-        loop(*before, 0, count, *after)
+        number = (0,) if numbered else ()
+        loop(*before, 0, count, *number, *after)
         return
+    address = loops("addresses").address_of(loop, *before, 0, 0, *((0,) if numbered else ()), *after)
+    compiled = loops("worker_loops")
+    share = compiled.share_numbered if numbered else compiled.share
     workers = team.join(wanted, threads)
     try:
         helpers = [each for each in workers if isinstance(each, WatchfulWorker)]
         for helper in helpers:
             helper.rouse()
         words = np.array([helper.word for helper in helpers], np.int64)
-        done = loops("worker_loops").shared(loop)(words, count, each, before, after)
+        done = share(words, address, count, each, before, after)
     finally:
         team.leave(workers)
     if not done:

@@ -9,17 +9,16 @@ two more words say what it is called for.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from arrayconv.backends.numpy.named_loops import members, name_of, resolved
+from arrayconv.backends.numpy.addresses import call, members, number
 
 compiled = numba.njit(cache=True, nogil=True)
 
@@ -28,9 +27,11 @@ ASLEEP, WAITING, CALLED, ASKED, WORKING = range(5)
 called for compiled work, or asked for work of Python's; it works."""
 BYTES = 8
 """Of a word."""
+LINE = 128
+"""Bytes that are for one thread only: two lines of the cache, which are fetched together."""
 
-_number, _address = ir.IntType(64), ir.IntType(8).as_pointer()
-_work = ir.FunctionType(ir.VoidType(), [_address])
+_address = ir.IntType(8).as_pointer()
+_body = ir.FunctionType(ir.VoidType(), [_address, number, number, number])
 _yield = ir.Constant(ir.IntType(32), 1)
 _PAUSES = {
     **dict.fromkeys(("x86_64", "AMD64"), ("llvm.x86.sse2.pause", [])),
@@ -39,7 +40,7 @@ _PAUSES = {
 """LLVM's function that leaves a processor's core to others for a moment, and what it takes."""
 
 def _word(builder: Any, address: Any) -> Any:
-    return builder.inttoptr(address, _number.as_pointer())
+    return builder.inttoptr(address, number.as_pointer())
 
 
 @intrinsic
@@ -89,72 +90,96 @@ def pause(context: Any) -> Any:
 
 
 @intrinsic
-def do(context: Any, work: Any, frame: Any) -> Any:
-    """Call the function at an address with another address: both of `work_of`."""
+def add(context: Any, word: Any, value: Any) -> Any:
+    """Add to the word at an address, and return what was there."""
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        function = builder.inttoptr(given[0], _work.as_pointer())
-        builder.call(function, [builder.inttoptr(given[1], _address)])
-        return context.get_dummy_value()
+        return builder.atomic_rmw("add", _word(builder, given[0]), given[1], "seq_cst")
 
-    return types.void(types.int64, types.int64), code
+    return types.int64(types.int64, types.int64), code
 
 
-NEXT, COUNT, EACH, FAILED, BEFORE, AFTER = range(6)
-"""What a frame holds: where the next range begins, the end of all, the length of a range, whether
-one failed for want of memory, and what a loop takes before and after its range."""
+FAILED, BODY, EACH, PARTS, RANGES, LOOP, BEFORE, AFTER = range(8)
+"""What a frame holds, for threads that share a loop's work: whether there was too little memory;
+what calls the loop; the length of the ranges for which it is called; of each thread's part of the
+work how many there are, and where the beginning of the next range and the end are; the loop, and
+what it takes before and after its range."""
 
 
 @intrinsic(prefer_literal=True)
-def work_of(context: Any, name: Any, count: Any, each: Any, before: Any, after: Any) -> Any:
-    """Return the addresses of a function and of its frame, by which threads share a loop's work.
-
-    The function calls the loop for one range after the other that nobody has taken yet. The frame
-    lives as long as the call of whoever asks.
-    """
-    loop, inner = resolved(context, name, before, after)
-    given = (name, types.int64, types.int64, before, after)
+def framed(
+    context: Any,
+    loop: Any,
+    numbered: Any,
+    each: Any,
+    parts: Any,
+    ranges: Any,
+    before: Any,
+    after: Any,
+) -> Any:
+    """Return the address of a frame, which lives as long as the call of whoever asks."""
+    ints = (types.int64,) * (3 if numbered.literal_value else 2)
+    takes = (*before.types, *ints, *after.types)
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, count, each, *values = given
-        numbers = [_number] * BEFORE
+        loop, _, each, parts, ranges, *values = given
         kinds = [context.get_value_type(each) for each in (before, after)]
-        kind = ir.LiteralStructType([*numbers, *kinds])
+        kind = ir.LiteralStructType([*[number] * BEFORE, *kinds])
+        unique = builder.module.get_unique_name("body")
+        body = ir.Function(builder.module, _body, unique)
+        body.linkage = "internal"
+        _write(context, body, kind, takes)
         frame = cgutils.alloca_once(builder, kind)
-        for place, value in enumerate((_number(0), count, each, _number(0), *values)):
+        fields = (number(0), builder.ptrtoint(body, number), each, parts, ranges, loop, *values)
+        for place, value in enumerate(fields):
             builder.store(value, cgutils.gep_inbounds(builder, frame, 0, place))
-        unique = builder.module.get_unique_name("work")
-        function = ir.Function(builder.module, _work, unique)
-        function.linkage = "internal"
-        _write(context, function, kind, loop, inner)
-        addresses = [builder.ptrtoint(made, _number) for made in (function, frame)]
-        return context.make_tuple(builder, signature.return_type, addresses)
+        return builder.ptrtoint(frame, number)
 
-    return types.UniTuple(types.int64, 2)(*given), code
+    given = (types.int64, numbered, types.int64, types.int64, types.int64, before, after)
+    return types.int64(*given), code
 
 
-def _write(context: Any, function: Any, kind: Any, loop: Any, inner: Any) -> None:
-    """Write what a function of `work_of` does: a loop over ranges."""
-    builder = ir.IRBuilder(function.append_basic_block())
-    frame = builder.bitcast(function.args[0], kind.as_pointer())
+def _write(context: Any, body: Any, kind: Any, takes: Any) -> None:
+    """Write a function that calls the loop of a frame for a range, as a thread of a number."""
+    builder = ir.IRBuilder(body.append_basic_block())
+    frame, *given = body.args
+    frame = builder.bitcast(frame, kind.as_pointer())
     fields = [cgutils.gep_inbounds(builder, frame, 0, place) for place in range(len(kind))]
-    count, each, before, after = (builder.load(fields[n]) for n in (COUNT, EACH, BEFORE, AFTER))
-    again, work, over = (function.append_basic_block() for _ in range(3))
-    builder.branch(again)
-    builder.position_at_end(again)
-    begin = builder.atomic_rmw("add", fields[NEXT], each, "seq_cst")
-    builder.cbranch(builder.icmp_signed("<", begin, count), work, over)
-    builder.position_at_end(work)
-    stop = builder.add(begin, each)
-    end = builder.select(builder.icmp_signed("<", stop, count), stop, count)
-    context.add_linking_libs([loop.library])
-    arguments = [*members(builder, before), begin, end, *members(builder, after)]
-    status, _ = context.call_internal_no_propagate(builder, loop.fndesc, inner, arguments)
+    before, after = (members(builder, builder.load(fields[place])) for place in (BEFORE, AFTER))
+    given = given[: len(takes) - len(before) - len(after)]
+    status = call(context, builder, builder.load(fields[LOOP]), takes, [*before, *given, *after])
     with cgutils.if_unlikely(builder, status.is_error):
-        builder.store(_number(1), fields[FAILED])
-    builder.branch(again)
-    builder.position_at_end(over)
+        builder.store(number(1), fields[FAILED])
     builder.ret_void()
+
+
+@intrinsic
+def _call_body(context: Any, body: Any, frame: Any, begin: Any, end: Any, thread: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        body, frame, *numbers = given
+        function = builder.inttoptr(body, _body.as_pointer())
+        builder.call(function, [builder.inttoptr(frame, _address), *numbers])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), code
+
+
+@compiled
+def work(frame: int, thread: int) -> None:
+    """Call a loop for the ranges of a thread's part, and then for those that others leave.
+
+    So that each thread meets again what its own cache holds, call after call.
+    """
+    body, each = load(frame + BODY * BYTES), load(frame + EACH * BYTES)
+    parts, ranges = load(frame + PARTS * BYTES), load(frame + RANGES * BYTES)
+    for n in range(parts):
+        next_range = ranges + (thread + n) % parts * LINE
+        stop = load(next_range + BYTES)
+        while True:
+            begin = add(next_range, each)
+            if begin >= stop:
+                break
+            _call_body(body, frame, begin, min(begin + each, stop), thread)
 
 
 @compiled
@@ -169,7 +194,7 @@ def wait(word: int, looks: int, grace: int) -> bool:
     while True:
         state = load(word)
         if state == CALLED and change(word, CALLED, WORKING):
-            do(load(word + BYTES), load(word + 2 * BYTES))
+            work(load(word + BYTES), load(word + 2 * BYTES))
             exchange(word, WAITING)
             left = looks
         elif state == ASKED and change(word, ASKED, WORKING):
@@ -202,29 +227,42 @@ def settle(word: int, asked: int) -> None:
             pause()
 
 
-@cache
-def shared(loop: Any) -> Callable[..., bool]:
-    """Return what runs a loop on several threads: see `threads.run_range`.
+@compiled
+def _parts(count: int, each: int, threads: int) -> Any:
+    """Return for each thread where its part of ``count`` begins and ends: of whole ranges."""
+    ranges = np.empty((threads, LINE // BYTES), np.int64)
+    number = -(-count // each)
+    for thread in range(threads):
+        ranges[thread, 0] = number * thread // threads * each
+        ranges[thread, 1] = min(count, number * (thread + 1) // threads * each)
+    return ranges
 
-    It takes the words of threads that help, where they wait; the number of what there is to do, and
-    how much of it at a time; and what the loop takes before and after. It returns whether all went
-    well.
+
+@compiled
+def _share(words: Any, frame: int) -> bool:
+    """Have threads that wait work on a frame, and do so too; return whether all went well."""
+    for n in range(len(words)):
+        exchange(words[n] + BYTES, frame)
+        exchange(words[n] + 2 * BYTES, n + 1)
+        change(words[n], WAITING, CALLED)
+    work(frame, 0)
+    for n in range(len(words)):
+        settle(words[n], CALLED)
+    return load(frame + FAILED * BYTES) == 0
+
+
+@compiled
+def share(words: Any, loop: int, count: int, each: int, before: Any, after: Any) -> bool:
+    """Run a loop on several threads: see `threads.run_range`.
+
+    ``words`` has where those of the threads that help are. Return whether there was memory enough.
     """
-    return _shared(name_of(loop))
+    parts = _parts(count, each, len(words) + 1)
+    return _share(words, framed(loop, False, each, len(parts), parts.ctypes.data, before, after))
 
 
-def _shared(name: str) -> Callable[..., bool]:
-    @compiled
-    def run(words: Any, count: int, each: int, before: Any, after: Any) -> bool:
-        work, frame = work_of(name, count, each, before, after)
-        for n in range(len(words)):
-            exchange(words[n] + BYTES, work)
-            exchange(words[n] + 2 * BYTES, frame)
-            change(words[n], WAITING, CALLED)
-        do(work, frame)
-        for n in range(len(words)):
-            settle(words[n], CALLED)
-        return load(frame + FAILED * BYTES) == 0
-
-    made: Callable[..., bool] = run
-    return made
+@compiled
+def share_numbered(words: Any, loop: int, count: int, each: int, before: Any, after: Any) -> bool:
+    """Do the same for a loop that takes the number of its thread too."""
+    parts = _parts(count, each, len(words) + 1)
+    return _share(words, framed(loop, True, each, len(parts), parts.ctypes.data, before, after))
