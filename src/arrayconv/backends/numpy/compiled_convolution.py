@@ -8,7 +8,7 @@ on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from itertools import product
 from math import prod
@@ -26,7 +26,8 @@ from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
 from arrayconv.backends.numpy.orders import channels_first
-from arrayconv.backends.numpy.threads import run_blocks
+from arrayconv.backends.numpy.tables import Tables
+from arrayconv.backends.numpy.threads import at_once, run_range
 
 CHUNK = 1 << 19
 """Bytes that a block lays out: the second cache should hold most of it."""
@@ -41,48 +42,28 @@ def unfit(shape: Shape) -> str | None:
     return missing()
 
 
-class Sums(NamedTuple):
-    """What one pass of a block sums up: the arguments of compiled loops."""
-
-    convolve: Callable[..., None]
-    table: Any
-    """Where each term finds its cell and its weight (terms, 2)."""
-    weight: int
-    """The first weight."""
-    place: int
-    """The first result."""
-    stores: Any
-    """Which lanes of a vector of sums go where (place, low, high); of a depthwise one its rows."""
-    ends: Any
-    """How many of these there are before each vector, and in all; or steps from row to row."""
-
-
-class Block(NamedTuple):
-    """A range of images or of the first dimension, of groups, and of the outputs of each."""
-
-    layout: Layout
-    source: int
-    """The first cell of the source that it sees, in the first channel."""
-    channels: int
-    groups: int
-    outputs: int
-    sums: tuple[Sums, ...]
-
-
 class Plan(NamedTuple):
-    """What a convolution of given shapes needs, worked out once."""
+    """What a convolution of given shapes needs, worked out once, as `convolve_blocks` takes it."""
 
-    blocks: tuple[Block, ...]
+    blocks: Any
+    """Ranges of images or of the first dimension, of groups, and of the outputs of each. Of a block
+    a channel's cells, the first cell of the source that it sees, in the first channel; how many
+    channels, groups, and outputs of a group it has; the first and last of its sums; and where
+    `tables` have its layout, of `Layout.placed`."""
+    sums: Any
+    """Of one pass of a block the loop; where `tables` have, for each term, where its cell and its
+    weight are, and the number of terms; the first weight and the first result; where, how many and
+    of how many columns are the lanes of a vector of sums, of a depthwise one its rows; and where
+    and how many say how many of these there are before each vector, or the steps from row to
+    row."""
+    tables: Any
+    numbers: Any
+    """Cells of a channel of the source, channels of a group, weights of a group and from output to
+    output, results of a group and of an output, and numbers of vectors that may be past a cell."""
     cells: int
     """The most numbers that a block lays out, and those that vectors may see past the last one."""
-    slack: int
-    step: int
-    """Weights from one output to the next."""
     holes: bool
     """Whether some outputs, of an adjoint, see nothing."""
-    clear: Callable[..., None]
-    fill: Callable[..., None]
-    interleave: Callable[..., None]
 
 
 @lru_cache(maxsize=256)
@@ -115,6 +96,10 @@ def plan(
     # From an output, and from a channel, to the next one's weights.
     step, weights = (taps, made * taps) if is_adjoint else (seen * taps, taps)
 
+    packed = Tables()
+    every_sum: list[Ints] = []
+    every_block: list[Ints] = []
+
     @cache
     def laid(images: int, start: int, stop: int) -> Layout:
         image = Axis(images, 1, 1, 1, 0, 0, images)
@@ -140,30 +125,35 @@ def plan(
                 found.append((rows, table, starts, steps))
         return found
 
-    def block(
-        images: tuple[int, int], part: tuple[int, int], some: tuple[int, int], of: tuple[int, int]
-    ) -> Block:
-        where = images[1] - images[0], *part
-        layout = laid(*where)
-        count, first = of[1] - of[0], some[0] * made + of[0]
-        place = images[0] * target[0] + first * prod(to_sizes) + part[0] * target[1]
-        sums = tuple(
-            Sums(
+    def sums(where: tuple[int, int, int], count: int, weight: int, place: int) -> Iterator[Ints]:
+        for rows, table, stores, ends in tables(*where):
+            loop = (
                 compiled.convolve(tile, count % tile.outputs, lanes)
                 if rows is None
-                else compiled.convolve_depthwise(rows, lanes),
-                table,
-                some[0] * made * seen * taps + of[0] * step,
-                place,
-                stores,
-                ends,
+                else compiled.convolve_depthwise(rows, lanes)
             )
-            for rows, table, stores, ends in tables(*where)
-        )
-        low = part_of(window[0], *part).low
-        start = images[0] * source[0] + some[0] * seen * prod(from_sizes) + low * source[1]
+            yield (
+                *(_address(loop, itemsize), packed.place(table), len(table), weight, place),
+                *(packed.place(stores), *stores.shape, packed.place(ends), len(ends)),
+            )
+
+    def block(
+        images: tuple[int, int], part: tuple[int, int], some: tuple[int, int], of: tuple[int, int]
+    ) -> None:
+        where = images[1] - images[0], *part
+        layout = laid(*where)
+        count, first, low = of[1] - of[0], some[0] * made + of[0], len(every_sum)
+        place = images[0] * target[0] + first * prod(to_sizes) + part[0] * target[1]
+        every_sum.extend(sums(where, count, some[0] * made * seen * taps + of[0] * step, place))
+        cells = images[0] * source[0] + some[0] * seen * prod(from_sizes)
+        cells += part_of(window[0], *part).low * source[1]
         many = some[1] - some[0]
-        return Block(layout, start, many * seen, many, count, sums)
+        every_block.append(
+            (
+                *(layout.size, cells, many * seen, many, count, low, len(every_sum)),
+                *layout.placed(packed),
+            )
+        )
 
     whole = laid(1, 0, to_sizes[0])
     of_group = whole.size * seen * itemsize
@@ -188,17 +178,33 @@ def plan(
         cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
     lengths = (batch, to_sizes[0], groups, made)
     cut = (equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True))
-    blocks = tuple(block(*each) for each in product(*cut))
+    for each in product(*cut):
+        block(*each)
+    slack = tile.vectors * lanes
+    numbers = (prod(from_sizes), seen, made * taps * seen, step)
+    numbers += (made * prod(to_sizes), prod(to_sizes), slack)
+    blocks = np.array(every_block, np.int64)
     return Plan(
         blocks,
-        max(each.channels * each.layout.size for each in blocks) + tile.vectors * lanes,
-        tile.vectors * lanes,
-        step,
+        np.array(every_sum, np.int64).reshape(len(every_sum), -1),
+        packed.flat(),
+        np.array(numbers, np.int64),
+        int((blocks[:, 0] * blocks[:, 2]).max()) + slack,
         not all(each.taps for each in whole.passes),
-        compiled.clear,
-        compiled.fill,
-        compiled.interleave,
     )
+
+
+@cache
+def _address(loop: Any, itemsize: int) -> int:
+    """Return where the code of one of the loops for sums is."""
+    numbers = np.empty(1, f"f{itemsize}")
+    flat, rows = np.empty(1, np.int64), np.empty((1, 1), np.int64)
+    found: int = loops("addresses").address_of(
+        loop,
+        *(numbers, 0, rows, numbers, *[0] * 5),
+        *(numbers, *[0] * 3, rows, flat),
+    )
+    return found
 
 
 def plan_of(
@@ -269,43 +275,28 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     """Return the convolution of ``source``, or its adjoint."""
     if 0 in shape:
         return np.empty(shape, source.dtype)
-    batch, channels, *sizes = source.shape
+    batch, channels = source.shape[:2]
     planned = plan_of(window, batch, channels, shape[1], groups, w.itemsize, is_adjoint)
     flat, weight = channels_first(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
-    result, cells_of, results_of = target.reshape(-1), prod(sizes), prod(shape[2:])
-    clear, fill, step = planned.clear, planned.fill, planned.step
-    seen, of_group, results = channels // groups, len(weight) // groups, len(result) // batch
-    results //= groups
-
-    def workspace() -> Any:
-        cells = np.empty(planned.cells, w.dtype)
-        # What vectors see past the last cell is dropped, but some numbers would be slow to add.
-        cells[-planned.slack :] = 0
-        return cells
-
-    def work(block: Block, cells: Any) -> None:
-        layout, first, channels, groups, outputs, sums = block
-        size = layout.size
-        clear(cells, size, channels, *layout.gaps)
-        fill(flat, first, cells_of, cells, size, channels, *layout.fill)
-        every = seen * size
-        for convolve, table, factor, place, stores, ends in sums:
-            convolve(
-                *(cells, every, table, weight, factor, of_group, step, groups, outputs),
-                *(result, place, results, results_of, stores, ends),
-            )
-
-    if len(planned.blocks) == 1:
-        work(planned.blocks[0], workspace())
-    else:
-        run_blocks(work, planned.blocks, workspace=workspace)
+    result = target.reshape(-1)
+    workspace = np.empty((at_once(len(planned.blocks)), planned.cells), w.dtype)
+    compiled = loops("conv_loops")
+    run_range(
+        compiled.convolve_blocks,
+        (flat, weight, result),
+        len(planned.blocks),
+        (workspace, *planned[:4]),
+        each=1,
+        least=1,
+        numbered=True,
+    )
     stride = window[-1].stride
     if not is_adjoint or stride == 1:
         return target
     # The phases of each row are one after the other.
     mixed = np.empty_like(target)
-    rows, made = (each.reshape(-1, shape[-1]) for each in (target, mixed))
-    parts = [slice(*each) for each in equal_parts(len(rows), -(-target.nbytes // CHUNK))]
-    run_blocks(lambda part: planned.interleave(rows[part], made[part], stride), parts)
+    rows = [each.reshape(-1, shape[-1]) for each in (target, mixed)]
+    some = -(-len(rows[0]) * CHUNK // target.nbytes)
+    run_range(compiled.interleave, tuple(rows), len(rows[0]), (stride,), each=some, least=1)
     return mixed

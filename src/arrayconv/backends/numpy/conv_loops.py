@@ -9,6 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.row_sums import Rows, rows_of, sum_rows
 from arrayconv.backends.numpy.vectors import Tile, tile
@@ -18,9 +19,11 @@ __all__ = [
     "VECTOR_BYTES",
     "clear",
     "convolve",
+    "convolve_blocks",
     "convolve_depthwise",
     "fill",
     "interleave",
+    "lay_out",
     "rows_of",
     "tile",
 ]
@@ -90,10 +93,72 @@ def clear(cells: Any, every: Any, planes: Any, starts: Any, lengths: Any) -> Non
 
 
 @numba.njit(cache=True, nogil=True)
-def interleave(source: Any, target: Any, stride: Any) -> None:
+def lay_out(
+    source: Any, first: Any, each: Any, cells: Any, every: Any, planes: Any, tables: Any, where: Any
+) -> None:
+    """Lay planes out: `clear` what is padding and `fill` the rest.
+
+    ``where`` has, of `Layout.placed`, where in ``tables`` gaps are and how many, where runs are and
+    how many, and the step of these.
+    """
+    gaps, gap_count, runs, run_count, step = where
+    ends = gaps + gap_count
+    clear(cells, every, planes, tables[gaps:ends], tables[ends : ends + gap_count])
+    laid = tables[runs : runs + 3 * run_count].reshape(run_count, 3)
+    fill(source, first, each, cells, every, planes, laid, step)
+
+
+@numba.njit(cache=True, nogil=True)
+def convolve_blocks(
+    source: Any,
+    weight: Any,
+    result: Any,
+    begin: Any,
+    end: Any,
+    thread: Any,
+    workspace: Any,
+    blocks: Any,
+    sums: Any,
+    tables: Any,
+    numbers: Any,
+) -> None:
+    """Convolve some blocks of `compiled_convolution.Plan`, whose rows are of `BLOCK` and `SUMS`."""
+    each, seen, of_group, step, results, results_of, slack = numbers
+    cells = workspace[thread]
+    for block in range(begin, end):
+        size, first, channels, groups, outputs, low, high = blocks[block, :7]
+        lay_out(source, first, each, cells, size, channels, tables, blocks[block, 7:])
+        # What vectors see past the last cell is dropped, but some numbers would be slow to add.
+        cells[channels * size : channels * size + slack] = 0
+        for n in range(low, high):
+            loop, table, terms, factor, place, stores, count, columns, ends, end_count = sums[n]
+            call_at(
+                loop,
+                (
+                    cells,
+                    seen * size,
+                    tables[table : table + 2 * terms].reshape(terms, 2),
+                    weight,
+                    factor,
+                    of_group,
+                    step,
+                    groups,
+                    outputs,
+                    result,
+                    place,
+                    results,
+                    results_of,
+                    tables[stores : stores + count * columns].reshape(count, columns),
+                    tables[ends : ends + end_count],
+                ),
+            )
+
+
+@numba.njit(cache=True, nogil=True)
+def interleave(source: Any, target: Any, begin: Any, end: Any, stride: Any) -> None:
     """Copy rows (R, size), one phase of a row after the other, so that phases take turns."""
     size = source.shape[1]
-    for row in range(source.shape[0]):
+    for row in range(begin, end):
         seen, made = source[row], target[row]
         if stride == 2:
             odd = seen[_narrow(size - size // 2) :]

@@ -20,6 +20,7 @@ from arrayconv._integers import Ints
 from arrayconv._window import Axis, Window
 from arrayconv.backends.numpy import shifts
 from arrayconv.backends.numpy.shifts import Slices
+from arrayconv.backends.numpy.tables import Tables
 
 
 class Copies(NamedTuple):
@@ -62,10 +63,21 @@ class Layout(NamedTuple):
     """Cells of a channel."""
     line: int
     """Cells from a row of a phase to the next one."""
-    gaps: tuple[Any, Any]
-    """Where runs of padding start, and their lengths."""
+    gaps: Any
+    """Where runs of padding start, and their lengths (2, n)."""
     fill: Fill
     passes: tuple[Pass, ...]
+
+    def placed(self, tables: Tables) -> Ints:
+        """Return where in some tables gaps are and how many, the same of runs, and their step."""
+        return placed(self.gaps, self.fill, tables)
+
+
+def placed(gaps: Any, fill: Fill, tables: Tables) -> Ints:
+    """Return where in some tables gaps are and how many, the same of runs, and their step."""
+    return (
+        *(tables.place(gaps), gaps.shape[1], tables.place(fill.runs), len(fill.runs), fill.step),
+    )
 
 
 def _starts(slices: Slices, steps: Ints) -> Any:
@@ -128,19 +140,19 @@ def joined(parts: Sequence[Layout], sources: Sequence[int]) -> Layout:
     starts = [part.gaps[0] + number * size for number, part in enumerate(parts)]
     return parts[0]._replace(
         size=len(parts) * size,
-        gaps=(np.concatenate(starts), np.concatenate([part.gaps[1] for part in parts])),
+        gaps=np.stack([np.concatenate(starts), np.concatenate([part.gaps[1] for part in parts])]),
         fill=Fill(laid[np.argsort(laid[:, 0], kind="stable")], parts[0].fill.step),
     )
 
 
-def gaps(size: int, copies: Sequence[Copies]) -> tuple[Any, Any]:
-    """Return where the runs of cells that nothing is copied to start, and their lengths."""
+def gaps(size: int, copies: Sequence[Copies]) -> Any:
+    """Return where the runs of cells that nothing is copied to start, and their lengths (2, n)."""
     empty = np.ones(size + 2, bool)
     empty[[0, -1]] = False
     for each in copies:
         empty[1 + each.target[:, None] + np.arange(each.length)] = False
     ends = np.flatnonzero(empty[1:] != empty[:-1])
-    return ends[::2].copy(), ends[1::2] - ends[::2]
+    return np.stack([ends[::2], ends[1::2] - ends[::2]])
 
 
 def _moved(slices: Slices, cells: int) -> Slices:

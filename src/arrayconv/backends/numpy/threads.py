@@ -97,6 +97,11 @@ if hasattr(os, "register_at_fork"):
 atexit.register(lambda: _team.end())
 
 
+def at_once(blocks: int) -> int:
+    """Return how many threads at most run so many blocks."""
+    return max(1, min(current().threads, blocks))
+
+
 def run_blocks(
     function: Callable[..., object],
     blocks: Sequence[Any],

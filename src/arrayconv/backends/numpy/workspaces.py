@@ -26,13 +26,9 @@ from arrayconv.backends.numpy import (
     winograd_plans,
 )
 from arrayconv.backends.numpy.costs import Shape, strided
+from arrayconv.backends.numpy.threads import at_once
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 from arrayconv.primitives.fourier import plan as tiles_of
-
-
-def _threads(blocks: int) -> int:
-    """Return how many threads work on blocks, each with a workspace of its own."""
-    return max(1, min(current().threads, blocks))
 
 
 def _itemsize(shape: Shape) -> int:
@@ -75,7 +71,7 @@ def im2col(shape: Shape) -> int:
         numbers += made * ((images > 1) + shape.half)
         most = max(most, numbers)
     copied = _weights(shape) if shape.half else 0
-    return (most * _threads(len(plan.blocks)) + copied) * _wide(shape)
+    return (most * at_once(len(plan.blocks)) + copied) * _wide(shape)
 
 
 def im2col_adjoint(shape: Shape) -> int:
@@ -109,7 +105,7 @@ def mec_rows(shape: Shape) -> int:
     blocks = mec.plan(shape.window, shape.batch, shape.channels, both, _itemsize(shape))
     rows = (max(block.rows for block in blocks) - 1) * height.stride + height.kernel
     laid = rows * shape.channels * width.kernel * width.out
-    return (laid * _threads(len(blocks)) + _weights(shape)) * _itemsize(shape)
+    return (laid * at_once(len(blocks)) + _weights(shape)) * _itemsize(shape)
 
 
 def shifted(shape: Shape) -> int:
@@ -120,14 +116,14 @@ def shifted(shape: Shape) -> int:
     sums *= 2 if len(planned.parts) > 1 else 1
     each = planes * (planned.size + sums) * itemsize
     copied = _weights(shape) * itemsize if shape.half else 0
-    return each * _threads(shape.batch * -(-shape.groups // planes)) + copied
+    return each * at_once(shape.batch * -(-shape.groups // planes)) + copied
 
 
 def channel_shifted(shape: Shape) -> int:
     """Return the bytes of a block's cells and of their sums, and of the weight in their order."""
     itemsize = _wide(shape)
     some = channel_shifts.blocks(shape.window, shape.batch, shape.channels, shape.outputs, itemsize)
-    numbers = sum(channel_shifts.workspace(some, itemsize)) * _threads(len(some))
+    numbers = sum(channel_shifts.workspace(some, itemsize)) * at_once(len(some))
     return (numbers + _weights(shape)) * itemsize
 
 
@@ -145,7 +141,7 @@ def fft(shape: Shape) -> int:
     laid = groups * seen * made * cells
     # All axes but the last are transformed from one array to another.
     transformed = (weight if len(planned.tile) > 1 else 0) + laid
-    return (weight + max(in_tiles, transformed)) * _threads(-(-shape.groups // groups))
+    return (weight + max(in_tiles, transformed)) * at_once(-(-shape.groups // groups))
 
 
 def squares(shape: Shape, tile: int) -> int:
@@ -164,7 +160,7 @@ def squares(shape: Shape, tile: int) -> int:
     tiles = max(each.rows * (each.images.stop - each.images.start) for each in planned.blocks)
     columns = max(each.columns for each in planned.blocks)
     block: int = tiles * columns * points * (seen + max(seen, made)) * _itemsize(shape)
-    return weight + block * _threads(len(planned.blocks))
+    return weight + block * at_once(len(planned.blocks))
 
 
 def turned(shape: Shape) -> int:
@@ -195,7 +191,7 @@ def folded(shape: Shape) -> int:
     some = compiled_im2col.planes_at_a_time(window, each, itemsize)
     blocks = shape.batch * shape.groups * -(-each // some)
     of_block = some * shape.taps * prod(output_sizes(window)) * itemsize
-    return of_block * _threads(blocks)
+    return of_block * at_once(blocks)
 
 
 def _compiled(shape: Shape, is_adjoint: bool) -> int:
@@ -204,7 +200,7 @@ def _compiled(shape: Shape, is_adjoint: bool) -> int:
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups),
         *(itemsize, is_adjoint),
     )
-    return planned.cells * itemsize * _threads(len(planned.blocks))
+    return planned.cells * itemsize * at_once(len(planned.blocks))
 
 
 def compiled_squares(shape: Shape, tile: int) -> int:
@@ -213,14 +209,14 @@ def compiled_squares(shape: Shape, tile: int) -> int:
     planned = winograd_plans.plan_of(
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile)
     )
-    at_once = max(part.stop - part.start for part in planned.parts) * shape.groups
-    weights = square * at_once * shape.channels // shape.groups
+    made = max(part.stop - part.start for part in planned.parts) * shape.groups
+    weights = square * made * shape.channels // shape.groups
     in_parts, most = len(planned.parts) > 1, 0
     for block in planned.blocks:
         points = square * len(block.starts) * block.across
-        cells, sums = shape.channels * block.layout.size, at_once * points
+        cells, sums = shape.channels * block.layout.size, made * points
         if in_parts:
-            sums = (sums + weights) * _threads(len(planned.parts))
+            sums = (sums + weights) * at_once(len(planned.parts))
         most = max(most, shape.channels * points + max(cells, sums))
-    numbers: int = most if in_parts else weights + most * _threads(len(planned.blocks))
+    numbers: int = most if in_parts else weights + most * at_once(len(planned.blocks))
     return numbers * _itemsize(shape)
