@@ -133,7 +133,7 @@ def plan(
                 else compiled.convolve_depthwise(rows, lanes)
             )
             yield (
-                *(_address(loop, itemsize), packed.place(table), len(table), weight, place),
+                *(address(loop, itemsize), packed.place(table), len(table), weight, place),
                 *(packed.place(stores), *stores.shape, packed.place(ends), len(ends)),
             )
 
@@ -195,7 +195,7 @@ def plan(
 
 
 @cache
-def _address(loop: Any, itemsize: int) -> int:
+def address(loop: Any, itemsize: int) -> int:
     """Return where the code of one of the loops for sums is."""
     numbers = np.empty(1, f"f{itemsize}")
     flat, rows = np.empty(1, np.int64), np.empty((1, 1), np.int64)

@@ -9,24 +9,28 @@ cells: the outputs of each phase are made by themselves, and put in their order 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cache, lru_cache
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from arrayconv._integers import Ints
 from arrayconv._window import Window, adjoint_axis, output_sizes
 from arrayconv.backends.numpy import winograd
-from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.compiled_convolution import address as sums_address
+from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import channels_first
-from arrayconv.backends.numpy.threads import run_blocks
+from arrayconv.backends.numpy.threads import at_once, run_range
+from arrayconv.backends.numpy.winograd_maps import Square
 from arrayconv.backends.numpy.winograd_maps import square as square_of
-from arrayconv.backends.numpy.winograd_plans import Block, phases_of, plan_of, sizes_of
+from arrayconv.backends.numpy.winograd_plans import phases_of, plan_of, sizes_of
 
-EVERY = slice(None)
-"""All outputs."""
+FLOAT = np.dtype(np.float32)
+VECTORS = 64
+"""Vectors of kernels that a thread transforms at a time."""
 MOST_PHASES = 64
 """Phases of a dilation: how each of them lies is worked out by itself, which takes a while."""
 
@@ -42,154 +46,128 @@ def unfit(shape: Shape, tile: int) -> str | None:
     return winograd.unfit(shape._replace(window=plain), tile) or missing()
 
 
-class Weight(NamedTuple):
-    """A transformed weight, flat, and how it is walked through."""
+class Parts(NamedTuple):
+    """Parts of the outputs, and where the points of their weights are, as compiled code has it."""
 
-    factors: Any
-    outputs: int
-    """Of a group."""
+    rows: Any
+    """Of each the first output, and how many it has of a group; where the code is that sums them
+    up; of the points of its weight the steps from group to group, from output to output, from
+    channel to channel and from point to point; and of the weight itself the first number, the
+    vectors of kernels, and the kernels of a row."""
     every: int
-    """From group to group."""
-    step: int
-    """From output to output."""
-    term: int
-    """From channel to channel."""
-    pairs: int
-    """From point to point."""
+    """Numbers of the weight from one row of kernels to the next."""
+    numbers: int
+    """The most that the points of a weight are, with room for a vector more."""
+    transform: Any
+    """The loop that makes them."""
 
 
-def transform_weight(w: Any, groups: int, tile: int, part: slice = EVERY) -> Weight:
-    """Return the points of each pair of an output, of a part of them, and a channel."""
-    every, seen = w.shape[:2]
-    outputs = len(range(*part.indices(every)))
-    points, step = _points(w, tile, 1, outputs * seen, (part.start or 0) * seen, False)
-    return Weight(points, outputs // groups, outputs // groups * seen, seen, 1, step)
+@lru_cache(maxsize=256)
+def _parts(
+    shape: Ints, groups: int, tile: int, is_flipped: bool, bounds: tuple[Ints, ...]
+) -> Parts:
+    """Return parts of the outputs of a weight of a shape, given where each begins and ends.
+
+    A flipped weight is the one by which the adjoint is a convolution; nobody makes it.
+    """
+    compiled, square = loops("winograd_loops"), square_of(shape[2:], tile)
+    taps, lanes = prod(shape[2:]), lanes_of(FLOAT)
+    every, seen = (shape[1], shape[0] // groups) if is_flipped else (shape[0] // groups, shape[1])
+    of_tile = compiled.tile(max(stop - start for start, stop in bounds))
+    rows, most = [], 0
+    for start, stop in bounds:
+        made = stop - start
+        # Of all outputs rows follow one another, and so are one.
+        in_rows = is_flipped and made < every
+        count, length = (seen, made) if in_rows else (1, groups * made * seen)
+        steps = (1, made) if is_flipped else (seen, 1)
+        step = -(-count * length // lanes) * lanes + lanes
+        most = max(most, square.points * step + lanes)
+        rows.append(
+            (
+                *(start, made),
+                sums_address(compiled.convolve(of_tile, made % of_tile.outputs, lanes), 4),
+                *(made * seen, *steps, step, start * taps * (1 if is_flipped else seen)),
+                *(count * -(-length // lanes), length),
+            )
+        )
+    transform = compiled.weight_to_points(square, is_flipped)
+    return Parts(np.array(rows, np.int64), shape[1] * taps, most, transform)
 
 
-def transform_flipped(w: Any, groups: int, tile: int, part: slice = EVERY) -> Weight:
-    """Return the same of the weight by which the adjoint is a convolution, without a copy of it."""
-    seen, every = w.shape[0] // groups, w.shape[1]
-    outputs = len(range(*part.indices(every)))
-    # Of all outputs rows follow one another, and so are one.
-    count, length = (1, w.shape[0] * every) if outputs == every else (seen, outputs)
-    points, step = _points(w, tile, count, length, part.start or 0, True)
-    return Weight(points, outputs, outputs * seen, 1, outputs, step)
+def _points(w: Any, parts: Parts) -> Any:
+    """Return the points of a weight whose outputs are one part."""
+    points, weight = np.empty(parts.numbers, w.dtype), np.ascontiguousarray(w).reshape(-1)
+    pairs, first, vectors, length = map(int, parts.rows[0, 6:])
+    known = (first, parts.every, length, pairs)
+    run_range(parts.transform, (weight, points), vectors, known, each=VECTORS)
+    return points
 
 
-def _points(
-    w: Any, tile: int, count: int, length: int, first: int, is_flipped: bool
-) -> tuple[Any, int]:
-    """Return the points of ``count`` rows of kernels, from one on, and the step between points."""
-    compiled = loops("winograd_loops")
-    square, taps = square_of(w.shape[2:], tile), prod(w.shape[2:])
-    lanes = compiled.VECTOR_BYTES // w.itemsize
-    step = -(-count * length // lanes) * lanes + lanes
-    points = np.empty(square.points * step + lanes, w.dtype)
-    held = np.zeros((taps + square.seen[0] * square.width.kernel) * lanes, w.dtype)
-    along = np.arange(max(square.seen[1], 2)) * lanes
-    compiled.weight_to_points(square, is_flipped)(
-        *(np.ascontiguousarray(w).reshape(-1), first * taps, w.shape[1] * taps, count, length),
-        *(held, along, points, step),
+@cache
+def _addresses(square: Square) -> tuple[int, int]:
+    """Return where the code is that makes points of cells, and outputs of points."""
+    compiled, address_of = loops("winograd_loops"), loops("addresses").address_of
+    numbers, flat, table = np.empty(1, FLOAT), np.empty(1, np.int64), np.empty((1, 1), np.int64)
+    buffers = (numbers, flat, numbers)
+    to_points, from_points = compiled.to_points(square), compiled.from_points(square)
+    return (
+        address_of(to_points, numbers, 0, table, flat, 0, 0, *buffers, 0),
+        address_of(from_points, numbers, 0, 0, 0, 0, *buffers, 0, flat, flat, 0),
     )
-    return points, step
 
 
 def run(
     x: Any,
-    outputs: int,
-    transformed: Callable[[slice], Weight],
+    w: Any,
     window: Window,
     groups: int,
     tile: int,
-    prepared: bool = False,
+    is_flipped: bool = False,
+    factors: Any = None,
 ) -> Any:
-    """Return y (N, O, *positions) by what a weight is transformed to, some outputs at a time."""
-    compiled = loops("winograd_loops")
+    """Return y (N, O, *positions), some outputs at a time; ``factors`` are the weight's points."""
     batch, channels = x.shape[:2]
+    outputs = groups * w.shape[1] if is_flipped else w.shape[0]
     phases, sizes = phases_of(window), sizes_of(window)
     # The outputs of each phase by themselves.
     y = np.empty((batch, outputs, *phases, *sizes), x.dtype)
     if y.size == 0:
         return _in_order(y, window)
-    planned = plan_of(window, batch, channels, outputs, groups, tile, prepared)
-    tall, wide = planned.tile.seen
-    square, lanes = tall * wide, compiled.VECTOR_BYTES // x.itemsize
-    along = np.arange(wide) * lanes
-    flat, result = channels_first(x).reshape(-1), y.reshape(-1)
-    cells_of, results_of = x[0, 0].size, y[0, 0].size
-    seen = channels // groups
-    most = max(part.stop - part.start for part in planned.parts)
-    of_tile = compiled.tile(most)
-    whole = transformed(EVERY) if len(planned.parts) == 1 else None
-    to_points, from_points = compiled.to_points(planned.tile), compiled.from_points(planned.tile)
-
-    def points(planes: int, tiles: int) -> tuple[Any, int]:
-        """Return room for points (square, planes, tiles), and the step from one to the next."""
-        # An odd number of vectors, so that the cache has room for the points of a tile.
-        step = (planes * tiles // lanes | 1) * lanes + 2 * lanes
-        return np.empty(square * step + of_tile.vectors * lanes, x.dtype), step
-
-    def seen_by(block: Block) -> tuple[Any, int]:
-        """Return the points of the cells that a block sees, and the step between them."""
-        size, tiles = block.layout.size, len(block.starts) * block.across
-        cells = np.empty(channels * size + square * lanes, x.dtype)
-        compiled.clear(cells, size, channels, *block.layout.gaps)
-        cells[channels * size :] = 0
-        compiled.fill(flat, block.source, cells_of, cells, size, channels, *block.layout.fill)
-        made, step = points(channels, tiles)
-        to_points(
-            *(cells, size, block.places, block.starts, block.across, channels),
-            *(np.empty(square * lanes, x.dtype), along, made, step),
+    planned = plan_of(window, batch, channels, outputs, groups, tile, factors is not None)
+    bounds = tuple((part.start, part.stop) for part in planned.parts)
+    parts = _parts(w.shape, groups, tile, is_flipped, bounds)
+    compiled, room = loops("winograd_blocks"), planned.room
+    in_parts = len(bounds) > 1
+    to_points, from_points = _addresses(planned.tile)
+    weight = np.ascontiguousarray(w).reshape(-1)
+    source, result = channels_first(x).reshape(-1), y.reshape(-1)
+    held = parts.numbers if in_parts else room[0]
+    more = room[2] if in_parts else max(room[1:])
+    jobs = len(bounds) if in_parts else len(planned.blocks)
+    workspace = np.empty((at_once(jobs), held + more), x.dtype)
+    transform = 0
+    if in_parts:
+        transform = loops("addresses").address_of(
+            *(parts.transform, weight, weight, 0, 0, 0, 0, 0, 0),
         )
-        return made, step
-
-    def make(block: Block, part: slice, of_cells: Any, step: int) -> None:
-        """Write a part of a block's outputs."""
-        tiles, made = len(block.starts) * block.across, part.stop - part.start
-        sums, next_sum = points(groups * made, tiles)
-        stores, ends = _stores(tiles, lanes)
-        weight = whole or transformed(part)
-        convolve = compiled.convolve(of_tile, made % of_tile.outputs, lanes)
-        terms = _terms(seen, tiles, weight.term)
-        for group in range(groups):
-            # To sum up all points at once, they are its groups.
-            convolve(
-                *(of_cells[group * seen * tiles :], step, terms),
-                *(weight.factors, group * weight.every, weight.pairs, weight.step),
-                *(square, made, sums, group * made * tiles, next_sum, tiles, stores, ends),
-            )
-        from_points(
-            *(sums, next_sum, sizes[1], block.across, groups * made),
-            *(
-                np.empty(square * lanes, x.dtype),
-                along,
-                result[block.target + part.start * results_of :],
-            ),
-            *(results_of, block.outputs, block.heights, block.width),
-        )
-
-    if whole is None:
-        (block,) = planned.blocks
-        held = seen_by(block)
-        run_blocks(lambda part: make(block, part, *held), planned.parts)
+    numbers = np.array(
+        [
+            *(*planned.tile.seen, lanes_of(x.dtype), channels, groups),
+            *(x[0, 0].size, y[0, 0].size, sizes[1], to_points, from_points),
+            *(held, transform, parts.every),
+        ]
+    )
+    laid = (planned.laid, parts.rows, planned.tables, numbers)
+    if in_parts:
+        points, cells = (np.empty(count, x.dtype) for count in room[:2])
+        compiled.see(source, points, cells, planned.laid[0], planned.tables, numbers)
+        loop, before = compiled.convolve_parts, (points, weight, result)
     else:
-        (part,) = planned.parts
-        run_blocks(lambda block: make(block, part, *seen_by(block)), planned.blocks)
+        points = _points(w, parts) if factors is None else factors
+        loop, before = compiled.convolve_squares, (source, points, result)
+    run_range(loop, before, jobs, (workspace, *laid), each=1, least=1, numbered=True)
     return _in_order(y, window)
-
-
-@lru_cache(maxsize=256)
-def _stores(tiles: int, lanes: int) -> tuple[Any, Any]:
-    """Return where vectors of tiles are stored, and the ends of each one's: see `convolve`."""
-    firsts = np.arange(0, tiles, lanes)
-    stores = np.stack([firsts, 0 * firsts, np.minimum(lanes, tiles - firsts)], axis=1)
-    return stores, np.arange(len(firsts) + 1)
-
-
-@lru_cache(maxsize=256)
-def _terms(channels: int, tiles: int, step: int) -> Any:
-    """Return where the cells and the weights of channels are: see `convolve`."""
-    return np.arange(channels)[:, None] * [tiles, step]
 
 
 def _in_order(phased: Any, window: Window) -> Any:
@@ -206,17 +184,17 @@ def _in_order(phased: Any, window: Window) -> Any:
 
 def conv(x: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
     """Return y (N, O, *positions)."""
-    return run(x, w.shape[0], partial(transform_weight, w, groups, tile), window, groups, tile)
+    return run(x, w, window, groups, tile)
 
 
 def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window], Any]:
     """Return the convolution of an input by a window, with the weight transformed beforehand."""
-    weight, outputs = transform_weight(w, groups, tile), w.shape[0]
-    return lambda x, window: run(x, outputs, lambda part: weight, window, groups, tile, True)
+    whole = ((0, w.shape[0] // groups),)
+    factors = _points(w, _parts(w.shape, groups, tile, False, whole))
+    return lambda x, window: run(x, w, window, groups, tile, factors=factors)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
     """Return x (N, C, *sizes), with a stride of 1."""
     adjoint = tuple(adjoint_axis(axis) for axis in window)
-    transformed = partial(transform_flipped, w, groups, tile)
-    return run(y, groups * w.shape[1], transformed, adjoint, groups, tile)
+    return run(y, w, adjoint, groups, tile, is_flipped=True)

@@ -13,15 +13,14 @@ from typing import Any
 import numba
 import numpy as np
 
-from arrayconv.backends.numpy.conv_loops import VECTOR_BYTES, clear, convolve, fill, tile
+from arrayconv.backends.numpy.conv_loops import convolve, tile
 from arrayconv.backends.numpy.linear_maps import CELLS, IN_TURNS, OUTPUTS, WEIGHT, transform
+from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.winograd_maps import Square
 
 __all__ = [
     "VECTOR_BYTES",
-    "clear",
     "convolve",
-    "fill",
     "from_points",
     "tile",
     "to_points",
@@ -186,11 +185,10 @@ def from_points(square: Square) -> Callable[..., None]:
 def weight_to_points(square: Square, is_flipped: bool) -> Callable[..., None]:
     """Return what transforms the kernels of pairs of an output and a channel to points.
 
-    Kernels are ``count`` rows of ``length``, which begin ``every`` numbers apart in the flat
-    ``weight``, from ``first`` on. The points of a kernel are ``step`` from one another, and those
-    of neighbours next to each other; behind the last there is room for a vector. ``held`` is a
-    buffer for the vectors of a kernel, before and after the map of its columns; ``along`` has where
-    those of a row are.
+    Kernels are rows of ``length``, which begin ``every`` numbers apart in the flat ``weight``, from
+    ``first`` on. They are counted by vectors, of each row as many as there are whole, and one for
+    the rest. The points of a kernel are ``step`` from one another, and those of neighbours next to
+    each other; behind the last there is room for a vector.
     """
     (down, tall), (over, wide) = square
     rows, columns = square.seen
@@ -199,38 +197,37 @@ def weight_to_points(square: Square, is_flipped: bool) -> Callable[..., None]:
     @numba.njit(cache=True, nogil=True)
     def run(
         weight: Any,
+        points: Any,
+        begin: Any,
+        end: Any,
         first: Any,
         every: Any,
-        count: Any,
         length: Any,
-        held: Any,
-        along: Any,
-        points: Any,
         step: Any,
     ) -> None:
-        lanes = along[1]
-        half = taps * lanes
-        by_row = np.arange(tall) * (wide * lanes)
-        for row in range(count):
-            for v in range(0, length, lanes):
-                seen = weight[first + row * every + v * taps :]
-                some = min(lanes, length - v)
-                for lane in range(some):
-                    for tap in range(taps):
-                        place = taps - 1 - tap if is_flipped else tap
-                        held[place * lanes + lane] = seen[lane * taps + tap]
-                made = row * length + v
-                if rows == 1:
-                    transform(WEIGHT, over, wide, held, along, 0, points, made, step)
-                else:
-                    for j in range(wide):
-                        at = half + j * lanes
-                        transform(
-                            WEIGHT, down, tall, held, by_row, j * lanes, held, at, wide * lanes
-                        )
-                    for i in range(rows):
-                        at, to = half + i * wide * lanes, made + i * columns * step
-                        transform(WEIGHT, over, wide, held, along, at, points, to, step)
+        lanes = VECTOR_BYTES // weight.itemsize
+        half, of_row = taps * lanes, -(-length // lanes)
+        # The vectors of a kernel, before and after the map of its columns.
+        held = np.zeros(half + rows * wide * lanes, weight.dtype)
+        by_row, along = np.arange(tall) * (wide * lanes), np.arange(columns) * lanes
+        for n in range(begin, end):
+            row, v = n // of_row, n % of_row * lanes
+            seen = weight[first + row * every + v * taps :]
+            some = min(lanes, length - v)
+            for lane in range(some):
+                for tap in range(taps):
+                    place = taps - 1 - tap if is_flipped else tap
+                    held[place * lanes + lane] = seen[lane * taps + tap]
+            made = row * length + v
+            if rows == 1:
+                transform(WEIGHT, over, wide, held, along, 0, points, made, step)
+                continue
+            for j in range(wide):
+                at = half + j * lanes
+                transform(WEIGHT, down, tall, held, by_row, j * lanes, held, at, wide * lanes)
+            for i in range(rows):
+                at, to = half + i * wide * lanes, made + i * columns * step
+                transform(WEIGHT, over, wide, held, along, at, points, to, step)
 
     compiled: Callable[..., None] = run
     return compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -14,7 +15,9 @@ from arrayconv._options import current
 from arrayconv._parts import sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy import layouts, shifts, winograd
+from arrayconv.backends.numpy.compiler import lanes_of
 from arrayconv.backends.numpy.layouts import Layout
+from arrayconv.backends.numpy.tables import Tables
 from arrayconv.backends.numpy.winograd import SINGLE, part_of
 from arrayconv.backends.numpy.winograd_maps import Line, Square
 from arrayconv.backends.numpy.winograd_maps import square as square_of
@@ -57,8 +60,36 @@ class Plan(NamedTuple):
 
     tile: Square
     blocks: tuple[Block, ...]
+    laid: Any
+    """The same as `winograd_blocks` takes them: of each the cells of a channel; its source; where
+    `tables` have its starts, and how many these are; its tiles across; where its places are; its
+    target; where its outputs and heights are; its width; where the lanes of vectors of its tiles
+    are, as `sum_products` takes them; and where its layout is, of `Layout.placed`."""
+    tables: Any
+    room: Ints
+    """The most numbers that the points of what a block sees are, its cells, and its outputs' points
+    at a time; each with those that vectors may see past the last one."""
     parts: tuple[slice, ...] = ()
     """Outputs of a group that are made at a time; of several groups all."""
+
+
+def _laid(blocks: Sequence[Block], lanes: int) -> tuple[Any, Any]:
+    """Return blocks as compiled code takes them, and their tables."""
+    tables = Tables()
+    rows = []
+    for block in blocks:
+        tiles = len(block.starts) * block.across
+        firsts = np.arange(0, tiles, lanes)
+        stores = np.stack([firsts, 0 * firsts, np.minimum(lanes, tiles - firsts)], axis=1)
+        rows.append(
+            (
+                *(block.layout.size, block.source, tables.place(block.starts), len(block.starts)),
+                *(block.across, tables.place(block.places), block.target),
+                *(tables.place(block.outputs), tables.place(block.heights), block.width),
+                *(tables.place(stores), *block.layout.placed(tables)),
+            )
+        )
+    return np.array(rows, np.int64), tables.flat()
 
 
 def _tiles(axis: Axis, line: Line) -> Axis:
@@ -178,7 +209,20 @@ def plan(
                 min(sizes[1] - left * wide, (across[1] - left) * wide),
             )
         )
-    return Plan(square, tuple(blocks))
+    lanes = lanes_of(np.dtype(np.float32))
+    most = square.points * lanes
+    tiles = max(len(block.starts) * block.across for block in blocks)
+    room = (
+        square.points * step_of(channels * tiles, lanes) + most,
+        max(channels * block.layout.size for block in blocks) + most,
+        square.points * step_of(at_once * tiles, lanes) + most,
+    )
+    return Plan(square, tuple(blocks), *_laid(blocks, lanes), room)
+
+
+def step_of(numbers: int, lanes: int) -> int:
+    """Return the step from point to point of so many neighbours: as `winograd_blocks.step_of`."""
+    return (numbers // lanes | 1) * lanes + 2 * lanes
 
 
 def limit(bytes_in_and_out: int, weights: int, itemsize: int) -> int:

@@ -1,0 +1,156 @@
+"""Blocks of `compiled_winograd`, from cells to outputs, compiled by numba: import this by need only.
+
+The loops are those of `winograd_loops`, made for given squares, and are called by their addresses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from arrayconv.backends.numpy.addresses import call_at
+from arrayconv.backends.numpy.conv_loops import lay_out
+from arrayconv.backends.numpy.pool_loops import compiled
+
+
+@compiled
+def step_of(numbers: Any, lanes: Any) -> Any:
+    """Return the step from point to point of so many neighbours, with room for a vector more.
+
+    It is an odd number of vectors, so that the cache has room for the points of a tile.
+    """
+    return (numbers // lanes | 1) * lanes + 2 * lanes
+
+
+@compiled
+def see(source: Any, points: Any, cells: Any, block: Any, tables: Any, numbers: Any) -> None:
+    """Write the points of the cells that a block sees; ``cells`` is room for these."""
+    size, first, starts, count, across, places = block[:6]
+    rows, columns, lanes, channels, _, cells_of = numbers[:6]
+    square = rows * columns
+    lay_out(source, first, cells_of, cells, size, channels, tables, block[11:])
+    # What vectors see past the last cell is dropped, but some numbers would be slow to transform.
+    cells[channels * size : channels * size + square * lanes] = 0
+    call_at(
+        numbers[8],
+        (
+            cells,
+            size,
+            tables[places : places + square].reshape(columns, rows),
+            tables[starts : starts + count],
+            across,
+            channels,
+            np.empty(square * lanes, cells.dtype),
+            np.arange(max(columns, 2)) * lanes,
+            points,
+            step_of(channels * count * across, lanes),
+        ),
+    )
+
+
+@compiled
+def make(
+    points: Any,
+    factors: Any,
+    result: Any,
+    sums: Any,
+    block: Any,
+    part: Any,
+    tables: Any,
+    numbers: Any,
+) -> None:
+    """Write a part of a block's outputs; ``sums`` is room for their points."""
+    _, _, _, count, across, _, target, outputs, heights, width, stores = block[:11]
+    rows, columns, lanes, channels, groups, _, results_of, line = numbers[:8]
+    first, made, convolve, every, apart, term, pairs = part[:7]
+    tiles, seen, square = count * across, channels // groups, rows * columns
+    vectors = -(-tiles // lanes)
+    terms = np.empty((seen, 2), np.int64)
+    for channel in range(seen):
+        terms[channel, 0], terms[channel, 1] = channel * tiles, channel * term
+    next_sum = step_of(groups * made * tiles, lanes)
+    for group in range(groups):
+        # To sum up all points at once, they are its groups.
+        call_at(
+            convolve,
+            (
+                points[group * seen * tiles :],
+                step_of(channels * tiles, lanes),
+                terms,
+                factors,
+                group * every,
+                pairs,
+                apart,
+                square,
+                made,
+                sums,
+                group * made * tiles,
+                next_sum,
+                tiles,
+                tables[stores : stores + 3 * vectors].reshape(vectors, 3),
+                np.arange(vectors + 1),
+            ),
+        )
+    call_at(
+        numbers[9],
+        (
+            sums,
+            next_sum,
+            line,
+            across,
+            groups * made,
+            np.empty(square * lanes, sums.dtype),
+            np.arange(max(columns, 2)) * lanes,
+            result[target + first * results_of :],
+            results_of,
+            tables[outputs : outputs + count],
+            tables[heights : heights + count],
+            width,
+        ),
+    )
+
+
+@compiled
+def convolve_squares(
+    source: Any,
+    factors: Any,
+    result: Any,
+    begin: Any,
+    end: Any,
+    thread: Any,
+    workspace: Any,
+    blocks: Any,
+    parts: Any,
+    tables: Any,
+    numbers: Any,
+) -> None:
+    """Write the outputs of some blocks, which are one part."""
+    room = numbers[10]
+    points, cells = workspace[thread, :room], workspace[thread, room:]
+    for n in range(begin, end):
+        see(source, points, cells, blocks[n], tables, numbers)
+        make(points, factors, result, cells, blocks[n], parts[0], tables, numbers)
+
+
+@compiled
+def convolve_parts(
+    points: Any,
+    weight: Any,
+    result: Any,
+    begin: Any,
+    end: Any,
+    thread: Any,
+    workspace: Any,
+    blocks: Any,
+    parts: Any,
+    tables: Any,
+    numbers: Any,
+) -> None:
+    """Write some parts of the outputs of one block, with the weight of each transformed before."""
+    room, transform, every = numbers[10:13]
+    factors, sums = workspace[thread, :room], workspace[thread, room:]
+    for n in range(begin, end):
+        pairs, first, vectors, length = parts[n, 6:10]
+        call_at(transform, (weight, factors, 0, vectors, first, every, length, pairs))
+        make(points, factors, result, sums, blocks[0], parts[n], tables, numbers)
