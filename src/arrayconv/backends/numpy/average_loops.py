@@ -45,7 +45,8 @@ def average(
     """Write averages of what the loop at an address sums, ``some`` planes of a ``size`` at once."""
     for first in range(begin, end, some):
         last = min(end, first + some)
-        call_at(loop, (cells, out, first, last) + known)
+        here = (cells, out, first, last)
+        call_at(loop, here + known)
         _divide(out[first * size : last * size], divisors, exact)
 
 
@@ -68,4 +69,5 @@ def spread(
         last = min(end, first + some)
         shares = y[first * seen : last * seen].copy()
         _divide(shares, divisors, exact)
-        call_at(loop, (shares, x[first * size :], 0, last - first) + known)
+        here = (shares, x[first * size :], 0, last - first)
+        call_at(loop, here + known)

@@ -7,50 +7,43 @@ is not finite, so may be the gradient at every tap, since those zeros meet it to
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._parts import sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
 from arrayconv.backends.numpy import layouts
 from arrayconv.backends.numpy.blocks import equal_parts
-from arrayconv.backends.numpy.compiled_convolution import CHUNK, WORTH_A_THREAD
-from arrayconv.backends.numpy.compiler import loops
-from arrayconv.backends.numpy.layouts import Copies, Fill, Layout
+from arrayconv.backends.numpy.compiler import lanes_of, loops
+from arrayconv.backends.numpy.convolution_plans import CHUNK, WORTH_A_THREAD
+from arrayconv.backends.numpy.layouts import Copies
 from arrayconv.backends.numpy.orders import channels_first
-from arrayconv.backends.numpy.threads import run_blocks
-
-
-class Block(NamedTuple):
-    """A range of images, or of the first dimension."""
-
-    layout: Layout
-    offsets: Any
-    """For each term the offset of its cell."""
-    cell: int
-    """The first cell that it sees, in the first channel."""
-    place: int
-    """The first cotangent, of the first output."""
-    fill: Fill
-    """Cotangents, to where the layout has the outputs."""
-    gaps: tuple[Any, Any]
-    row: int
-    """Numbers of an output."""
+from arrayconv.backends.numpy.tables import Tables
+from arrayconv.backends.numpy.threads import at_once, run_range
 
 
 class Plan(NamedTuple):
-    """What a gradient of given shapes needs, worked out once."""
+    """What a gradient of given shapes needs, worked out once, as `add_blocks` takes it."""
 
-    blocks: tuple[Block, ...]
-    jobs: tuple[tuple[slice, slice], ...]
-    """Groups, and outputs of each, that are worked on by themselves."""
-    slack: int
+    jobs: Any
+    """What is worked on by itself: of each the first group and how many, the first output of a
+    group and how many, and where the code is that adds up."""
+    blocks: Any
+    """Ranges of images, or of the first dimension: of each a channel's cells, the first cell that
+    it sees and the first cotangent, an output's numbers, where `tables` have the offsets of the
+    terms' cells, and where the layouts of cells and of cotangents are, of `layouts.placed`."""
+    tables: Any
+    numbers: Any
+    """Channels and outputs of a group, terms, lanes, cells of a channel, results of an output, and
+    the most numbers that cells are, which stand before cotangents in a workspace."""
+    room: int
+    """The most that both are."""
 
 
 @lru_cache(maxsize=256)
@@ -66,13 +59,15 @@ def plan(
 ) -> Plan:
     """Return the plan of a gradient; its blocks are the same for any number of threads."""
     compiled = loops("gradient_loops")
-    lanes = compiled.VECTOR_BYTES // itemsize
+    lanes = lanes_of(np.dtype(f"f{itemsize}"))
     sizes, positions = input_sizes(window), output_sizes(window)
     seen, made = channels // groups, outputs // groups
     source = (channels * prod(sizes), *layouts.steps(sizes))
     target = (outputs * prod(positions), *layouts.steps(positions))
 
-    def block(images: tuple[int, int], part: tuple[int, int]) -> Block:
+    packed = Tables()
+
+    def block(images: tuple[int, int], part: tuple[int, int]) -> Ints:
         count, cut = images[1] - images[0], sliding_part(window[0], *part)
         image = Axis(count, 1, 1, 1, 0, 0, count)
         layout = layouts.sliding((image, cut.axis, *window[1:]), source, target)
@@ -80,75 +75,77 @@ def plan(
         offsets = np.arange(seen)[:, None] * layout.size + np.array(every.offsets)
         row = -(-every.length // lanes) * lanes
         copies = [Copies(every.crop.target, every.crop.source, every.crop.length, 1)]
-        return Block(
-            layout,
-            offsets.reshape(-1),
+        return (
+            layout.size,
             images[0] * source[0] + cut.low * source[1],
             images[0] * target[0] + part[0] * target[1],
-            layouts.fill(copies),
-            layouts.gaps(row, copies),
             row,
+            packed.place(offsets),
+            *layout.placed(packed),
+            # Cotangents, to where the layout has the outputs.
+            *layouts.placed(layouts.gaps(row, copies), layouts.fill(copies), packed),
         )
 
-    whole = block((0, 1), (0, positions[0]))
-    of_image = (whole.layout.size * channels + whole.row * outputs) * itemsize
+    size, _, _, row, *_ = block((0, 1), (0, positions[0]))
+    of_image = (size * channels + row * outputs) * itemsize
     images = -(-batch // max(1, limit // of_image))
     parts = min(-(-of_image // limit), max(1, 2 * positions[0] // span(window[0])))
     multiply_adds = batch * prod(positions) * outputs * seen * prod(kernel_sizes(window))
     wanted = min(threads, multiply_adds // WORTH_A_THREAD)
     some_groups = max(1, min(groups, wanted))
     some_outputs = max(1, min(made // compiled.OUTPUTS, -(-wanted // some_groups)))
-    blocks = product(equal_parts(batch, images), equal_parts(positions[0], parts))
-    jobs = product(equal_parts(groups, some_groups), equal_parts(made, some_outputs))
-    return Plan(
-        tuple(block(*each) for each in blocks),
-        tuple((slice(*some), slice(*of)) for some, of in jobs),
-        lanes,
+    parts_of = product(equal_parts(batch, images), equal_parts(positions[0], parts))
+    blocks = np.array([block(*each) for each in parts_of], np.int64)
+    taps = prod(kernel_sizes(window))
+    jobs = np.array(
+        [
+            (*some, *of, _address(made, of[1] - of[0], seen * taps, itemsize))
+            for some, of in product(
+                equal_parts(groups, some_groups), equal_parts(made, some_outputs)
+            )
+        ],
+        np.int64,
     )
+    # Both ends as a beginning and a number.
+    jobs[:, [1, 3]] -= jobs[:, [0, 2]]
+    groups, outputs = jobs[:, 1].max(), (jobs[:, 1] * jobs[:, 3]).max()
+    cells = int((groups * seen * blocks[:, 0] + blocks[:, 3]).max())
+    numbers = (seen, made, seen * taps, lanes, prod(sizes), prod(positions), cells)
+    room = cells + int(outputs * blocks[:, 3].max())
+    return Plan(jobs, blocks, packed.flat(), np.array(numbers, np.int64), room)
+
+
+@cache
+def _address(made: int, many: int, terms: int, itemsize: int) -> int:
+    """Return where the code is that adds up the gradients of some of a group's outputs."""
+    compiled = loops("gradient_loops")
+    numbers, flat = np.empty(1, f"f{itemsize}"), np.empty(1, np.int64)
+    outputs, lanes = min(made, compiled.OUTPUTS), lanes_of(numbers.dtype)
+    found: int = loops("addresses").address_of(
+        compiled.add_gradient(outputs, many, terms, lanes),
+        *(numbers, 0, numbers, 0, flat, numbers, *[0] * 6),
+    )
+    return found
 
 
 def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     """Return w (O, C / groups, *kernel)."""
-    (batch, channels, *sizes), outputs = x.shape, y.shape[1]
-    seen, made, taps = channels // groups, outputs // groups, prod(kernel_sizes(window))
-    result = np.zeros((outputs, seen, *kernel_sizes(window)), x.dtype)
+    (batch, channels), outputs = x.shape[:2], y.shape[1]
+    result = np.zeros((outputs, channels // groups, *kernel_sizes(window)), x.dtype)
     if x.size == 0 or y.size == 0:
         return result
-    compiled = loops("gradient_loops")
     options = current()
     limit = max(1, min(CHUNK, options.workspace_bytes))
     planned = plan(window, batch, channels, outputs, groups, x.itemsize, options.threads, limit)
-    cells_of, results_of, flat = prod(sizes), prod(y.shape[2:]), result.reshape(-1)
-    source, cotangents = (channels_first(each).reshape(-1) for each in (x, y))
-    terms, lanes = seen * taps, planned.slack
-
-    def work(job: tuple[slice, slice]) -> None:
-        some, of = job
-        first, count = some.start, some.stop - some.start
-        number, many = count * seen, of.stop - of.start
-        add: Callable[..., None] = compiled.add_gradient(
-            min(made, compiled.OUTPUTS), many, terms, lanes
-        )
-        for block in planned.blocks:
-            size, row = block.layout.size, block.row
-            cells = np.empty(number * size + row, x.dtype)
-            compiled.clear(cells, size, number, *block.layout.gaps)
-            cells[number * size :] = 0
-            start = block.cell + first * seen * cells_of
-            compiled.fill(source, start, cells_of, cells, size, number, *block.layout.fill)
-            rows = np.empty(count * many * row, x.dtype)
-            compiled.clear(rows, row, count * many, *block.gaps)
-            # All outputs of all groups are neighbours, and those of a part of each are not.
-            at_once = count if many == made else 1
-            for group in range(0, count, at_once):
-                start = block.place + ((first + group) * made + of.start) * results_of
-                part = rows[group * many * row :]
-                compiled.fill(cotangents, start, results_of, part, row, many * at_once, *block.fill)
-            add(
-                *(rows, row, cells, seen * size, block.offsets),
-                *(flat, (first * made + of.start) * terms, made * terms, terms),
-                *(count, many, row // lanes),
-            )
-
-    run_blocks(work, planned.jobs)
+    jobs = len(planned.jobs)
+    workspace = np.empty((at_once(jobs), planned.room), x.dtype)
+    run_range(
+        loops("gradient_loops").add_blocks,
+        (channels_first(x).reshape(-1), channels_first(y).reshape(-1), result.reshape(-1)),
+        jobs,
+        (workspace, *planned[:4]),
+        each=1,
+        least=1,
+        numbered=True,
+    )
     return result

@@ -189,7 +189,7 @@ class Loop(NamedTuple):
     """What runs for some planes, and what it makes of each."""
 
     run: Any
-    """It takes flat arrays, of cells and of results, the first and the last plane, and ``known``."""
+    """It takes flat arrays, of cells and of results, a range of planes, and what it knows."""
     known: tuple[Any, ...]
     outs: Ints
     cells: int

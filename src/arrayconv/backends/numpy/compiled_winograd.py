@@ -19,8 +19,8 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv._window import Window, adjoint_axis, output_sizes
 from arrayconv.backends.numpy import winograd
-from arrayconv.backends.numpy.compiled_convolution import address as sums_address
 from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
+from arrayconv.backends.numpy.convolution_plans import address as sums_address
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import at_once, run_range
@@ -95,13 +95,24 @@ def _parts(
     return Parts(np.array(rows, np.int64), shape[1] * taps, most, transform)
 
 
-def _points(w: Any, parts: Parts) -> Any:
-    """Return the points of a weight whose outputs are one part."""
-    points, weight = np.empty(parts.numbers, w.dtype), np.ascontiguousarray(w).reshape(-1)
+def _flat(w: Any) -> Any:
+    return np.ascontiguousarray(w).reshape(-1)
+
+
+def _points(weight: Any, parts: Parts) -> Any:
+    """Return the points of a flat weight whose outputs are one part."""
+    points = np.empty(parts.numbers, weight.dtype)
     pairs, first, vectors, length = map(int, parts.rows[0, 6:])
     known = (first, parts.every, length, pairs)
     run_range(parts.transform, (weight, points), vectors, known, each=VECTORS)
     return points
+
+
+def _address(parts: Parts) -> int:
+    """Return where the code is that makes the points of a weight."""
+    weight = np.empty(1, FLOAT)
+    found: int = loops("addresses").address_of(parts.transform, weight, weight, *[0] * 6)
+    return found
 
 
 @cache
@@ -138,35 +149,29 @@ def run(
     bounds = tuple((part.start, part.stop) for part in planned.parts)
     parts = _parts(w.shape, groups, tile, is_flipped, bounds)
     compiled, room = loops("winograd_blocks"), planned.room
-    in_parts = len(bounds) > 1
-    to_points, from_points = _addresses(planned.tile)
-    weight = np.ascontiguousarray(w).reshape(-1)
-    source, result = channels_first(x).reshape(-1), y.reshape(-1)
-    held = parts.numbers if in_parts else room[0]
-    more = room[2] if in_parts else max(room[1:])
-    jobs = len(bounds) if in_parts else len(planned.blocks)
-    workspace = np.empty((at_once(jobs), held + more), x.dtype)
-    transform = 0
-    if in_parts:
-        transform = loops("addresses").address_of(
-            *(parts.transform, weight, weight, 0, 0, 0, 0, 0, 0),
-        )
+    source, weight, result = channels_first(x).reshape(-1), _flat(w), y.reshape(-1)
+    is_whole = len(bounds) == 1
+    jobs, held, more = len(bounds), parts.numbers, room[2]
+    if is_whole:
+        jobs, held, more = len(planned.blocks), room[0], max(room[1:])
     numbers = np.array(
         [
             *(*planned.tile.seen, lanes_of(x.dtype), channels, groups),
-            *(x[0, 0].size, y[0, 0].size, sizes[1], to_points, from_points),
-            *(held, transform, parts.every),
+            *(x[0, 0].size, y[0, 0].size, sizes[1], *_addresses(planned.tile)),
+            *(held, _address(parts), parts.every),
         ]
     )
-    laid = (planned.laid, parts.rows, planned.tables, numbers)
-    if in_parts:
+    known = (planned.laid, parts.rows, planned.tables, numbers)
+    if is_whole:
+        points = _points(weight, parts) if factors is None else factors
+        loop, before = compiled.convolve_squares, (source, points, result)
+    else:
         points, cells = (np.empty(count, x.dtype) for count in room[:2])
         compiled.see(source, points, cells, planned.laid[0], planned.tables, numbers)
+        del cells
         loop, before = compiled.convolve_parts, (points, weight, result)
-    else:
-        points = _points(w, parts) if factors is None else factors
-        loop, before = compiled.convolve_squares, (source, points, result)
-    run_range(loop, before, jobs, (workspace, *laid), each=1, least=1, numbered=True)
+    workspace = np.empty((at_once(jobs), held + more), x.dtype)
+    run_range(loop, before, jobs, (workspace, *known), each=1, least=1, numbered=True)
     return _in_order(y, window)
 
 
@@ -190,7 +195,7 @@ def conv(x: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
 def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window], Any]:
     """Return the convolution of an input by a window, with the weight transformed beforehand."""
     whole = ((0, w.shape[0] // groups),)
-    factors = _points(w, _parts(w.shape, groups, tile, False, whole))
+    factors = _points(_flat(w), _parts(w.shape, groups, tile, False, whole))
     return lambda x, window: run(x, w, window, groups, tile, factors=factors)
 
 

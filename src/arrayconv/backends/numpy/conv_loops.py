@@ -122,7 +122,7 @@ def convolve_blocks(
     tables: Any,
     numbers: Any,
 ) -> None:
-    """Convolve some blocks of `compiled_convolution.Plan`, whose rows are of `BLOCK` and `SUMS`."""
+    """Convolve some of the blocks of `convolution_plans.Plan`."""
     each, seen, of_group, step, results, results_of, slack = numbers
     cells = workspace[thread]
     for block in range(begin, end):

@@ -8,11 +8,10 @@ from typing import Any
 
 import numba
 
-from arrayconv.backends.numpy.conv_loops import VECTOR_BYTES, clear, fill
+from arrayconv.backends.numpy.addresses import call_at
+from arrayconv.backends.numpy.conv_loops import lay_out
 from arrayconv.backends.numpy.inner_products import add_inner_products as add
 from arrayconv.backends.numpy.inner_products import terms_of
-
-__all__ = ["OUTPUTS", "VECTOR_BYTES", "add_gradient", "clear", "fill"]
 
 OUTPUTS = 4
 """Outputs that are worked on at a time, at most."""
@@ -73,3 +72,62 @@ def add_gradient(outputs: int, count: int, terms: int, lanes: int) -> Callable[.
 
     compiled: Callable[..., None] = run
     return compiled
+
+
+@numba.njit(cache=True, nogil=True)
+def add_blocks(
+    source: Any,
+    cotangents: Any,
+    result: Any,
+    begin: Any,
+    end: Any,
+    thread: Any,
+    workspace: Any,
+    jobs: Any,
+    blocks: Any,
+    tables: Any,
+    numbers: Any,
+) -> None:
+    """Add up the gradients of some of the jobs of `compiled_gradient.Plan`, from all blocks."""
+    seen, made, terms, lanes, cells_of, results_of, room = numbers
+    cells, rows = workspace[thread, :room], workspace[thread, room:]
+    for job in range(begin, end):
+        first, count, start, many, loop = jobs[job]
+        number = count * seen
+        # All outputs of all groups are neighbours, and those of a part of each are not.
+        groups = count if many == made else 1
+        for block in range(len(blocks)):
+            size, cell, place, row, offsets = blocks[block, :5]
+            seen_from = cell + first * seen * cells_of
+            lay_out(source, seen_from, cells_of, cells, size, number, tables, blocks[block, 5:10])
+            # What vectors see past the last cell is dropped, but it should not be slow to add.
+            cells[number * size : number * size + row] = 0
+            for group in range(0, count, groups):
+                given = place + ((first + group) * made + start) * results_of
+                lay_out(
+                    cotangents,
+                    given,
+                    results_of,
+                    rows[group * many * row :],
+                    row,
+                    many * groups,
+                    tables,
+                    blocks[block, 10:],
+                )
+            call_at(
+                loop,
+                (
+                    rows,
+                    row,
+                    cells,
+                    seen * size,
+                    tables[offsets : offsets + terms],
+                    result,
+                    (first * made + start) * terms,
+                    made * terms,
+                    terms,
+                    count,
+                    many,
+                    row // lanes,
+                ),
+            )

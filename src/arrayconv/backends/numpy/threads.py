@@ -194,11 +194,11 @@ def run_range(
     """
     threads, team = current().threads, _team
     wanted = min(threads, -(-count // max(1, each)) // least) - 1
+    arguments = (*before, 0, count, *((0,) if numbered else ()), *after)
     if wanted < 1 or team.is_here:
-        number = (0,) if numbered else ()
-        loop(*before, 0, count, *number, *after)
+        loop(*arguments)
         return
-    address = loops("addresses").address_of(loop, *before, 0, 0, *((0,) if numbered else ()), *after)
+    address = loops("addresses").address_of(loop, *arguments)
     compiled = loops("worker_loops")
     share = compiled.share_numbered if numbered else compiled.share
     workers = team.join(wanted, threads)

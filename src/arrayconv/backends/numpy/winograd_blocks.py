@@ -1,4 +1,4 @@
-"""Blocks of `compiled_winograd`, from cells to outputs, compiled by numba: import this by need only.
+"""Blocks of `compiled_winograd`, from cells to outputs, compiled by numba: by `loops` only.
 
 The loops are those of `winograd_loops`, made for given squares, and are called by their addresses.
 """

@@ -39,6 +39,7 @@ _PAUSES = {
 }
 """LLVM's function that leaves a processor's core to others for a moment, and what it takes."""
 
+
 def _word(builder: Any, address: Any) -> Any:
     return builder.inttoptr(address, number.as_pointer())
 
@@ -210,13 +211,13 @@ def wait(word: int, looks: int, grace: int) -> bool:
 @compiled
 def ask(word: int) -> bool:
     """Ask a thread for work of Python's, and return whether it sleeps."""
-    return exchange(word, ASKED) == ASLEEP
+    return bool(exchange(word, ASKED) == ASLEEP)
 
 
 @compiled
 def rest(word: int) -> bool:
     """Have a thread sleep, unless it has something to do; return whether it sleeps."""
-    return change(word, WAITING, ASLEEP) or load(word) == ASLEEP
+    return bool(change(word, WAITING, ASLEEP) or load(word) == ASLEEP)
 
 
 @compiled
@@ -239,8 +240,11 @@ def _parts(count: int, each: int, threads: int) -> Any:
 
 
 @compiled
-def _share(words: Any, frame: int) -> bool:
-    """Have threads that wait work on a frame, and do so too; return whether all went well."""
+def _share(words: Any, frame: int, parts: Any) -> bool:
+    """Have threads that wait work on a frame, and do so too; return whether all went well.
+
+    ``parts`` is what the frame refers to: as an argument it lives until all is done.
+    """
     for n in range(len(words)):
         exchange(words[n] + BYTES, frame)
         exchange(words[n] + 2 * BYTES, n + 1)
@@ -248,7 +252,7 @@ def _share(words: Any, frame: int) -> bool:
     work(frame, 0)
     for n in range(len(words)):
         settle(words[n], CALLED)
-    return load(frame + FAILED * BYTES) == 0
+    return bool(load(frame + FAILED * BYTES) == 0)
 
 
 @compiled
@@ -258,11 +262,13 @@ def share(words: Any, loop: int, count: int, each: int, before: Any, after: Any)
     ``words`` has where those of the threads that help are. Return whether there was memory enough.
     """
     parts = _parts(count, each, len(words) + 1)
-    return _share(words, framed(loop, False, each, len(parts), parts.ctypes.data, before, after))
+    frame = framed(loop, False, each, len(parts), parts.ctypes.data, before, after)
+    return bool(_share(words, frame, parts))
 
 
 @compiled
 def share_numbered(words: Any, loop: int, count: int, each: int, before: Any, after: Any) -> bool:
     """Do the same for a loop that takes the number of its thread too."""
     parts = _parts(count, each, len(words) + 1)
-    return _share(words, framed(loop, True, each, len(parts), parts.ctypes.data, before, after))
+    frame = framed(loop, True, each, len(parts), parts.ctypes.data, before, after)
+    return bool(_share(words, frame, parts))

@@ -17,8 +17,8 @@ from arrayconv._window import adjoint_axis, input_sizes, kernel_sizes, output_si
 from arrayconv.backends.numpy import (
     blocked,
     channel_shifts,
-    compiled_convolution,
     compiled_im2col,
+    convolution_plans,
     fourier,
     mec,
     shifts,
@@ -196,7 +196,7 @@ def folded(shape: Shape) -> int:
 
 def _compiled(shape: Shape, is_adjoint: bool) -> int:
     itemsize = _itemsize(shape)
-    planned = compiled_convolution.plan_of(
+    planned = convolution_plans.plan_of(
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups),
         *(itemsize, is_adjoint),
     )

@@ -1,0 +1,292 @@
+"""The blocks of `compiled_convolution`, as its loops take them: whole numbers in a few arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from itertools import product
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arrayconv._integers import Ints
+from arrayconv._options import current
+from arrayconv._parts import adjoint_part, sliding_part
+from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
+from arrayconv.backends.numpy import layouts
+from arrayconv.backends.numpy.blocks import equal_parts
+from arrayconv.backends.numpy.compiler import loops
+from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
+from arrayconv.backends.numpy.tables import Tables
+
+CHUNK = 1 << 19
+"""Bytes that a block lays out: the second cache should hold most of it."""
+WORTH_A_THREAD = 1 << 20
+"""Multiply-adds below which a block is not cut for another thread."""
+FEW = 4
+"""Blocks of a thread below which all should have as many."""
+SUMS = 10
+"""Numbers that say what a pass of a block sums up."""
+
+
+class Plan(NamedTuple):
+    """What a convolution of given shapes needs, worked out once, as `convolve_blocks` takes it."""
+
+    blocks: Any
+    """Ranges of images or of the first dimension, of groups, and of the outputs of each. Of a block
+    a channel's cells, the first cell of the source that it sees, in the first channel; how many
+    channels, groups, and outputs of a group it has; the first and last of its sums; and where
+    `tables` have its layout, of `Layout.placed`."""
+    sums: Any
+    """Of one pass of a block the loop; where `tables` have, for each term, where its cell and its
+    weight are, and the number of terms; the first weight and the first result; where, how many and
+    of how many columns are the lanes of a vector of sums, of a depthwise one its rows; and where
+    and how many say how many of these there are before each vector, or the steps from row to
+    row."""
+    tables: Any
+    numbers: Any
+    """Cells of a channel of the source, channels of a group, weights of a group and from output to
+    output, results of a group and of an output, and numbers of vectors that may be past a cell."""
+    cells: int
+    """The most numbers that a block lays out, and those that vectors may see past the last one."""
+    holes: bool
+    """Whether some outputs, of an adjoint, see nothing."""
+
+
+Range = tuple[int, int]
+Where = tuple[int, int, int]
+"""A number of images, and the range of the first dimension's results."""
+
+
+class _Planner:
+    """What writes blocks from ``channels`` to ``outputs``, by a convolution or by its adjoint."""
+
+    def __init__(
+        self,
+        window: Window,
+        channels: int,
+        outputs: int,
+        groups: int,
+        itemsize: int,
+        is_adjoint: bool,
+    ) -> None:
+        self.window, self.itemsize, self.is_adjoint = window, itemsize, is_adjoint
+        self.compiled = loops("conv_loops")
+        self.lanes = self.compiled.VECTOR_BYTES // itemsize
+        self.from_sizes, self.sizes = input_sizes(window), output_sizes(window)
+        if is_adjoint:
+            self.from_sizes, self.sizes = self.sizes, self.from_sizes
+        self.seen, self.made = channels // groups, outputs // groups
+        self.groups, self.taps = groups, prod(kernel_sizes(window))
+        self.tile = self.compiled.tile(self.made)
+        self.source = (channels * prod(self.from_sizes), *layouts.steps(self.from_sizes))
+        self.target = (outputs * prod(self.sizes), *layouts.steps(self.sizes))
+        # From an output, and from a channel, to the next one's weights.
+        self.step, self.weights = self.seen * self.taps, self.taps
+        if is_adjoint:
+            self.step, self.weights = self.taps, self.made * self.taps
+        self.laid, self.passes = cache(self._laid), cache(self._passes)
+        self.tables = Tables()
+        self.sums: list[Ints] = []
+        self.blocks: list[Ints] = []
+
+    def _part(self, start: int, stop: int) -> Any:
+        part_of = adjoint_part if self.is_adjoint else sliding_part
+        return part_of(self.window[0], start, stop)
+
+    def _laid(self, images: int, start: int, stop: int) -> Layout:
+        image = Axis(images, 1, 1, 1, 0, 0, images)
+        lay_out = layouts.adjoint if self.is_adjoint else layouts.sliding
+        window = (image, self._part(start, stop).axis, *self.window[1:])
+        return lay_out(window, self.source, self.target)
+
+    def _passes(self, images: int, start: int, stop: int) -> list[tuple[Any, ...]]:
+        """Return of each pass how it sums by rows or None, and its three tables."""
+        layout, found = self.laid(images, start, stop), []
+        for each in layout.passes:
+            if not each.taps:
+                continue
+            table = _table(each, self.seen, layout.size, self.weights)
+            alone = self.seen == 1
+            rows = _rows(self.window, stop - start, self.is_adjoint) if alone else None
+            if rows is None:
+                found.append((rows, table, *_stores(each.crop, self.lanes)))
+            else:
+                # Taps from the first row that is seen to the last.
+                table = table[::-1].copy() if self.is_adjoint else table
+                starts = _row_starts(each.crop, stop - start, rows.rows)
+                steps = np.array([layout.line, self.sizes[-1], each.crop.length])
+                found.append((rows, table, starts, steps))
+        return found
+
+    def _sums(self, where: Where, count: int, weight: int, place: int) -> Iterator[Ints]:
+        for rows, table, stores, ends in self.passes(*where):
+            loop = (
+                self.compiled.convolve(self.tile, count % self.tile.outputs, self.lanes)
+                if rows is None
+                else self.compiled.convolve_depthwise(rows, self.lanes)
+            )
+            placed = self.tables.place
+            yield (
+                *(address(loop, self.itemsize), placed(table), len(table), weight, place),
+                *(placed(stores), *stores.shape, placed(ends), len(ends)),
+            )
+
+    def add(self, images: Range, part: Range, some: Range, of: Range) -> None:
+        """Add a block: images, results of the first dimension, groups and outputs of each."""
+        where = images[1] - images[0], *part
+        layout, low = self.laid(*where), len(self.sums)
+        count, many = of[1] - of[0], some[1] - some[0]
+        place = images[0] * self.target[0] + part[0] * self.target[1]
+        place += (some[0] * self.made + of[0]) * prod(self.sizes)
+        weight = some[0] * self.made * self.seen * self.taps + of[0] * self.step
+        self.sums.extend(self._sums(where, count, weight, place))
+        cells = images[0] * self.source[0] + some[0] * self.seen * prod(self.from_sizes)
+        cells += self._part(*part).low * self.source[1]
+        self.blocks.append(
+            (
+                *(layout.size, cells, many * self.seen, many, count, low, len(self.sums)),
+                *layout.placed(self.tables),
+            )
+        )
+
+    def cut(self, batch: int, threads: int, limit: int) -> tuple[list[Range], ...]:
+        """Return ranges of images, of the first dimension, of groups, and of outputs of each."""
+        length, reach = self.sizes[0], span(self.window[0])
+        of_group = self.laid(1, 0, length).size * self.seen * self.itemsize
+        cuts = {
+            "images": -(-batch // max(1, limit // (of_group * self.groups))),
+            # A part of which its neighbours see most costs more than the cache gives.
+            "parts": min(-(-of_group // limit), max(1, 2 * length // reach)),
+            "groups": -(-self.groups // max(1, limit // of_group)),
+            "outputs": 1,
+        }
+        most_parts = length // (2 * reach)
+        if self.is_adjoint and len(self.window) == 1 and self.window[0].stride > 1:
+            # The phases of a whole row of an adjoint are one after the other.
+            cuts["parts"] = most_parts = 1
+        positions = batch * prod(output_sizes(self.window))
+        multiply_adds = positions * self.groups * self.made * self.seen * self.taps
+        wanted = min(threads, multiply_adds // WORTH_A_THREAD)
+        # What a cut by outputs lays out each block lays out again.
+        most_of = {"images": batch, "groups": self.groups, "parts": most_parts}
+        most_of["outputs"] = self.made // self.tile.outputs
+        for name, most in most_of.items():
+            lacking = -(-wanted // prod(cuts.values()))
+            cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
+        for name, most in most_of.items():
+            # As many for each thread, where they are few.
+            others = prod(cuts.values()) // cuts[name]
+            more = range(cuts[name], min(most, 2 * cuts[name]) + 1)
+            if others * cuts[name] < FEW * wanted:
+                fair = (count for count in more if others * count % wanted == 0)
+                cuts[name] = next(fair, cuts[name])
+        lengths = (batch, length, self.groups, self.made)
+        return tuple(equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True))
+
+    def plan(self) -> Plan:
+        """Return the blocks that were added."""
+        slack = self.tile.vectors * self.lanes
+        numbers = (
+            *(prod(self.from_sizes), self.seen, self.made * self.taps * self.seen, self.step),
+            *(self.made * prod(self.sizes), prod(self.sizes), slack),
+        )
+        blocks = np.array(self.blocks, np.int64)
+        whole = self.laid(1, 0, self.sizes[0])
+        return Plan(
+            blocks,
+            np.array(self.sums, np.int64).reshape(-1, SUMS),
+            self.tables.flat(),
+            np.array(numbers, np.int64),
+            int((blocks[:, 0] * blocks[:, 2]).max()) + slack,
+            not all(each.taps for each in whole.passes),
+        )
+
+
+@lru_cache(maxsize=256)
+def plan(
+    window: Window,
+    batch: int,
+    channels: int,
+    outputs: int,
+    groups: int,
+    itemsize: int,
+    is_adjoint: bool,
+    threads: int,
+    limit: int,
+) -> Plan:
+    """Return the plan from ``channels`` to ``outputs``, by a convolution or by its adjoint.
+
+    A block lays out ``limit`` bytes, or what its least part needs.
+    """
+    planner = _Planner(window, channels, outputs, groups, itemsize, is_adjoint)
+    for block in product(*planner.cut(batch, threads, limit)):
+        planner.add(*block)
+    return planner.plan()
+
+
+@cache
+def address(loop: Any, itemsize: int) -> int:
+    """Return where the code of one of the loops for sums is."""
+    numbers = np.empty(1, f"f{itemsize}")
+    flat, rows = np.empty(1, np.int64), np.empty((1, 1), np.int64)
+    found: int = loops("addresses").address_of(
+        loop,
+        *(numbers, 0, rows, numbers, *[0] * 5),
+        *(numbers, *[0] * 3, rows, flat),
+    )
+    return found
+
+
+def plan_of(
+    window: Window,
+    batch: int,
+    channels: int,
+    outputs: int,
+    groups: int,
+    itemsize: int,
+    is_adjoint: bool,
+) -> Plan:
+    """Return the plan that the options have room and threads for."""
+    options = current()
+    limit = max(1, min(CHUNK, options.workspace_bytes))
+    return plan(
+        *(window, batch, channels, outputs, groups, itemsize, is_adjoint), options.threads, limit
+    )
+
+
+def _table(each: Pass, channels: int, size: int, weights: int) -> Any:
+    """Return for each channel and tap the offsets of the cell and of the weight."""
+    of_taps = np.array([each.offsets, each.taps], np.int64).T
+    of_channels = np.arange(channels)[:, None] * np.array([size, weights])
+    return np.ascontiguousarray((of_channels[:, None] + of_taps).reshape(-1, 2))
+
+
+def _rows(window: Window, height: int, is_adjoint: bool) -> Any:
+    """Return how a depthwise convolution sums by rows, or None where it does not."""
+    strides = [axis.stride for axis in window]
+    if len(window) != 2 or window[0].dilation != 1 or (is_adjoint and strides != [1, 1]):
+        return None
+    rows_of = loops("conv_loops").rows_of
+    return rows_of(window[0].kernel, window[1].kernel, strides[0], height)
+
+
+def _row_starts(crop: Copies, height: int, rows: int) -> Any:
+    """Return the first cell and result of each ``rows`` rows; the last ones may do some again."""
+    firsts = np.minimum(np.arange(0, height, rows), height - rows)
+    chosen = (np.arange(0, len(crop.source), height)[:, None] + firsts).reshape(-1)
+    return np.stack([crop.source[chosen], crop.target[chosen]], axis=1)
+
+
+def _stores(crop: Copies, lanes: int) -> tuple[Any, Any]:
+    """Return where the lanes of each vector go that begins ``lanes`` cells after the last one."""
+    first, last = crop.source // lanes, (crop.source + crop.length - 1) // lanes
+    counts = last - first + 1
+    run = np.repeat(np.arange(len(counts)), counts)
+    vector = np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts) + first[run]
+    low = crop.source[run] - vector * lanes
+    high = np.minimum(low + crop.length, lanes)
+    stores = np.stack([crop.target[run] - low, np.maximum(low, 0), high], axis=1)
+    # Runs follow one another, and so do their vectors.
+    return stores, np.searchsorted(vector, np.arange(last.max() + 2))
