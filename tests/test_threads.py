@@ -15,8 +15,29 @@ import pytest
 import arrayconv as ac
 from arrayconv._options import current
 from arrayconv.backends.numpy import threads as module
+from arrayconv.backends.numpy import workers
 from arrayconv.backends.numpy.blas import Hold, one_thread
+from arrayconv.backends.numpy.compiler import missing
 from arrayconv.backends.numpy.threads import run_blocks
+
+KINDS = ("sleeping", "watchful", "impatient")
+"""Of workers: without numba; with it; and ones that fall asleep at once, and so are woken often."""
+
+
+@pytest.fixture(params=KINDS)
+def kind(request, monkeypatch):
+    """A team of its own for each test, of one kind of workers."""
+    if request.param == "sleeping":
+        monkeypatch.setattr(workers, "missing", lambda: "numba is not installed")
+    elif missing() is not None:
+        pytest.skip(f"workers that look for work are compiled: {missing()}")
+    if request.param == "impatient":
+        monkeypatch.setattr(workers, "PATIENCE", 0)
+    team = module.Team()
+    monkeypatch.setattr(module, "_team", team)
+    yield request.param
+    assert team._busy == 0
+    team.end()
 
 
 class Meeting:
@@ -31,6 +52,7 @@ class Meeting:
         self.barrier.wait()
 
 
+@pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_as_many_threads_as_the_option_says(count):
     meet = Meeting(count)
@@ -40,6 +62,7 @@ def test_as_many_threads_as_the_option_says(count):
     assert threading.get_ident() in meet.threads
 
 
+@pytest.mark.usefixtures("kind")
 def test_every_block_runs_once_and_one_thread_keeps_their_order():
     for count in (1, 4):
         done: list[int] = []
@@ -52,6 +75,7 @@ def test_every_block_runs_once_and_one_thread_keeps_their_order():
     assert len(done) == 100
 
 
+@pytest.mark.usefixtures("kind")
 def test_a_block_that_has_blocks_keeps_to_its_thread():
     meet = Meeting(2)
     inner: list[bool] = []
@@ -67,6 +91,7 @@ def test_a_block_that_has_blocks_keeps_to_its_thread():
     assert inner == [True] * 4
 
 
+@pytest.mark.usefixtures("kind")
 def test_threads_of_the_caller_are_not_multiplied():
     """Four callers that may use four threads each run on four threads in all."""
     lock, running, most = threading.Lock(), set(), []
@@ -94,6 +119,7 @@ def test_threads_of_the_caller_are_not_multiplied():
     assert module._team._busy == 0
 
 
+@pytest.mark.usefixtures("kind")
 def test_the_callers_options_and_errstate_hold_in_every_thread():
     meet = Meeting(3)
     seen = []
@@ -107,6 +133,7 @@ def test_the_callers_options_and_errstate_hold_in_every_thread():
     assert seen == [(12345, "raise")] * 3
 
 
+@pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_the_first_blocks_exception_is_raised_and_work_ends(count):
     done = []
@@ -128,6 +155,7 @@ def test_the_first_blocks_exception_is_raised_and_work_ends(count):
     assert len(done) == 8
 
 
+@pytest.mark.usefixtures("kind")
 def test_each_thread_has_one_workspace():
     meet = Meeting(2)
     spaces: list[int] = []
@@ -149,6 +177,7 @@ def held() -> Hold:
     return found
 
 
+@pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("count", [1, 3])
 def test_products_hold_the_blas(count):
     hold = held()
@@ -199,11 +228,12 @@ def test_a_blas_that_cannot_be_held_has_one_worker(monkeypatch):
     assert seen == {threading.get_ident()}
 
 
+@pytest.mark.usefixtures("kind")
 def test_no_thread_can_be_started(monkeypatch):
     def refuse(*arguments: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     done: list[int] = []
     with ac.options(threads=4):
         run_blocks(done.append, range(50))

@@ -1,0 +1,172 @@
+"""Compiled loops whose ranges several threads take, without Python's lock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayconv as ac
+from arrayconv.backends.numpy import threads as module
+from arrayconv.backends.numpy import workers
+from arrayconv.backends.numpy.compiler import loops
+from arrayconv.backends.numpy.threads import run_range
+
+numba = pytest.importorskip("numba")
+worker_loops = loops("worker_loops")
+
+
+@numba.njit(nogil=True)
+def mark(seen: Any, begin: Any, end: Any, amount: Any) -> None:
+    """Add to the cells of a range."""
+    for n in range(begin, end):
+        seen[n] += amount
+
+
+@numba.njit(nogil=True)
+def meet(here: Any, begin: Any, end: Any, thread: Any, callers: Any, expected: Any) -> None:
+    """Say which thread has each range; wait a while until ``expected`` threads are here."""
+    callers[begin:end] = thread
+    worker_loops.add(here.ctypes.data, 1)
+    for _ in range(10_000_000):
+        if worker_loops.load(here.ctypes.data) >= expected:
+            break
+        worker_loops.pause()
+
+
+@numba.njit(nogil=True)
+def fail(seen: Any, begin: Any, end: Any) -> None:
+    """Find no room in one range."""
+    if begin <= 7 < end:
+        raise MemoryError
+
+
+@pytest.fixture(autouse=True)
+def team(monkeypatch):
+    made = module.Team()
+    monkeypatch.setattr(module, "_team", made)
+    yield made
+    assert made._busy == 0
+    made.end()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+@pytest.mark.parametrize(("count", "each"), [(1, 1), (2, 1), (100, 7), (97, 1), (12, 100)])
+@pytest.mark.parametrize("patience", [0, workers.PATIENCE])
+def test_every_range_is_run_once(threads, count, each, patience, monkeypatch):
+    monkeypatch.setattr(workers, "PATIENCE", patience)
+    seen = np.zeros(count + 1)
+    with ac.options(threads=threads):
+        for _ in range(20):
+            run_range(mark, (seen,), count, (2.5,), each=each, least=1)
+    np.testing.assert_array_equal(seen, [50.0] * count + [0])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_threads_have_numbers_and_parts_of_their_own(threads):
+    with ac.options(threads=threads):
+        # A thread that fell asleep while the first call compiled the loop is not waited for.
+        for _ in range(5):
+            here, callers = np.zeros(1, np.int64), np.full(8, -1)
+            more = (callers, threads)
+            run_range(meet, (here,), 8, more, each=8 // threads, least=1, numbered=True)
+            # Who waits in its first range until all are there takes nobody else's.
+            if (callers == np.repeat(np.arange(threads), 8 // threads)).all():
+                return
+    raise AssertionError(callers)
+
+
+def test_few_ranges_start_no_thread(team):
+    seen = np.zeros(7)
+    with ac.options(threads=4):
+        run_range(mark, (seen,), 7, (1.0,), each=1, least=4)
+    assert seen.all()
+    assert team._free == []
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_room_is_said(threads):
+    with ac.options(threads=threads), pytest.raises(MemoryError):
+        run_range(fail, (np.zeros(10),), 10, (), each=1, least=1)
+    seen = np.zeros(10)
+    with ac.options(threads=threads):
+        run_range(mark, (seen,), 10, (1.0,), each=1, least=1)
+    assert seen.all()
+
+
+def test_callers_at_once(team):
+    """Threads of the caller's own share helpers, and each has its work done."""
+    together = threading.Barrier(4, timeout=20)
+
+    def caller(number: int) -> bool:
+        seen = np.zeros(1000)
+        with ac.options(threads=3):
+            together.wait()
+            for _ in range(200):
+                run_range(mark, (seen,), 1000, (1.0,), each=10, least=1)
+        return bool((seen == 200).all())
+
+    with ThreadPoolExecutor(4) as callers:
+        assert all(callers.map(caller, range(4)))
+    assert len(team._free) <= 2
+
+
+def test_blocks_of_python_and_compiled_ones_take_turns(team):
+    seen, done = np.zeros(100), []
+    with ac.options(threads=2):
+        for _ in range(100):
+            run_range(mark, (seen,), 100, (1.0,), each=10, least=1)
+            module.run_blocks(done.append, range(10))
+    assert (seen == 100).all()
+    assert sorted(done) == sorted([*range(10)] * 100)
+    assert len(team._free) == 1
+
+
+def test_where_no_thread_can_be_started_the_caller_does_all(monkeypatch):
+    def refuse(*arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    seen = np.zeros(10)
+    with ac.options(threads=4):
+        run_range(mark, (seen,), 10, (1.0,), each=1, least=1)
+    assert seen.all()
+
+
+def test_an_address_is_that_of_the_types():
+    address_of = loops("addresses").address_of
+    single, double = np.zeros(3, "float32"), np.zeros(3)
+    of_single = address_of(mark, single, 0, 3, np.float32(1))
+    assert of_single == address_of(mark, single + 1, 5, 7, np.float32(2))
+    assert of_single != address_of(mark, double, 0, 3, 1.0)
+
+
+AT_THE_END = """
+import sys
+import numpy as np
+import arrayconv as ac
+
+x = np.ones((1, 64, 128, 128), "float32")
+with ac.options(threads=3):
+    for _ in range(int(sys.argv[1])):
+        y = ac.avg_pool2d(x, 2)
+        z = ac.conv2d(x, x[:, :, :3, :3])
+print(y.sum(), z.shape)
+"""
+
+
+@pytest.mark.parametrize("calls", [1, 20])
+def test_a_program_ends_while_threads_wait(calls):
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END, str(calls)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == "262144.0 (1, 1, 126, 126)"
