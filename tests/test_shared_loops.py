@@ -33,7 +33,7 @@ def meet(here: Any, begin: Any, end: Any, thread: Any, callers: Any, expected: A
     """Say which thread has each range; wait a while until ``expected`` threads are here."""
     callers[begin:end] = thread
     worker_loops.add(here.ctypes.data, 1)
-    for _ in range(10_000_000):
+    for _ in range(5_000_000):
         if worker_loops.load(here.ctypes.data) >= expected:
             break
         worker_loops.pause()
@@ -68,17 +68,19 @@ def test_every_range_is_run_once(threads, count, each, patience, monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_threads_have_numbers_and_parts_of_their_own(threads):
+def test_threads_have_numbers_and_parts_of_their_own(threads, team):
     with ac.options(threads=threads):
-        # A thread that fell asleep while the first call compiled the loop is not waited for.
-        for _ in range(5):
+        # A thread that fell asleep while the first call compiled the loop is not waited for, nor
+        # one that a busy machine has not let run yet.
+        for _ in range(20):
             here, callers = np.zeros(1, np.int64), np.full(8, -1)
             more = (callers, threads)
             run_range(meet, (here,), 8, more, each=8 // threads, least=1, numbered=True)
             # Who waits in its first range until all are there takes nobody else's.
             if (callers == np.repeat(np.arange(threads), 8 // threads)).all():
                 return
-    raise AssertionError(callers)
+    states = [(each._words[:3].tolist(), each._looks) for each in team._free]
+    raise AssertionError(f"ranges were taken by {callers}; workers: {states}")
 
 
 def test_few_ranges_start_no_thread(team):
@@ -117,7 +119,8 @@ def test_callers_at_once(team):
 
 
 def test_blocks_of_python_and_compiled_ones_take_turns(team):
-    seen, done = np.zeros(100), []
+    seen = np.zeros(100)
+    done: list[int] = []
     with ac.options(threads=2):
         for _ in range(100):
             run_range(mark, (seen,), 100, (1.0,), each=10, least=1)

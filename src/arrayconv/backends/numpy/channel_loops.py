@@ -13,6 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from arrayconv.backends.numpy.orders import LINE
 from arrayconv.backends.numpy.pool_loops import compiled, inlined, rows_seen
 from arrayconv.backends.numpy.row_maxima import locate_cells
 from arrayconv.backends.numpy.whole_planes import reduce_cells
@@ -209,14 +210,18 @@ def locate_channels(lanes: int) -> Callable[..., None]:
 
 @compiled
 def scatter_channels(
-    values: Any, indices: Any, cells: Any, begin: Any, end: Any, low: Any, high: Any
+    values: Any, indices: Any, cells: Any, begin: Any, end: Any, parts: Any
 ) -> None:
-    """Add values (N, positions, C) to the cells of their planes, for some images and channels.
+    """Add values (N, positions, C) to the cells of their planes, for some parts of the channels.
 
-    They are added in the order of positions; what lies outside is dropped.
+    Each image has so many ``parts``, of whole lines of the cache. Values are added in the order of
+    positions; what lies outside is dropped.
     """
+    some = LINE // cells.itemsize
     for n in range(begin, end):
-        image, value, index = cells[n], values[n], indices[n]
+        image, value, index = cells[n // parts], values[n // parts], indices[n // parts]
+        low = n % parts * some
+        high = min(low + some, image.shape[1])
         for cell in range(image.shape[0]):
             for c in range(low, high):
                 image[cell, c] = 0

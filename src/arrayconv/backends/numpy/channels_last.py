@@ -15,7 +15,6 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv._window import Windows, input_sizes, output_sizes
 from arrayconv.backends.numpy import compiled_pooling as compiled
-from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import lanes_of, loops
 from arrayconv.backends.numpy.orders import (
     LINE,
@@ -25,7 +24,7 @@ from arrayconv.backends.numpy.orders import (
     unflattened,
 )
 from arrayconv.backends.numpy.separable import CHUNK
-from arrayconv.backends.numpy.threads import run_blocks, run_range
+from arrayconv.backends.numpy.threads import run_range
 from arrayconv.primitives.pooling import Divisor
 
 SEEN_AT_ONCE = 12
@@ -154,11 +153,6 @@ def max_pool_grad(cotangent: Any, index: Any, window: Windows) -> Any:
     )
     cells = np.empty((batch, prod(sizes), channels), cotangent.dtype)
     scatter = loops("channel_loops").scatter_channels
-    line = LINE // cotangent.itemsize
-    blocks = [
-        (*images, low, min(channels, low + line))
-        for images in equal_parts(batch, batch)
-        for low in range(0, channels, line)
-    ]
-    run_blocks(lambda block: scatter(values, indices, cells, *block), blocks, least=2)
+    parts = -(-channels * cotangent.itemsize // LINE)
+    run_range(scatter, (values, indices, cells), batch * parts, (parts,), each=1)
     return unflattened(cells, batch, sizes, channels)

@@ -48,13 +48,12 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     flat, weight = channels_first(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result = target.reshape(-1)
-    workspace = np.empty((at_once(len(planned.blocks)), planned.cells), w.dtype)
     compiled = loops("conv_loops")
     run_range(
         compiled.convolve_blocks,
         (flat, weight, result),
         len(planned.blocks),
-        (workspace, *planned[:4]),
+        (np.empty((at_once(len(planned.blocks)), planned.cells), w.dtype), *planned[:4]),
         each=1,
         least=1,
         numbered=True,

@@ -99,7 +99,7 @@ def _flat(w: Any) -> Any:
     return np.ascontiguousarray(w).reshape(-1)
 
 
-def _points(weight: Any, parts: Parts) -> Any:
+def transform_weight(weight: Any, parts: Parts) -> Any:
     """Return the points of a flat weight whose outputs are one part."""
     points = np.empty(parts.numbers, weight.dtype)
     pairs, first, vectors, length = map(int, parts.rows[0, 6:])
@@ -130,16 +130,17 @@ def _addresses(square: Square) -> tuple[int, int]:
 
 def run(
     x: Any,
-    w: Any,
+    shape: Ints,
     window: Window,
     groups: int,
     tile: int,
-    is_flipped: bool = False,
+    weight: Any = None,
     factors: Any = None,
+    is_flipped: bool = False,
 ) -> Any:
-    """Return y (N, O, *positions), some outputs at a time; ``factors`` are the weight's points."""
+    """Return y (N, O, *positions), by a weight of a shape: the flat one, or its points."""
     batch, channels = x.shape[:2]
-    outputs = groups * w.shape[1] if is_flipped else w.shape[0]
+    outputs = groups * shape[1] if is_flipped else shape[0]
     phases, sizes = phases_of(window), sizes_of(window)
     # The outputs of each phase by themselves.
     y = np.empty((batch, outputs, *phases, *sizes), x.dtype)
@@ -147,9 +148,9 @@ def run(
         return _in_order(y, window)
     planned = plan_of(window, batch, channels, outputs, groups, tile, factors is not None)
     bounds = tuple((part.start, part.stop) for part in planned.parts)
-    parts = _parts(w.shape, groups, tile, is_flipped, bounds)
+    parts = _parts(shape, groups, tile, is_flipped, bounds)
     compiled, room = loops("winograd_blocks"), planned.room
-    source, weight, result = channels_first(x).reshape(-1), _flat(w), y.reshape(-1)
+    source, result = channels_first(x).reshape(-1), y.reshape(-1)
     is_whole = len(bounds) == 1
     jobs, held, more = len(bounds), parts.numbers, room[2]
     if is_whole:
@@ -163,7 +164,7 @@ def run(
     )
     known = (planned.laid, parts.rows, planned.tables, numbers)
     if is_whole:
-        points = _points(weight, parts) if factors is None else factors
+        points = transform_weight(weight, parts) if factors is None else factors
         loop, before = compiled.convolve_squares, (source, points, result)
     else:
         points, cells = (np.empty(count, x.dtype) for count in room[:2])
@@ -189,17 +190,17 @@ def _in_order(phased: Any, window: Window) -> Any:
 
 def conv(x: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
     """Return y (N, O, *positions)."""
-    return run(x, w, window, groups, tile)
+    return run(x, w.shape, window, groups, tile, _flat(w))
 
 
 def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window], Any]:
     """Return the convolution of an input by a window, with the weight transformed beforehand."""
-    whole = ((0, w.shape[0] // groups),)
-    factors = _points(_flat(w), _parts(w.shape, groups, tile, False, whole))
-    return lambda x, window: run(x, w, window, groups, tile, factors=factors)
+    shape, whole = w.shape, ((0, w.shape[0] // groups),)
+    factors = transform_weight(_flat(w), _parts(shape, groups, tile, False, whole))
+    return lambda x, window: run(x, shape, window, groups, tile, factors=factors)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
     """Return x (N, C, *sizes), with a stride of 1."""
     adjoint = tuple(adjoint_axis(axis) for axis in window)
-    return run(y, w, adjoint, groups, tile, is_flipped=True)
+    return run(y, w.shape, adjoint, groups, tile, _flat(w), is_flipped=True)

@@ -1,7 +1,9 @@
-"""Run blocks of work on several threads: NumPy gives up Python's lock in copies and products.
+"""Run blocks of work on several threads.
 
-How work is cut into blocks never depends on the number of threads, and each block writes what no
-other block does; so the numbers are the same, bit for bit, whatever the threads.
+`run_blocks` calls a function of Python: NumPy gives up Python's lock in copies and products.
+`run_range` calls a compiled loop, for which nobody needs that lock. Each number is computed in the
+same order however work is cut, and each block writes what no other does; so the numbers are the
+same, bit for bit, whatever the threads.
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ class Worker:
 
     def settle(self) -> None:
         """Take the work back if it has not begun, or wait until it is done."""
-        if not self._called.acquire(blocking=False):
+        if self._called.acquire(blocking=False):
+            self._work = None
+        else:
             self._done.acquire()
 
     def end(self) -> None:
@@ -93,6 +95,7 @@ class WatchfulWorker(Worker):
     def settle(self) -> None:
         """Take the work back if it has not begun, or wait until it is done."""
         self._compiled.settle(self.word, self._compiled.ASKED)
+        self._work = None
 
     def rouse(self) -> None:
         """Have the thread look for work, if it sleeps."""
