@@ -20,7 +20,7 @@ from arrayconv._options import current
 from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy.blocks import Block, budget, column_maker, cut, intersect
 from arrayconv.backends.numpy.orders import channels_first, turns_fast
-from arrayconv.backends.numpy.threads import run_blocks
+from arrayconv.backends.numpy.threads import run_blocks, whole_product
 
 
 class Plan(NamedTuple):
@@ -81,7 +81,7 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     weights = w.reshape(groups, per_group, rows).astype(dtype, copy=False)
     if len(blocks) == batch == 1:
         columns_of = column_maker(x, blocks, dtype)
-        y = np.matmul(weights, columns_of(blocks[0]).reshape(groups, rows, -1))
+        y = whole_product(weights, columns_of(blocks[0]).reshape(groups, rows, -1))
         return y.reshape(1, outputs, *positions).astype(x.dtype, copy=False)
     y = np.empty((batch, groups, per_group, prod(positions)), x.dtype)
 
@@ -132,7 +132,7 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     x = np.zeros((batch, channels, *input_sizes(window)), dtype)
     for block in blocks:
         part = _by_group(planes, block).astype(dtype, copy=False)
-        columns = np.matmul(weights, part).reshape(block.columns)
+        columns = whole_product(weights, part).reshape(block.columns)
         moves = [
             [intersect(axis, tap, where) for tap in range(axis.kernel)]
             for axis, where in zip(window, block.positions, strict=True)
@@ -161,7 +161,7 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     for block in blocks:
         columns = columns_of(block).reshape(groups, rows, -1)
         part = _by_group(planes, block).astype(dtype, copy=False)
-        product = np.matmul(part, columns.swapaxes(1, 2))
+        product = whole_product(part, columns.swapaxes(1, 2))
         total = product if total is None else np.add(total, product, out=total)
     if total is None:
         total = np.zeros((groups, per_group, rows), dtype)

@@ -26,9 +26,8 @@ from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import at_once, run_range
 from arrayconv.backends.numpy.winograd_maps import Square
 from arrayconv.backends.numpy.winograd_maps import square as square_of
-from arrayconv.backends.numpy.winograd_plans import phases_of, plan_of, sizes_of
+from arrayconv.backends.numpy.winograd_plans import FLOAT, phases_of, plan_of, sizes_of
 
-FLOAT = np.dtype(np.float32)
 VECTORS = 64
 """Vectors of kernels that a thread transforms at a time."""
 MOST_PHASES = 64

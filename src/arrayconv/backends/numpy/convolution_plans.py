@@ -22,7 +22,7 @@ from arrayconv.backends.numpy.tables import Tables
 
 CHUNK = 1 << 19
 """Bytes that a block lays out: the second cache should hold most of it."""
-WORTH_A_THREAD = 1 << 20
+WORTH_A_THREAD = 1 << 19
 """Multiply-adds below which a block is not cut for another thread."""
 FEW = 4
 """Blocks of a thread below which all should have as many."""

@@ -22,12 +22,15 @@ from arrayconv.backends.numpy.winograd import SINGLE, part_of
 from arrayconv.backends.numpy.winograd_maps import Line, Square
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 
-WORTH_A_THREAD = 1 << 23
+FLOAT = np.dtype(np.float32)
+WORTH_A_THREAD = 1 << 21
 """Multiply-adds below which there is no block for another thread."""
 CHUNK = 4 << 20
 """Bytes of points that a block holds, of cells and of outputs: the second cache should."""
 WHOLE = 8
 """Outputs that are summed up together, at most; parts have multiples of them."""
+FEW_VECTORS = 3
+"""Vectors of tiles that are summed up at a time."""
 PART = 2 << 20
 """Bytes of a transformed weight that are made at a time where a block sees all tiles: the cache
 holds them until they were used, and the rest never is in memory."""
@@ -209,7 +212,7 @@ def plan(
                 min(sizes[1] - left * wide, (across[1] - left) * wide),
             )
         )
-    lanes = lanes_of(np.dtype(np.float32))
+    lanes = lanes_of(FLOAT)
     most = square.points * lanes
     tiles = max(len(block.starts) * block.across for block in blocks)
     room = (
@@ -243,14 +246,17 @@ def plan_of(
     """Return the plan of a convolution of float32, for as many threads as the options allow.
 
     A large weight that is not prepared is transformed in parts, if one block sees all tiles: else
-    each block would do so again. Then threads share parts, and not blocks.
+    each block would do so again. Then threads share parts, and not blocks. They do so too where of
+    the tiles each would have too few for its sums.
     """
     square, itemsize = square_of(kernel_sizes(window), tile), 4
     weights = square.points * outputs * channels // groups
     cells = batch * (channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window)))
     multiply_adds = weights * batch * prod(output_sizes(window)) // prod(square.made)
     workers = max(1, min(current().threads, multiply_adds // WORTH_A_THREAD))
-    if groups == 1 and not prepared and weights * itemsize >= 2 * PART:
+    tiles = batch * prod(output_sizes(window)) // prod(square.made)
+    few = workers > 1 and tiles < workers * FEW_VECTORS * lanes_of(FLOAT)
+    if groups == 1 and not prepared and (few or weights * itemsize >= 2 * PART):
         count = max(workers, weights * itemsize // PART)
         each = -(-outputs // count // WHOLE) * WHOLE
         most = max(limit(cells * itemsize, PART // itemsize, itemsize), weights // 2)

@@ -11,7 +11,7 @@ import numpy as np
 
 from arrayconv.backends.numpy.compiler import loops, missing
 
-PATIENCE, GRACE = 1000, 10
+PATIENCE, GRACE = 200, 10
 """Microseconds for which a thread looks for work before it falls asleep, and which one that was
 asked leaves to who asked it: see `worker_loops.wait`."""
 LINE = 128
@@ -56,6 +56,9 @@ class Worker:
             self._work = None
         else:
             self._done.acquire()
+
+    def rest(self) -> None:
+        """Have the thread sleep, if it has nothing to do."""
 
     def end(self) -> None:
         """End the thread, if it has nothing to do."""
@@ -102,6 +105,10 @@ class WatchfulWorker(Worker):
         if self._words[0] == self._compiled.ASLEEP:
             self._words[0] = self._compiled.WAITING
             self._called.release()
+
+    def rest(self) -> None:
+        """Have the thread sleep, if it has nothing to do."""
+        self._compiled.rest(self.word)
 
     def end(self) -> None:
         """End the thread, if it has nothing to do."""
