@@ -16,6 +16,8 @@ from arrayconv.backends.numpy.costs import Shape, strided
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import run_blocks
 
+CHUNK = 1 << 20
+"""Bytes of columns that are made at a time: threads share these."""
 ROWS = 64
 """Rows of a product from which on it is fast."""
 
@@ -30,7 +32,7 @@ def unfit(shape: Shape) -> str | None:
 def planes_at_a_time(window: Window, channels: int, itemsize: int) -> int:
     """Return of how many channels the columns are held: enough for a product to be fast."""
     taps, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
-    room = current().workspace_bytes // max(1, taps * positions * itemsize)
+    room = min(CHUNK, current().workspace_bytes) // max(1, taps * positions * itemsize)
     return min(channels, max(room, -(-ROWS // taps)))
 
 

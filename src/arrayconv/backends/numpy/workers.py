@@ -63,8 +63,7 @@ class Worker:
     def end(self) -> None:
         """End the thread, if it has nothing to do."""
         self._over = True
-        if self._called.locked():
-            self._called.release()
+        self._called.release()
         self._thread.join()
 
 
@@ -89,11 +88,16 @@ class WatchfulWorker(Worker):
                 self._do()
             self._called.acquire()
 
+    def _wake(self) -> None:
+        """Wake the thread, after its word said what for; it may have been woken already."""
+        if self._called.locked():
+            self._called.release()
+
     def ask(self, work: Work) -> None:
         """Ask for some work; `settle` has to follow."""
         self._work = work
         if self._compiled.ask(self.word):
-            self._called.release()
+            self._wake()
 
     def settle(self) -> None:
         """Take the work back if it has not begun, or wait until it is done."""
@@ -104,7 +108,7 @@ class WatchfulWorker(Worker):
         """Have the thread look for work, if it sleeps."""
         if self._words[0] == self._compiled.ASLEEP:
             self._words[0] = self._compiled.WAITING
-            self._called.release()
+            self._wake()
 
     def rest(self) -> None:
         """Have the thread sleep, if it has nothing to do."""
@@ -113,7 +117,9 @@ class WatchfulWorker(Worker):
     def end(self) -> None:
         """End the thread, if it has nothing to do."""
         if self._compiled.rest(self.word):
-            super().end()
+            self._over = True
+            self._wake()
+            self._thread.join()
 
 
 @cache
