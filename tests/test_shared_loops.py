@@ -188,3 +188,92 @@ def test_a_program_ends_while_threads_wait(calls):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip() == "262144.0 (1, 1, 126, 126)"
+
+
+def convolution(shape: Any, weight: Any, algorithm: str, **params: Any) -> list[Any]:
+    """Return a layer's output, its adjoint's, and both gradients."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(each).astype("float32") for each in (shape, weight))
+    dims = len(shape) - 2
+    y, pullback = ac.vjp(getattr(ac, f"conv{dims}d"), x, w, algorithm=algorithm, **params)
+    return [y, *pullback(y)]
+
+
+def pools(shape: Any, *arguments: Any) -> list[Any]:
+    """Return maxima with their places, averages, and the gradients of both."""
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    values, indices = ac.max_pool2d(x, *arguments, return_indices=True)
+    made = [values, indices]
+    for function in (ac.max_pool2d, ac.avg_pool2d):
+        y, pullback = ac.vjp(function, x, *arguments)
+        made += [y, *pullback(y)]
+    return made
+
+
+def columns(shape: Any, *arguments: Any, **params: Any) -> list[Any]:
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    made = ac.unfold(x, *arguments, **params)
+    return [made, ac.fold(made, shape[2:], *arguments, **params)]
+
+
+LAYERS = {
+    "one by one": (convolution, ((2, 24, 40, 41), (36, 24, 3, 3), "numba"), {"padding": 1}),
+    "strided": (convolution, ((1, 32, 60, 60), (33, 32, 3, 3), "numba"), {"stride": 2}),
+    "grouped": (convolution, ((2, 48, 40, 40), (72, 12, 3, 3), "numba"), {"groups": 4}),
+    "depthwise": (
+        convolution,
+        ((1, 96, 50, 50), (96, 1, 5, 5), "numba"),
+        {"groups": 96, "padding": 2},
+    ),
+    "along a line": (convolution, ((2, 24, 5000), (24, 24, 9), "numba"), {"padding": 4}),
+    "volumes": (convolution, ((1, 8, 12, 30, 30), (8, 8, 3, 3, 3), "numba"), {}),
+    "blocks of squares": (
+        convolution,
+        ((1, 32, 90, 90), (32, 32, 3, 3), "numba_winograd_4x4"),
+        {"padding": 1},
+    ),
+    "parts of outputs": (
+        convolution,
+        ((1, 128, 14, 14), (136, 128, 3, 3), "numba_winograd_4x4"),
+        {"padding": 1},
+    ),
+    "parts of a large weight": (
+        convolution,
+        ((1, 256, 10, 10), (264, 256, 3, 3), "numba_winograd_2x2"),
+        {"padding": 1},
+    ),
+    "groups of squares": (
+        convolution,
+        ((2, 64, 40, 40), (64, 32, 3, 3), "numba_winograd_4x4"),
+        {"groups": 2, "padding": 1},
+    ),
+    "wide planes": (pools, ((1, 48, 90, 91), 3, 2, 1), {}),
+    "narrow planes": (pools, ((4, 200, 9, 9), 3, 2, 1), {}),
+    "columns": (columns, ((2, 32, 50, 50), 3), {"padding": 1}),
+    "columns of narrow planes": (columns, ((2, 200, 8, 8), 3), {"padding": 1}),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_same_bits_on_any_number_of_threads(layer, monkeypatch):
+    taken: list[int] = []
+
+    def counting(share: Any) -> Any:
+        def counted(words: Any, *arguments: Any) -> bool:
+            taken.append(len(words))
+            return bool(share(words, *arguments))
+
+        return counted
+
+    for name in ("share", "share_numbered"):
+        monkeypatch.setattr(worker_loops, name, counting(getattr(worker_loops, name)))
+    function, arguments, params = LAYERS[layer]
+    with ac.options(threads=1):
+        alone = function(*arguments, **params)
+    assert taken == []
+    for threads in (2, 3, 5):
+        with ac.options(threads=threads):
+            together = function(*arguments, **params)
+        for one, other in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert taken, "no loop was shared"
