@@ -202,10 +202,11 @@ def convolution(shape: Any, weight: Any, algorithm: str, **params: Any) -> list[
 def pools(shape: Any, *arguments: Any) -> list[Any]:
     """Return maxima with their places, averages, and the gradients of both."""
     x = np.random.default_rng(0).standard_normal(shape).astype("float32")
-    values, indices = ac.max_pool2d(x, *arguments, return_indices=True)
+    kernel_size, stride, padding = arguments
+    values, indices = ac.max_pool2d(x, kernel_size, stride, padding, return_indices=True)
     made = [values, indices]
     for function in (ac.max_pool2d, ac.avg_pool2d):
-        y, pullback = ac.vjp(function, x, *arguments)
+        y, pullback = ac.vjp(function, x, kernel_size=kernel_size, stride=stride, padding=padding)
         made += [y, *pullback(y)]
     return made
 
@@ -216,7 +217,7 @@ def columns(shape: Any, *arguments: Any, **params: Any) -> list[Any]:
     return [made, ac.fold(made, shape[2:], *arguments, **params)]
 
 
-LAYERS = {
+LAYERS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "one by one": (convolution, ((2, 24, 40, 41), (36, 24, 3, 3), "numba"), {"padding": 1}),
     "strided": (convolution, ((1, 32, 60, 60), (33, 32, 3, 3), "numba"), {"stride": 2}),
     "grouped": (convolution, ((2, 48, 40, 40), (72, 12, 3, 3), "numba"), {"groups": 4}),
@@ -248,7 +249,7 @@ LAYERS = {
         {"groups": 2, "padding": 1},
     ),
     "wide planes": (pools, ((1, 48, 90, 91), 3, 2, 1), {}),
-    "narrow planes": (pools, ((4, 200, 9, 9), 3, 2, 1), {}),
+    "narrow planes": (pools, ((8, 400, 9, 9), 3, 2, 1), {}),
     "columns": (columns, ((2, 32, 50, 50), 3), {"padding": 1}),
     "columns of narrow planes": (columns, ((2, 200, 8, 8), 3), {"padding": 1}),
 }

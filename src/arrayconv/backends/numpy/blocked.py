@@ -17,7 +17,7 @@ import numpy as np
 from arrayconv._arrays import library_of
 from arrayconv._integers import Ints
 from arrayconv._options import current
-from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes
+from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes, reach
 from arrayconv.backends.numpy.blocks import Block, budget, column_maker, cut, intersect
 from arrayconv.backends.numpy.orders import channels_first, turns_fast
 from arrayconv.backends.numpy.threads import run_blocks, whole_product
@@ -45,22 +45,31 @@ def plan(
     groups: int,
     dtype: np.dtype[Any],
     workspace_bytes: int,
+    is_flat: bool = True,
 ) -> Plan:
     """Return the plan of a convolution from ``channels`` to ``outputs``, or of an adjoint.
 
     A block may take half of the bytes that the input, the output and the weight do, which each
-    block reads whole.
+    block reads whole. ``is_flat`` says that the input is contiguous.
     """
     wide = np.dtype(library_of("input", np.empty(0)).dtype(dtype).wide)
     taps, positions = prod(kernel_sizes(window)), output_sizes(window)
     cells = channels * prod(input_sizes(window)) + outputs * prod(positions)
     weights = outputs * (channels // groups) * taps
     limit = budget((batch * cells + weights) * wide.itemsize, workspace_bytes)
-    steps = prod(axis.stride for axis in window if axis.out > 1)
-    per_position = (channels * (taps + steps) + outputs) * wide.itemsize
+    # One image's results are written where they belong; cells that are all there are not copied.
+    lays_out = _is_padded(window) or wide != dtype or not is_flat
+    steps = prod(axis.stride for axis in window if axis.out > 1) if lays_out else 0
+    apart = outputs if batch > 1 or wide != dtype else 0
+    per_position = (channels * (taps + steps) + apart) * wide.itemsize
     blocks = cut(window, batch, channels, per_position, limit)
     rows = channels // groups * taps
     return Plan(blocks, wide, rows, outputs // groups, positions)
+
+
+def _is_padded(window: Window) -> bool:
+    """Whether some windows see cells that are not there."""
+    return any(axis.before > 0 or reach(axis) - axis.before > axis.size for axis in window)
 
 
 def _by_group(planes: Any, block: Block) -> Any:
@@ -76,7 +85,8 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     x = channels_first(x) if turns_fast(x) else x
     batch, channels = x.shape[:2]
     outputs = w.shape[0]
-    planned = plan(window, batch, channels, outputs, groups, x.dtype, current().workspace_bytes)
+    workspace, is_flat = current().workspace_bytes, x.flags.c_contiguous
+    planned = plan(window, batch, channels, outputs, groups, x.dtype, workspace, is_flat)
     blocks, dtype, rows, per_group, positions = planned
     weights = w.reshape(groups, per_group, rows).astype(dtype, copy=False)
     if len(blocks) == batch == 1:
@@ -152,8 +162,8 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     x = channels_first(x) if turns_fast(x) else x
     batch, channels = x.shape[:2]
     outputs = y.shape[1]
-    workspace = current().workspace_bytes
-    planned = plan(window, batch, channels, outputs, groups, x.dtype, workspace)
+    workspace, is_flat = current().workspace_bytes, x.flags.c_contiguous
+    planned = plan(window, batch, channels, outputs, groups, x.dtype, workspace, is_flat)
     blocks, dtype, rows, per_group, positions = planned
     planes = y.reshape(batch, groups, per_group, prod(positions))
     columns_of = column_maker(x, blocks, dtype)
