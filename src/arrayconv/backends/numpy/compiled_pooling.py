@@ -218,14 +218,14 @@ def _run(
     if _is_whole(window) and not located:
         whole = loops("pool_loops").pool_planes(maximum, lanes_of(dtype))
         return whole, (prod(geometry.sizes),)
-    small = _is_small(geometry)
-    run = None if small else _in_vectors(window, geometry, dtype, maximum, located)
+    narrow = many and _is_small(geometry)
+    run = None if narrow else _in_vectors(window, geometry, dtype, maximum, located)
     if run is not None:
         return run, geometry.laid
     if not located:
-        return _reducing(geometry, dtype, maximum, small and many)
+        return _reducing(geometry, dtype, maximum, narrow)
     located_by = loops("index_loops")
-    if small and many:
+    if narrow:
         return located_by.locate_lanes(lanes_of(dtype)), geometry.laid
     return located_by.locate_rows, (*geometry.laid, dtype.type(-inf))
 
@@ -286,20 +286,32 @@ def _divisors(divisor: Divisor, dtype: Any) -> tuple[Any, bool]:
     return np.full(1, divisor, dtype), divisor & (divisor - 1) == 0
 
 
-def _pooled(x: Any, loop: Loop, *dtypes: Any, divisor: Divisor = 1) -> list[Any]:
-    """Return arrays (N, C, *positions) of what a loop makes, the first one over ``divisor``."""
+def _over(loop: Loop, run: Any, sizes: Ints, divisor: Divisor, dtype: Any) -> Loop:
+    """Return the loop that divides what another one makes, or is given."""
+    numbers = np.empty(1, dtype)
+    address = loops("addresses").address_of(loop.run, numbers, numbers, 0, 0, *loop.known)
+    known = (address, *sizes, loop.some, *_divisors(divisor, dtype), loop.known)
+    return loop._replace(run=run, known=known)
+
+
+@lru_cache(maxsize=1024)
+def _average_loop(window: Windows, dtype: Any, many: bool, divisor: Divisor) -> Loop:
+    """Return the loop of sums over a divisor."""
+    loop = _loop(window, dtype, False, False, many)
+    if divisor == 1:
+        return loop
+    return _over(loop, loops("average_loops").average, (loop.cells,), divisor, dtype)
+
+
+def _pooled(x: Any, loop: Loop, *dtypes: Any) -> list[Any]:
+    """Return arrays (N, C, *positions) of what a loop makes."""
     batch, channels = x.shape[:2]
     planes = batch * channels
     arrays = (
         channels_first(x).reshape(-1),
         *(np.empty(planes * loop.cells, dtype) for dtype in dtypes),
     )
-    run, known = loop.run, loop.known
-    if divisor != 1:
-        address = loops("addresses").address_of(run, *arrays, 0, 0, *known)
-        run = loops("average_loops").average
-        known = (address, loop.cells, loop.some, *_divisors(divisor, x.dtype), known)
-    run_range(run, arrays, planes, known, each=loop.some)
+    run_range(loop.run, arrays, planes, loop.known, each=loop.some)
     return [each.reshape(batch, channels, *loop.outs) for each in arrays[1:]]
 
 
@@ -310,7 +322,7 @@ def max_pool(x: Any, window: Windows) -> Any:
 
 def sum_pool(x: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of what each window sees, over ``divisor``."""
-    return _pooled(x, _loop(window, x.dtype, False, False, _many(x)), x.dtype, divisor=divisor)[0]
+    return _pooled(x, _average_loop(window, x.dtype, _many(x), divisor), x.dtype)[0]
 
 
 def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
@@ -320,8 +332,12 @@ def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
 
 
 @lru_cache(maxsize=1024)
-def _spread_loop(window: Windows, dtype: Any, many: bool) -> Loop:
-    """Return the loop of the adjoint of a sum."""
+def _spread_loop(window: Windows, dtype: Any, many: bool, divisor: Divisor) -> Loop:
+    """Return the loop of the adjoint of a sum over a divisor."""
+    if divisor != 1:
+        loop = _spread_loop(window, dtype, many, 1)
+        sizes = (prod(output_sizes(window)), loop.cells)
+        return _over(loop, loops("average_loops").spread, sizes, divisor, dtype)
     if all(isinstance(axis, Axis) and axis.stride == 1 for axis in window):
         # Then the adjoint slides too.
         sliding = tuple(adjoint_axis(cast(Axis, axis)) for axis in window)
@@ -337,17 +353,11 @@ def _spread_loop(window: Windows, dtype: Any, many: bool) -> Loop:
 
 def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of the windows that see each cell, over ``divisor``."""
-    loop = _spread_loop(window, y.dtype, _many(y))
+    loop = _spread_loop(window, y.dtype, _many(y), divisor)
     batch, channels = y.shape[:2]
     planes = batch * channels
     given, made = channels_first(y).reshape(-1), np.empty(planes * loop.cells, y.dtype)
-    run, known = loop.run, loop.known
-    if divisor != 1:
-        address = loops("addresses").address_of(run, made, made, 0, 0, *known)
-        run = loops("average_loops").spread
-        sizes = (prod(output_sizes(window)), loop.cells, loop.some)
-        known = (address, *sizes, *_divisors(divisor, y.dtype), known)
-    run_range(run, (given, made), planes, known, each=loop.some)
+    run_range(loop.run, (given, made), planes, loop.known, each=loop.some)
     return made.reshape(batch, channels, *loop.outs)
 
 
