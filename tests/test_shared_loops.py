@@ -118,6 +118,14 @@ def test_callers_at_once(team):
     assert len(team._free) <= 2
 
 
+@pytest.mark.parametrize(
+    ("said", "waits"), [("", True), ("active", True), ("passive", False), (" PASSIVE", False)]
+)
+def test_whether_helpers_wait(said, waits, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", said)
+    assert (workers.patience() > 0) == waits
+
+
 def test_blocks_of_python_and_compiled_ones_take_turns(team):
     seen = np.zeros(100)
     done: list[int] = []

@@ -1,6 +1,9 @@
 """Blocks of `compiled_winograd`, from cells to outputs, compiled by numba: by `loops` only.
 
 The loops are those of `winograd_loops`, made for given squares, and are called by their addresses.
+The rows of ``blocks`` are of `winograd_plans.Plan.laid`, those of ``parts`` of
+`compiled_winograd.Parts`. ``numbers`` has the rows and columns of a tile's square; lanes; channels
+and groups; cells of a channel, results of an output and of a line; and what is named below.
 """
 
 from __future__ import annotations
@@ -12,6 +15,11 @@ import numpy as np
 from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.conv_loops import lay_out
 from arrayconv.backends.numpy.pool_loops import compiled
+
+TO_POINTS, FROM_POINTS, ROOM, TRANSFORM, EVERY = range(8, 13)
+"""Where the loops are that make points of cells, and outputs of points; the numbers of a workspace
+that hold points of cells, or of a part's weight; where the loop is that makes the latter, and the
+numbers of a weight from row to row."""
 
 
 @compiled
@@ -33,7 +41,7 @@ def see(source: Any, points: Any, cells: Any, block: Any, tables: Any, numbers: 
     # What vectors see past the last cell is dropped, but some numbers would be slow to transform.
     cells[channels * size : channels * size + square * lanes] = 0
     call_at(
-        numbers[8],
+        numbers[TO_POINTS],
         (
             cells,
             size,
@@ -93,7 +101,7 @@ def make(
             ),
         )
     call_at(
-        numbers[9],
+        numbers[FROM_POINTS],
         (
             sums,
             next_sum,
@@ -126,7 +134,7 @@ def convolve_squares(
     numbers: Any,
 ) -> None:
     """Write the outputs of some blocks, which are one part."""
-    room = numbers[10]
+    room = numbers[ROOM]
     points, cells = workspace[thread, :room], workspace[thread, room:]
     for n in range(begin, end):
         see(source, points, cells, blocks[n], tables, numbers)
@@ -148,7 +156,7 @@ def convolve_parts(
     numbers: Any,
 ) -> None:
     """Write some parts of the outputs of one block, with the weight of each transformed before."""
-    room, transform, every = numbers[10:13]
+    room, transform, every = numbers[ROOM], numbers[TRANSFORM], numbers[EVERY]
     factors, sums = workspace[thread, :room], workspace[thread, room:]
     for n in range(begin, end):
         pairs, first, vectors, length = parts[n, 6:10]

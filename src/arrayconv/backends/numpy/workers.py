@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -19,6 +20,12 @@ LINE = 128
 
 Work = Callable[[], object]
 """It must not raise."""
+
+
+def patience() -> int:
+    """Return these microseconds, or 0 where OpenMP's variable for this says so."""
+    passive = os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive"
+    return 0 if passive else PATIENCE
 
 
 class Worker:
@@ -81,10 +88,10 @@ class WatchfulWorker(Worker):
         super().__init__(name)
 
     def _live(self) -> None:
-        patience, grace = PATIENCE * self._looks, GRACE * self._looks
+        looks, grace = patience() * self._looks, GRACE * self._looks
         self._called.acquire()
         while not self._over:
-            while self._compiled.wait(self.word, patience, grace):
+            while self._compiled.wait(self.word, looks, grace):
                 self._do()
             self._called.acquire()
 
