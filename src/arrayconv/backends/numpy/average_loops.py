@@ -56,6 +56,8 @@ def spread(
     x: Any,
     begin: Any,
     end: Any,
+    thread: Any,
+    workspace: Any,
     loop: Any,
     seen: Any,
     size: Any,
@@ -67,7 +69,8 @@ def spread(
     """Write what the loop at an address adds up, of shares of what it is given."""
     for first in range(begin, end, some):
         last = min(end, first + some)
-        shares = y[first * seen : last * seen].copy()
+        shares = workspace[thread, : (last - first) * seen]
+        shares[:] = y[first * seen : last * seen]
         _divide(shares, divisors, exact)
         here = (shares, x[first * size :], 0, last - first)
         call_at(loop, here + known)

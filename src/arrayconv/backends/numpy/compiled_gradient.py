@@ -94,8 +94,8 @@ def plan(
     wanted = min(threads, multiply_adds // WORTH_A_THREAD)
     some_groups = max(1, min(groups, wanted))
     some_outputs = max(1, min(made // compiled.OUTPUTS, -(-wanted // some_groups)))
-    parts_of = product(equal_parts(batch, images), equal_parts(positions[0], parts))
-    blocks = np.array([block(*each) for each in parts_of], np.int64)
+    ranges = product(equal_parts(batch, images), equal_parts(positions[0], parts))
+    blocks = np.array([block(*each) for each in ranges], np.int64)
     taps = prod(kernel_sizes(window))
     jobs = np.array(
         [
@@ -108,10 +108,10 @@ def plan(
     )
     # Both ends as a beginning and a number.
     jobs[:, [1, 3]] -= jobs[:, [0, 2]]
-    groups, outputs = jobs[:, 1].max(), (jobs[:, 1] * jobs[:, 3]).max()
-    cells = int((groups * seen * blocks[:, 0] + blocks[:, 3]).max())
+    most_groups, most_outputs = jobs[:, 1].max(), (jobs[:, 1] * jobs[:, 3]).max()
+    cells = int((most_groups * seen * blocks[:, 0] + blocks[:, 3]).max())
     numbers = (seen, made, seen * taps, lanes, prod(sizes), prod(positions), cells)
-    room = cells + int(outputs * blocks[:, 3].max())
+    room = cells + int(most_outputs * blocks[:, 3].max())
     return Plan(jobs, blocks, packed.flat(), np.array(numbers, np.int64), room)
 
 

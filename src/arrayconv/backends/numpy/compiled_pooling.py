@@ -18,7 +18,7 @@ from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.ranges import Ranges, cell_ranges, position_ranges, whole_positions
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
-from arrayconv.backends.numpy.threads import run_range
+from arrayconv.backends.numpy.threads import at_once, run_range
 from arrayconv.primitives.pooling import Divisor, cells_of, divide
 
 LANES = 16
@@ -357,7 +357,12 @@ def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:
     batch, channels = y.shape[:2]
     planes = batch * channels
     given, made = channels_first(y).reshape(-1), np.empty(planes * loop.cells, y.dtype)
-    run_range(loop.run, (given, made), planes, loop.known, each=loop.some)
+    known, divides = loop.known, divisor != 1
+    if divides:
+        held = min(planes, loop.some) * prod(output_sizes(window))
+        workspace = np.empty((at_once(-(-planes // loop.some)), held), y.dtype)
+        known = (workspace, *known)
+    run_range(loop.run, (given, made), planes, known, each=loop.some, numbered=divides)
     return made.reshape(batch, channels, *loop.outs)
 
 

@@ -67,7 +67,7 @@ def _parts(
 ) -> Parts:
     """Return parts of the outputs of a weight of a shape, given where each begins and ends.
 
-    A flipped weight is the one by which the adjoint is a convolution; nobody makes it.
+    With a flipped weight the adjoint is a convolution; it is read so, and not made.
     """
     compiled, square = loops("winograd_loops"), square_of(shape[2:], tile)
     taps, lanes = prod(shape[2:]), lanes_of(FLOAT)

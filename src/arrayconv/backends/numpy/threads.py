@@ -126,7 +126,7 @@ def run_blocks(
     ``products`` says that blocks multiply matrices: the BLAS is then held to one thread, and where
     it cannot be, one worker runs all blocks, and the BLAS may use its threads. ``workspace`` makes
     what each thread needs once, for example a buffer: ``function(block, workspace)``. ``least`` is
-    the number of blocks that make a thread worth its start, of about 30 microseconds.
+    the number of blocks that make a thread worth its start.
 
     An exception ends the work and is raised here: that of the first block, in their order, which
     raised one.

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from arrayconv.backends.numpy import winograd_plans
 from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.conv_loops import lay_out
 from arrayconv.backends.numpy.pool_loops import compiled
@@ -22,13 +23,7 @@ that hold points of cells, or of a part's weight; where the loop is that makes t
 numbers of a weight from row to row."""
 
 
-@compiled
-def step_of(numbers: Any, lanes: Any) -> Any:
-    """Return the step from point to point of so many neighbours, with room for a vector more.
-
-    It is an odd number of vectors, so that the cache has room for the points of a tile.
-    """
-    return (numbers // lanes | 1) * lanes + 2 * lanes
+step_of = compiled(winograd_plans.step_of)
 
 
 @compiled

@@ -224,7 +224,10 @@ def plan(
 
 
 def step_of(numbers: int, lanes: int) -> int:
-    """Return the step from point to point of so many neighbours: as `winograd_blocks.step_of`."""
+    """Return the step from point to point of so many neighbours, with room for a vector more.
+
+    It is an odd number of vectors, so that the cache has room for the points of a tile.
+    """
     return (numbers // lanes | 1) * lanes + 2 * lanes
 
 

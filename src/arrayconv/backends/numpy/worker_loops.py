@@ -19,6 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from arrayconv.backends.numpy.addresses import call, members, number
+from arrayconv.backends.numpy.workers import LINE
 
 compiled = numba.njit(cache=True, nogil=True)
 
@@ -27,8 +28,6 @@ ASLEEP, WAITING, CALLED, ASKED, WORKING = range(5)
 called for compiled work, or asked for work of Python's; it works."""
 BYTES = 8
 """Of a word."""
-LINE = 128
-"""Bytes that are for one thread only: two lines of the cache, which are fetched together."""
 
 _address = ir.IntType(8).as_pointer()
 _body = ir.FunctionType(ir.VoidType(), [_address, number, number, number])
