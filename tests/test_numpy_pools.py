@@ -13,7 +13,9 @@ import arrayconv as ac
 from arrayconv import primitives, reference
 from arrayconv._registry import Primitive, offered
 from arrayconv._window import adaptive_window, kernel_sizes, output_sizes, sliding_window
+from arrayconv.backends.numpy import separable
 from arrayconv.backends.numpy.compiler import missing
+from arrayconv.backends.numpy.orders import is_channels_last
 from arrayconv.functional.operations import operation_of
 from tests.cases import assert_close, draw
 from tests.test_pooling import DILATED, PARTS, WINDOWS, special
@@ -124,6 +126,31 @@ def test_each_implementation_is_the_generic_body(shape, window, dtype, request, 
     wanted = primitives.max_pool_grad(cotangent, index, window, algorithm="generic")
     for _, got in forced(primitives.max_pool_grad, cotangent, index, window):
         assert_close(got, wanted, dtype)
+
+
+@pytest.mark.parametrize("chunk", [1, 3000, 1 << 20])
+@pytest.mark.parametrize(("shape", "window"), CASES, ids=lambda each: str(each)[:40])
+def test_blocks_of_any_size_in_either_order(shape, window, chunk, monkeypatch):
+    """Planes cut into bands of rows, whose windows overlap, and channels last in memory."""
+    monkeypatch.setattr(separable, "CHUNK", chunk)
+    x = draw(np.random.default_rng(0), shape, "float32")
+    divisor = tuple(tuple(range(1, 1 + axis.out)) for axis in window)
+    wanted = (
+        primitives.max_pool(x, window, algorithm="generic"),
+        primitives.sum_pool(x, window, 9, algorithm="generic"),
+        primitives.sum_pool(x, window, divisor, algorithm="generic"),
+    )
+    for order in ("first", "last", "neither"):
+        held = {
+            "first": x,
+            "last": np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1),
+            "neither": np.repeat(x, 2, 1)[:, ::2],
+        }[order]
+        maxima = separable.max_pool(held, window)
+        np.testing.assert_array_equal(maxima, wanted[0], strict=True)
+        assert_close(separable.sum_pool(held, window, 9), wanted[1], "float32")
+        assert_close(separable.sum_pool(held, window, divisor), wanted[2], "float32")
+        assert is_channels_last(maxima) == (is_channels_last(held) and maxima[0, 0].size > 1)
 
 
 @pytest.mark.parametrize(
