@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from arrayconv.backends.numpy.pool_loops import compiled
+from arrayconv.backends.numpy.pool_loops import compiled, inlined
 from arrayconv.backends.numpy.spread_loops import in_turns
 
 
@@ -126,7 +126,7 @@ def fold_strided(
             to += np.uintp(width)
 
 
-@compiled
+@inlined
 def _copy_row(x: Any, source: Any, out: Any, to: Any, count: Any, stride: Any) -> None:
     """Copy the cells of a row of positions that one tap sees."""
     if stride == 1:
@@ -173,40 +173,70 @@ def _copy_plane(
 
 
 @compiled
+def _copy_rows(
+    x: Any,
+    source: Any,
+    out: Any,
+    to: Any,
+    shape: Any,
+    ranges: Any,
+    strides: Any,
+    tap_y: Any,
+    begin: Any,
+    end: Any,
+) -> None:
+    """Copy what some taps of the last axis see of a plane, row by row."""
+    outs_y, outs_x, width = shape[4], shape[5], shape[8]
+    places, stride = shape[3] * outs_y * outs_x, np.uintp(strides[2])
+    first_y, last_y, start_y = ranges[1, tap_y]
+    for o_y in range(outs_y):
+        cells = source + (start_y + (o_y - first_y) * strides[1]) * width
+        for tap_x in range(begin, end):
+            first, last, start = ranges[2, tap_x]
+            row = np.uintp(to + (tap_x - begin) * places + o_y * outs_x)
+            if o_y < first_y or o_y >= last_y:
+                out[row : row + np.uintp(outs_x)] = 0
+                continue
+            for o in range(np.uintp(first)):
+                out[row + o] = 0
+            seen, count = np.uintp(cells + start), np.uintp(last - first)
+            _copy_row(x, seen, out, row + np.uintp(first), count, stride)
+            for o in range(np.uintp(last), np.uintp(outs_x)):
+                out[row + o] = 0
+
+
+@compiled
 def unfold(x: Any, out: Any, begin: int, end: int, shape: Any, ranges: Any, strides: Any) -> None:
-    """Copy what each tap of each plane sees, row by row; 0 where that is padding. As `fold`."""
+    """Copy what taps see, numbered through all planes; 0 where that is padding. As `fold`.
+
+    What the last axis' taps see of a row is copied while the first cache holds that row.
+    """
     deep, tall, wide = shape[0], shape[1], shape[2]
     outs_z, outs_y, outs_x = shape[3], shape[4], shape[5]
     depth, height, width = shape[6], shape[7], shape[8]
-    stride = np.uintp(strides[2])
+    places, stride = outs_z * outs_y * outs_x, np.uintp(strides[2])
     # Then a tap sees a plane of cells as it lies, moved by some cells, but for the borders.
     alike = stride == 1 and strides[1] == 1 and outs_x == width
-    for n in range(begin, end):
-        for tap in range(deep * tall * wide):
-            first_z, last_z, start_z = ranges[0, tap // (tall * wide)]
-            first_y, last_y, start_y = ranges[1, tap // wide % tall]
-            first, last, start = ranges[2, tap % wide]
-            for o_z in range(outs_z):
-                z = start_z + (o_z - first_z) * strides[0]
-                to = ((n * deep * tall * wide + tap) * outs_z + o_z) * outs_y * outs_x
-                if o_z < first_z or o_z >= last_z:
+    tap = begin
+    while tap < end:
+        tap_x = tap % wide
+        stop = min(wide, tap_x + end - tap)
+        n, tap_z, tap_y = (
+            tap // (deep * tall * wide),
+            tap // (tall * wide) % deep,
+            tap // wide % tall,
+        )
+        first_z, last_z, start_z = ranges[0, tap_z]
+        for o_z in range(outs_z):
+            to = tap * places + o_z * outs_y * outs_x
+            source = (n * depth + start_z + (o_z - first_z) * strides[0]) * height * width
+            if first_z <= o_z < last_z and not alike:
+                _copy_rows(x, source, out, to, shape, ranges, strides, tap_y, tap_x, stop)
+                continue
+            for each in range(tap_x, stop):
+                if first_z <= o_z < last_z and ranges[2, each, 0] < ranges[2, each, 1]:
+                    _copy_plane(x, source, out, to, outs_x, outs_y, ranges, tap_y, each)
+                else:
                     out[to : to + outs_y * outs_x] = 0
-                    continue
-                source = (n * depth + z) * height * width
-                if alike and first < last:
-                    _copy_plane(
-                        x, source, out, to, outs_x, outs_y, ranges, tap // wide % tall, tap % wide
-                    )
-                    continue
-                for o_y in range(outs_y):
-                    row = np.uintp(to + o_y * outs_x)
-                    if o_y < first_y or o_y >= last_y:
-                        out[row : row + np.uintp(outs_x)] = 0
-                        continue
-                    y = start_y + (o_y - first_y) * strides[1]
-                    seen = np.uintp(source + y * width + start)
-                    for o in range(np.uintp(first)):
-                        out[row + o] = 0
-                    _copy_row(x, seen, out, row + np.uintp(first), np.uintp(last - first), stride)
-                    for o in range(np.uintp(last), np.uintp(outs_x)):
-                        out[row + o] = 0
+                to += places
+        tap += stop - tap_x

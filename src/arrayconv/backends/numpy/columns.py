@@ -30,10 +30,14 @@ from arrayconv._window import (
 )
 from arrayconv.backends.numpy.blocks import Slices, cut, intersect
 from arrayconv.backends.numpy.phases import Phases, phases
+from arrayconv.backends.numpy.plane_blocks import PlaneBlock, plane_blocks
 from arrayconv.backends.numpy.threads import run_blocks
 
 SLAB = 256 << 10
 """Bytes of a slab: what is copied twice should come from the cache the second time."""
+
+COPIED = 128 << 10
+"""Bytes of planes that are copied as they are at a time: threads have about equal shares then."""
 
 SHORT = 16
 """Cells of a row below which rows are copied together, and what is too much is then cleared."""
@@ -236,15 +240,16 @@ def _view(planes: Any, window: Window) -> Any:
     return np.lib.stride_tricks.as_strided(planes[(..., *starts)], shape, strides)
 
 
-def _blocks(batch: int, planes: int, bytes_per_plane: int) -> list[tuple[int, slice]]:
-    """Return image and planes of each block, of at most a slab's bytes, or one plane."""
-    limit = min(SLAB, current().workspace_bytes)
-    some = max(1, limit // max(1, bytes_per_plane))
-    return [
-        (image, slice(start, start + some))
-        for image in range(batch)
-        for start in range(0, planes, some)
-    ]
+def _blocks(planes: Any, rows: int) -> list[PlaneBlock]:
+    """Return the blocks in which planes (N, C, *sizes) that have rows of positions are copied."""
+    images, count, *sizes = planes.shape
+    limit = min(COPIED, current().workspace_bytes)
+    return plane_blocks(images, count, rows, prod(sizes) * planes.itemsize, limit)
+
+
+def _rows_of(block: PlaneBlock, dims: int) -> tuple[Any, ...]:
+    """Return the index of a block in columns (N, C, *taps, *positions)."""
+    return (block.image, block.planes, ..., block.rows, *(WHOLE,) * (dims - 1))
 
 
 def unfold(x: Any, window: Window) -> Any:
@@ -256,18 +261,21 @@ def unfold(x: Any, window: Window) -> Any:
     planes = x.reshape(images, count, *sizes)
     laid = columns.reshape(images, count, *kernel, *positions)
     if len(window) == 1 or is_apart(window):
+        rows = 1
         if _is_inside(window):
-            view = _view(planes, window)
+            view, rows = _view(planes, window), positions[0]
 
-            def copy(block: tuple[int, slice]) -> None:
-                np.copyto(laid[block], view[block])
+            def copy(block: PlaneBlock) -> None:
+                part = _rows_of(block, len(window))
+                np.copyto(laid[part], view[part])
         else:
             framed_window = tuple(axis._replace(size=reach(axis), before=0) for axis in window)
 
-            def copy(block: tuple[int, slice]) -> None:
-                np.copyto(laid[block], _view(_framed(planes[block], window), framed_window))
+            def copy(block: PlaneBlock) -> None:
+                part = block.image, block.planes
+                np.copyto(laid[part], _view(_framed(planes[part], window), framed_window))
 
-        run_blocks(copy, _blocks(images, count, prod(sizes) * x.itemsize), least=2)
+        run_blocks(copy, _blocks(planes, rows), least=2)
         return columns
     limit = min(SLAB, current().workspace_bytes)
     join = x.flags.c_contiguous and sizes[-1] < SHORT
@@ -331,15 +339,16 @@ def _add_groups(
             for tap in range(target.shape[taps])
         ]
 
-    def add(block: tuple[int, slice]) -> None:
+    def add(block: PlaneBlock) -> None:
+        part = _rows_of(block, len(groups[0][1])) if alone else (block.image, block.planes)
         for target, source in views:
             if alone:
-                np.copyto(target[block], source[block])
+                np.copyto(target[part], source[part])
             else:
-                target[block] += source[block]
+                target[part] += source[part]
 
-    blocks = _blocks(planes.shape[0], planes.shape[1], prod(planes.shape[2:]) * planes.itemsize)
-    run_blocks(add, blocks, least=2)
+    # Rows of positions share cells, but where windows lie apart.
+    run_blocks(add, _blocks(planes, groups[0][1][0].out if alone else 1), least=2)
 
 
 def fold(columns: Any, window: Window) -> Any:

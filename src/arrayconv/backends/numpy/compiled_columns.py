@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes, tap_range
-from arrayconv.backends.numpy.columns import is_apart
+from arrayconv.backends.numpy.columns import COPIED, is_apart
 from arrayconv.backends.numpy.compiled_pooling import FEW_CELLS, LANES
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
@@ -136,10 +136,13 @@ def unfold(x: Any, window: Window) -> Any:
     word = WORDS[x.dtype.itemsize]
     flat = np.ascontiguousarray(x).reshape(-1).view(word)
     out = columns.reshape(-1).view(word)
-    planes = batch * channels
     geometry = geometry_of(window)
-    by_lanes = _by_lanes(x, window)
-    copy = loops("lane_loops").unfold_lanes if by_lanes else loops("column_loops").unfold
-    some = max(1, CHUNK // max(1, taps * positions * x.itemsize))
-    run_range(copy, (flat, out), planes, geometry, each=some // LANES * LANES or some)
+    if _by_lanes(x, window):
+        copy, count = loops("lane_loops").unfold_lanes, batch * channels
+        some = max(1, CHUNK // max(1, taps * positions * x.itemsize))
+        some = some // LANES * LANES or some
+    else:
+        copy, count = loops("column_loops").unfold, batch * channels * taps
+        some = max(1, COPIED // max(1, positions * x.itemsize))
+    run_range(copy, (flat, out), count, geometry, each=some)
     return columns

@@ -19,6 +19,7 @@ from arrayconv._arrays import library_of
 from arrayconv._integers import Ints
 from arrayconv._window import Axis, Table, Windows, index_columns, output_sizes, span, tap_range
 from arrayconv.backends.numpy.orders import is_channels_last
+from arrayconv.backends.numpy.plane_blocks import PlaneBlock, plane_blocks
 from arrayconv.backends.numpy.threads import run_blocks
 from arrayconv.primitives.pooling import Divisor, divide, lowest
 
@@ -177,27 +178,6 @@ def _total(ufunc: np.ufunc, cells: Any, spatial: Ints) -> Any:
     return ufunc.reduce(cells, axis=spatial)
 
 
-class _Block(NamedTuple):
-    """Cells that are worked on at a time."""
-
-    image: int
-    planes: slice
-    rows: slice
-    """Positions of the first spatial dimension."""
-
-
-def _blocks(images: int, planes: int, rows: int, plane_bytes: int, chunk: int) -> list[_Block]:
-    """Return the blocks of images of planes: whole planes, or some of their rows of positions."""
-    some = max(1, chunk // max(1, plane_bytes))
-    band = max(1, rows * chunk // max(1, plane_bytes)) if some == 1 else rows
-    return [
-        _Block(image, slice(start, start + some), slice(row, min(rows, row + band)))
-        for image in range(images)
-        for start in range(0, planes, some)
-        for row in range(0, rows, band)
-    ]
-
-
 def _reduced(
     ufunc: np.ufunc, x: Any, window: Windows, dtype: Any, nothing: Any, divisor: Divisor = 1
 ) -> Any:
@@ -217,7 +197,7 @@ def _reduced(
     box = _whole(window)
     turned = not behind and sizes[-1] < NARROW
 
-    def pool(block: _Block) -> None:
+    def pool(block: PlaneBlock) -> None:
         rows, of_block = block.rows, window
         part = cells[block.image, block.planes]
         if rows.stop - rows.start < outs[0]:
@@ -245,7 +225,7 @@ def _reduced(
     plane = prod((*sizes, *behind)) * np.dtype(dtype).itemsize
     # What is read but once needs no cache.
     chunk = CHUNK if box is None else 4 * CHUNK
-    blocks = _blocks(images, count, outs[0], plane, chunk)
+    blocks = plane_blocks(images, count, outs[0], plane, chunk)
     run_blocks(pool, blocks, products=box is not None, least=2)
     if behind:
         return results[0].transpose(0, 1 + dims, *spatial)
