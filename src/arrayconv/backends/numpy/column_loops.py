@@ -9,68 +9,26 @@ import numpy as np
 from arrayconv.backends.numpy.pool_loops import compiled, inlined
 from arrayconv.backends.numpy.spread_loops import in_turns
 
-
-@compiled
-def _add_row(out: Any, to: Any, columns: Any, source: Any, count: Any, stride: Any) -> None:
-    """Add a row of positions to the cells that one tap sees."""
-    # A stride that is a constant of the code lets the compiler use vectors.
-    if stride == 1:
-        for o in range(count):
-            out[to + o] += columns[source + o]
-    else:
-        for o in range(count):
-            out[to + stride * o] += columns[source + o]
+BAND = 16 << 10
+"""Bytes of cells to which a tap's columns are added before the next tap's: the first cache holds
+them, and columns are read as they lie in memory."""
 
 
 @compiled
-def fold(
-    columns: Any, out: Any, begin: int, end: int, shape: Any, ranges: Any, strides: Any
-) -> None:
-    """Add the columns of each plane, tap by tap and row by row.
+def rows_that_see(shape: Any, ranges: Any, strides: Any) -> Any:
+    """Return, for each row of cells and leading taps, where columns that see it begin, or -1.
 
-    ``shape`` holds the kernel, the positions and the sizes of three axes; ``ranges[axis, tap]`` the
-    first position that sees the input by a tap, one behind the last, and the cell of the first.
-    """
-    deep, tall, wide = shape[0], shape[1], shape[2]
-    outs_z, outs_y, outs_x = shape[3], shape[4], shape[5]
-    depth, height, width = shape[6], shape[7], shape[8]
-    places = outs_z * outs_y * outs_x
-    stride = np.uintp(strides[2])
-    for n in range(begin, end):
-        plane = n * depth * height * width
-        out[plane : plane + depth * height * width] = 0
-        for tap_z in range(deep):
-            first_z, last_z, start_z = ranges[0, tap_z]
-            for tap_y in range(tall):
-                first_y, last_y, start_y = ranges[1, tap_y]
-                for tap_x in range(wide):
-                    first, last, start = ranges[2, tap_x]
-                    count = np.uintp(last - first)
-                    tap = (n * deep + tap_z) * tall * wide + tap_y * wide + tap_x
-                    for o_z in range(first_z, last_z):
-                        z = start_z + (o_z - first_z) * strides[0]
-                        for o_y in range(first_y, last_y):
-                            y = start_y + (o_y - first_y) * strides[1]
-                            to = np.uintp(plane + (z * height + y) * width + start)
-                            row = (o_z * outs_y + o_y) * outs_x + first
-                            source = np.uintp(tap * places + row)
-                            _add_row(out, to, columns, source, count, stride)
-
-
-@compiled
-def _rows_that_see(shape: Any, ranges: Any, strides: Any) -> Any:
-    """Return, for each row of cells, where columns of rows that see it begin in those of a plane.
-
-    For the last axis' first tap and position; and where those of each row end.
+    Among those of a plane, for the last axis' first tap and position. ``shape`` holds the kernel,
+    the positions and the sizes of three axes; ``ranges[axis, tap]`` the first position that sees
+    the input by a tap, one behind the last, and the cell of the first.
     """
     outs_y, outs_x = shape[4], shape[5]
-    places, most = shape[3] * outs_y * outs_x, shape[0] * shape[1]
+    places, taps = shape[3] * outs_y * outs_x, shape[0] * shape[1]
     depth, height = shape[6], shape[7]
-    found, ends = np.empty(depth * height * most, np.int64), np.zeros(depth * height + 1, np.int64)
-    count = 0
+    found = np.full((depth * height, taps), -1, np.int64)
     for z in range(depth):
         for y in range(height):
-            for tap in range(most):
+            for tap in range(taps):
                 first_z, last_z, start_z = ranges[0, tap // shape[1]]
                 first_y, last_y, start_y = ranges[1, tap % shape[1]]
                 o_z, rest_z = divmod(z - start_z, strides[0])
@@ -78,52 +36,58 @@ def _rows_that_see(shape: Any, ranges: Any, strides: Any) -> Any:
                 o_z, o_y = o_z + first_z, o_y + first_y
                 inside = first_z <= o_z < last_z and first_y <= o_y < last_y
                 if inside and rest_z == 0 and rest_y == 0:
-                    found[count] = tap * shape[2] * places + (o_z * outs_y + o_y) * outs_x
-                    count += 1
-            ends[z * height + y + 1] = count
-    return found, ends
+                    row = (o_z * outs_y + o_y) * outs_x
+                    found[z * height + y, tap] = tap * shape[2] * places + row
+    return found
 
 
 @compiled
-def fold_strided(
-    columns: Any, out: Any, begin: int, end: int, shape: Any, ranges: Any, strides: Any
+def fold(
+    columns: Any, out: Any, begin: int, end: int, shape: Any, ranges: Any, strides: Any, rows: Any
 ) -> None:
-    """Do as `fold`, a row of cells at a time: cells a stride apart are seen by the same taps.
+    """Add columns to rows of cells, which are numbered through all planes.
 
-    There is a run of cells for each phase of the stride; the phases are then taken in turns.
+    ``rows`` is what `rows_that_see` returns. Cells a stride apart are seen by the same taps: there
+    is a run of cells for each phase of the stride, which are then taken in turns.
     """
-    wide, places = shape[2], shape[3] * shape[4] * shape[5]
-    of_plane, width, stride = shape[0] * shape[1] * wide * places, shape[8], strides[2]
-    length = -(-width // stride)
-    phases, mixed = np.empty(stride * length, out.dtype), np.empty(stride * length, out.dtype)
-    rows, ends = _rows_that_see(shape, ranges, strides)
-    # Of each tap along the row the columns, and where they go among the phases.
-    taps = np.empty((wide, 3), np.int64)
-    for tap in range(wide):
-        first, last, start = ranges[2, tap]
-        to_phase = start % stride * length + start // stride
-        taps[tap, 0], taps[tap, 1], taps[tap, 2] = tap * places + first, last - first, to_phase
-    to = np.uintp(begin * (len(ends) - 1) * width)
-    for n in range(begin, end):
-        for row in range(len(ends) - 1):
-            low, high = ends[row], ends[row + 1]
-            if low == high:
-                out[to : to + np.uintp(width)] = 0
-                to += np.uintp(width)
-                continue
-            phases[:] = 0
-            for each in range(low, high):
-                for tap in range(wide):
-                    source = np.uintp(n * of_plane + rows[each] + taps[tap, 0])
-                    place = np.uintp(taps[tap, 2])
-                    for o in range(np.uintp(max(0, taps[tap, 1]))):
-                        phases[place + o] += columns[source + o]
-            if width == stride * length:
-                in_turns(out, to, phases, np.uintp(stride), np.uintp(length))
+    wide, places, width = shape[2], shape[3] * shape[4] * shape[5], shape[8]
+    stride = np.uintp(strides[2])
+    length = np.uintp(-(-width // strides[2]))
+    line, of_plane = stride * length, shape[0] * shape[1] * wide * places
+    band = min(max(1, BAND // (np.int64(line) * out.itemsize)), len(rows))
+    sums, mixed = np.empty(np.uintp(band) * line, out.dtype), np.empty(line, out.dtype)
+    index = begin
+    while index < end:
+        n, row = index // len(rows), index % len(rows)
+        some = min(band, len(rows) - row, end - index)
+        if strides[1] > 1:
+            # Of one depth, so that the rows that a tap sees are a stride apart.
+            some = min(some, shape[7] - row % shape[7])
+        sums[: np.uintp(some) * line] = 0
+        for tap in range(rows.shape[1]):
+            begun = 0
+            while begun < some and rows[row + begun, tap] < 0:
+                begun += 1
+            for tap_x in range(wide if begun < some else 0):
+                first, last, start = ranges[2, tap_x]
+                column = n * of_plane + tap_x * places + first
+                place = start % strides[2] * np.int64(length) + start // strides[2]
+                for each in range(begun, some, strides[1]):
+                    seen = rows[row + each, tap]
+                    if seen < 0:
+                        continue
+                    source = np.uintp(column + seen)
+                    to = np.uintp(each) * line + np.uintp(place)
+                    for o in range(np.uintp(max(0, last - first))):
+                        sums[to + o] += columns[source + o]
+        for each in range(some):
+            to, at = np.uintp((index + each) * width), np.uintp(each) * line
+            if width == line:
+                in_turns(out, to, sums[at:], stride, length)
             else:
-                in_turns(mixed, np.uintp(0), phases, np.uintp(stride), np.uintp(length))
+                in_turns(mixed, np.uintp(0), sums[at:], stride, length)
                 out[to : to + np.uintp(width)] = mixed[: np.uintp(width)]
-            to += np.uintp(width)
+        index += some
 
 
 @inlined

@@ -36,9 +36,6 @@ from arrayconv.backends.numpy.threads import run_blocks
 SLAB = 256 << 10
 """Bytes of a slab: what is copied twice should come from the cache the second time."""
 
-COPIED = 128 << 10
-"""Bytes of planes that are copied as they are at a time: threads have about equal shares then."""
-
 SHORT = 16
 """Cells of a row below which rows are copied together, and what is too much is then cleared."""
 
@@ -243,7 +240,7 @@ def _view(planes: Any, window: Window) -> Any:
 def _blocks(planes: Any, rows: int) -> list[PlaneBlock]:
     """Return the blocks in which planes (N, C, *sizes) that have rows of positions are copied."""
     images, count, *sizes = planes.shape
-    limit = min(COPIED, current().workspace_bytes)
+    limit = min(SLAB, current().workspace_bytes)
     return plane_blocks(images, count, rows, prod(sizes) * planes.itemsize, limit)
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes, tap_range
-from arrayconv.backends.numpy.columns import COPIED, is_apart
+from arrayconv.backends.numpy.columns import is_apart
 from arrayconv.backends.numpy.compiled_pooling import FEW_CELLS, LANES
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
 from arrayconv.backends.numpy.threads import run_range
 
 WIDE = 24
-"""Positions of a row from which on copies of single rows are faster than NumPy's of planes."""
-LONG_ROW, LONG_ROW_OF_A_PLANE = 224, 64
-"""Bytes of a row of neighbours from which on those copies are faster too: of rows one by one, and
-of planes that are copied as one run."""
+"""Positions of a row from which on every other cell is copied faster by rows than by NumPy."""
+SHORT_ROW = 64
+"""Bytes of a row below which planes that are copied as one run, and then mended, are slower."""
+COLUMNS = 128 << 10
+"""Bytes of columns that a thread takes at a time."""
 FEW_PHASES = 4
 """A stride up to which windows that lie apart are added faster by phases of rows, in compiled
 loops, than by NumPy's transposing copy."""
@@ -68,20 +69,13 @@ def unfold_slow(x: Any, window: Window) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _unfold_slow(window: Window, itemsize: int) -> str | None:
-    if is_apart(window) and window[-1].stride > 1:
-        return "windows that lie apart are one transposing copy"
-    run = window[-1].out * itemsize
-    if len(window) > 1 and all(each.stride == 1 and each.out == each.size for each in window[-2:]):
-        # Then a tap's plane is copied as one run.
-        return (
-            f"rows of {window[-1].out} positions have much border"
-            if run < LONG_ROW_OF_A_PLANE
-            else None
-        )
-    if window[-1].stride == 1:
-        return f"runs of {run} bytes are copied as fast" if run < LONG_ROW else None
-    if window[-1].out < WIDE:
-        return f"rows of {window[-1].out} positions are shorter than {WIDE}"
+    run, last = window[-1].out * itemsize, window[-1]
+    alike = all(each.stride == 1 and each.out == each.size for each in window[-2:])
+    if len(window) > 1 and alike and run < SHORT_ROW:
+        # A tap's plane is copied as one run.
+        return f"rows of {last.out} positions have much border"
+    if last.stride == 2 and last.out < WIDE and not is_apart(window):
+        return f"rows of {last.out} positions are shorter than {WIDE}"
     return None
 
 
@@ -106,12 +100,29 @@ def geometry_of(window: Window) -> tuple[Any, Any, Any]:
     return np.asarray(shape, np.int64), ranges, np.asarray(strides, np.int64)
 
 
-def adding(window: Window, planes: int) -> Any:
-    """Return the loop that adds columns to so many planes."""
+class Adding(NamedTuple):
+    """How columns are added to planes: by ``loop(columns, planes, begin, end, *known)``."""
+
+    loop: Any
+    parts: int
+    """Of each plane, which the loop counts."""
+    known: tuple[Any, ...]
+
+
+@lru_cache(maxsize=256)
+def _rows_that_see(window: Window) -> Any:
+    """Return which columns see each row of cells."""
+    return loops("column_loops").rows_that_see(*geometry_of(window))
+
+
+def adding(window: Window, planes: int) -> Adding:
+    """Return how columns are added to so many planes."""
+    geometry = geometry_of(window)
     if planes >= LANES and _is_narrow(window):
-        return loops("lane_loops").fold_lanes
-    compiled = loops("column_loops")
-    return compiled.fold if window[-1].stride == 1 else compiled.fold_strided
+        return Adding(loops("lane_loops").fold_lanes, 1, geometry)
+    rows = prod(axis.size for axis in window[:-1])
+    known = (*geometry, _rows_that_see(window))
+    return Adding(loops("column_loops").fold, rows, known)
 
 
 def fold(columns: Any, window: Window) -> Any:
@@ -120,11 +131,11 @@ def fold(columns: Any, window: Window) -> Any:
     batch, channels = columns.shape[0], columns.shape[1] // kernel
     x = np.empty((batch, channels, *input_sizes(window)), columns.dtype)
     flat, out = np.ascontiguousarray(columns).reshape(-1), x.reshape(-1)
-    planes = batch * channels
-    geometry = geometry_of(window)
-    add = adding(window, planes)
-    some = max(1, CHUNK // max(1, kernel * positions * columns.itemsize))
-    run_range(add, (flat, out), planes, geometry, each=some // LANES * LANES or some)
+    add = adding(window, batch * channels)
+    bytes_of_part = kernel * positions * columns.itemsize // add.parts
+    some = max(1, COLUMNS // max(1, bytes_of_part))
+    each = some if add.parts > 1 else some // LANES * LANES or some
+    run_range(add.loop, (flat, out), batch * channels * add.parts, add.known, each=each)
     return x
 
 
@@ -143,6 +154,6 @@ def unfold(x: Any, window: Window) -> Any:
         some = some // LANES * LANES or some
     else:
         copy, count = loops("column_loops").unfold, batch * channels * taps
-        some = max(1, COPIED // max(1, positions * x.itemsize))
+        some = max(1, COLUMNS // max(1, positions * x.itemsize))
     run_range(copy, (flat, out), count, geometry, each=some)
     return columns

@@ -11,7 +11,7 @@ import numpy as np
 from arrayconv._options import current
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy import compiled_convolution as compiled
-from arrayconv.backends.numpy.compiled_columns import adding, geometry_of, too_deep
+from arrayconv.backends.numpy.compiled_columns import adding, too_deep
 from arrayconv.backends.numpy.costs import Shape, strided
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import run_blocks
@@ -45,7 +45,7 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     planes = channels_first(y).reshape(batch, groups, outputs // groups, positions)
     weights = w.reshape(groups, outputs // groups, each * taps).swapaxes(1, 2)
     some = planes_at_a_time(window, each, y.itemsize)
-    geometry, add = geometry_of(window), adding(window, some)
+    add = adding(window, some)
 
     def work(block: tuple[int, int, int], buffer: Any) -> None:
         image, group, first = block
@@ -54,7 +54,7 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
         part = weights[group, first * taps : stop * taps]
         np.matmul(part, planes[image, group], out=columns)
         cells = x[image, group, first:stop].reshape(-1)
-        add(columns.reshape(-1), cells, 0, stop - first, *geometry)
+        add.loop(columns.reshape(-1), cells, 0, (stop - first) * add.parts, *add.known)
 
     run_blocks(
         work,
