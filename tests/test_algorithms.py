@@ -13,6 +13,7 @@ import pytest
 
 import arrayconv as ac
 from arrayconv import primitives
+from arrayconv._window import sliding_window
 from arrayconv.backends.numpy import compiled_convolution, compiled_winograd
 from arrayconv.backends.numpy import convolution as numpy_convolution
 from arrayconv.backends.numpy.compiler import missing
@@ -280,6 +281,24 @@ def test_a_layer_of_one_image_is_cut_for_threads(algorithm):
     assert len(results) == 1
 
 
+@pytest.mark.parametrize("shape", [(1, 24, 61, 47), (3, 24, 17, 20), (2, 24, 300)])
+@pytest.mark.parametrize("algorithm", WINOGRAD)
+def test_the_same_bits_of_a_gradient_whatever_the_threads(algorithm, shape):
+    """In one block and in many, whose products are added up in their order."""
+    x, y = (draw(np.random.default_rng(n), shape, "float32") for n in range(2))
+    dims = len(shape) - 2
+    window = sliding_window(shape[2:], (3,) * dims, (1,) * dims, ((1, 1),) * dims, (1,) * dims)
+    wanted = primitives.conv_weight(*map(np.float64, (x, y)), window, 2, algorithm="generic")
+    for workspace in (1, 100_000, 32 << 20):
+        results = set()
+        for threads in (1, 2, 3, 7):
+            with ac.options(threads=threads, workspace_bytes=workspace):
+                got = primitives.conv_weight(x, y, window, 2, algorithm=algorithm)
+            results.add(got.tobytes())
+        assert len(results) == 1
+        assert_close(got, wanted, "float32")
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_same_bits_whatever_the_threads(algorithm):
     x, w, groups = layer(algorithm, 16, 60, 3)
@@ -348,7 +367,7 @@ def test_numba_is_imported_only_where_it_runs():
     program = (
         "import sys, numpy as np, arrayconv as ac;"
         "x, w = np.ones((1, 8, 9, 9)), np.ones((8, 8, 3, 3));"
-        "ac.conv2d(x, w); ac.unfold(x, 3);"
+        "ac.conv2d(x, w); ac.unfold(x.astype('complex128'), 3);"
         "print('numba' in sys.modules)"
     )
     done = subprocess.run(

@@ -158,7 +158,7 @@ def run(
         [
             *(*planned.tile.seen, lanes_of(x.dtype), channels, groups),
             *(x[0, 0].size, y[0, 0].size, sizes[1], *_addresses(planned.tile)),
-            *(held, _address(parts), parts.every),
+            *(held, _address(parts), parts.every, planned.tile.points),
         ]
     )
     known = (planned.laid, parts.rows, planned.tables, numbers)

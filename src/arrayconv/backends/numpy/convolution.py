@@ -15,6 +15,7 @@ from arrayconv.backends.numpy import (
     compiled_gradient,
     compiled_im2col,
     compiled_winograd,
+    compiled_winograd_gradient,
     costs,
     depthwise_channels,
     fourier,
@@ -39,6 +40,14 @@ def _winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
     if compiled_winograd.unfit(shape, tile) is not None:
         return own
     return max(own, 1.01 * winograd_costs.compiled(shape, tile, prepared))
+
+
+def _winograd_to_weight(shape: Shape, tile: int) -> float:
+    """Return the nanoseconds of `winograd_gradient`, in the same way."""
+    own = winograd_costs.to_weight(shape, tile)
+    if compiled_winograd_gradient.unfit(shape, tile) is not None:
+        return own
+    return max(own, 1.01 * winograd_costs.compiled_to_weight(shape, tile))
 
 
 FORWARD = Rule(
@@ -178,7 +187,16 @@ TO_WEIGHT = Rule(
                 f"winograd_{tile}x{tile}",
                 partial(winograd_gradient.conv_weight, tile=tile),
                 partial(winograd_gradient.weight_unfit, tile=tile),
-                partial(winograd_costs.to_weight, tile=tile),
+                partial(_winograd_to_weight, tile=tile),
+            )
+            for tile in (4, 2)
+        ),
+        *(
+            Algorithm(
+                f"numba_winograd_{tile}x{tile}",
+                partial(compiled_winograd_gradient.conv_weight, tile=tile),
+                partial(compiled_winograd_gradient.unfit, tile=tile),
+                partial(winograd_costs.compiled_to_weight, tile=tile),
             )
             for tile in (4, 2)
         ),

@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from arrayconv.backends.numpy.vectors import Vectors, number
 from arrayconv.backends.numpy.winograd_maps import Line, lines
 
-CELLS, OUTPUTS, IN_TURNS, WEIGHT = range(4)
+CELLS, OUTPUTS, IN_TURNS, WEIGHT, COTANGENTS = range(5)
 """Which map of a line."""
 
 
@@ -31,17 +31,18 @@ def transform(
 ) -> Any:
     """Multiply vectors by one of the maps of `winograd_maps.lines`.
 
-    ``which`` is `CELLS`, `OUTPUTS`, `IN_TURNS` or `WEIGHT`. Vector ``j`` of the factor is at
-    ``source[first + places[j]]``, and vector ``i`` of the product goes to ``target[place + step *
-    i]``, whole. Of `IN_TURNS`, those of outputs, the product's vectors, a power of 2 of them, take
-    turns with their lanes from ``target[place]`` on, and no more than ``step`` numbers are written.
+    ``which`` is `CELLS`, `OUTPUTS`, `IN_TURNS`, `WEIGHT` or, from outputs to points, `COTANGENTS`.
+    Vector ``j`` of the factor is at ``source[first + places[j]]``, and vector ``i`` of the product
+    goes to ``target[place + step * i]``, whole. Of `IN_TURNS`, those of outputs, the product's
+    vectors, a power of 2 of them, take turns with their lanes from ``target[place]`` on, and no
+    more than ``step`` numbers are written.
     """
     if any(array.layout != "C" for array in (source, places, target)):
         return None
     given = (which, outputs, kernel, source, places, first, target, place, step)
     map_of, *line = (each.literal_value for each in given[:3])
     maps = lines(Line(*line))
-    matrix = (maps.cells, maps.outputs, maps.outputs, maps.weight)[map_of]
+    matrix = (maps.cells, maps.outputs, maps.outputs, maps.weight, maps.outputs.T)[map_of]
     rows = [[float(factor) for factor in row] for row in matrix]
     mixed = map_of == IN_TURNS
     return types.void(*given), partial(_transform, rows=rows, mixed=mixed)

@@ -17,10 +17,10 @@ from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.conv_loops import lay_out
 from arrayconv.backends.numpy.pool_loops import compiled
 
-TO_POINTS, FROM_POINTS, ROOM, TRANSFORM, EVERY = range(8, 13)
+TO_POINTS, FROM_POINTS, ROOM, TRANSFORM, EVERY, HELD = range(8, 14)
 """Where the loops are that make points of cells, and outputs of points; the numbers of a workspace
 that hold points of cells, or of a part's weight; where the loop is that makes the latter, and the
-numbers of a weight from row to row."""
+numbers of a weight from row to row; the vectors of a square between its two transforms."""
 
 
 step_of = compiled(winograd_plans.step_of)
@@ -44,7 +44,7 @@ def see(source: Any, points: Any, cells: Any, block: Any, tables: Any, numbers: 
             tables[starts : starts + count],
             across,
             channels,
-            np.empty(square * lanes, cells.dtype),
+            np.empty(numbers[HELD] * lanes, cells.dtype),
             np.arange(max(columns, 2)) * lanes,
             points,
             step_of(channels * count * across, lanes),

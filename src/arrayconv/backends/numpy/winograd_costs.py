@@ -16,6 +16,7 @@ from arrayconv.backends.numpy.costs import (
     vector_bytes,
 )
 from arrayconv.backends.numpy.winograd_maps import square as square_of
+from arrayconv.backends.numpy.winograd_plans import limit_of_gradient
 
 WEIGHT_POINT = 0.6
 """Nanoseconds to make a number of a transformed weight."""
@@ -35,6 +36,10 @@ longer, and so all else less beside them. Lines were measured with 32 bytes, and
 COMPILED_POINTS = (0.03, 0.25, 0.25)
 """Nanoseconds of a multiply-add there, to read a number of the transformed weight, and to make it.
 """
+COMPILED_GRADIENT = (0.3, 0.5, 0.3, 0.03)
+"""Nanoseconds of the gradient to a weight with compiled transforms: to lay out a cotangent's
+number; for each of a weight's points to add a product to those of other blocks, to make taps of
+them, and more for each tap."""
 ONE_LEFT = 0.7
 """Vectors that one takes longer which is left when all others are multiplied by threes."""
 
@@ -110,3 +115,25 @@ def to_weight(shape: Shape, tile: int) -> float:
     # The points of outputs are made of fewer numbers.
     transforms = tiles * points * each * (shape.channels + shape.outputs * 0.7)
     return product + transforms + pairs * WEIGHT_POINT + CALLS
+
+
+def compiled_to_weight(shape: Shape, tile: int) -> float:
+    """Return the nanoseconds of the same with compiled transforms, in one and two dimensions."""
+    points, outputs, down, across = _tiles(shape.window, tile)
+    tiles = shape.batch * down * across
+    pairs = points * shape.outputs * shape.channels // shape.groups
+    lay_out, add, make, of_tap = COMPILED_GRADIENT
+    both = shape.channels + shape.outputs
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
+    made = tiles * outputs * shape.outputs
+    room = limit_of_gradient(4 * (cells + made), pairs, 4)
+    blocks = -(-points * both * tiles // room)
+    each = vector_bytes() // 4
+    lanes = shape.batch * down * -(-across // each) * each
+    multiply_add = MULTIPLY_ADD * (1 + FEW * shape.groups / shape.outputs)
+    return (
+        pairs * (tiles * multiply_add + blocks * add + make + of_tap * shape.taps)
+        + lanes * points * both * COMPILED_POINT[0]
+        + cells * COMPILED_CELL[tile]
+        + made * lay_out
+    ) + (1 + blocks) * CALLS / 2

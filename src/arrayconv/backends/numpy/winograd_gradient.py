@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from arrayconv._integers import Ints
 from arrayconv._window import Window
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.winograd import (
@@ -19,7 +20,7 @@ from arrayconv.backends.numpy.winograd import (
     run_of,
     unfit,
 )
-from arrayconv.backends.numpy.winograd_maps import square, transforms
+from arrayconv.backends.numpy.winograd_maps import Transforms, square, transforms
 
 
 def weight_unfit(shape: Shape, tile: int) -> str | None:
@@ -47,6 +48,13 @@ def _tiles(y: Any, plan: Plan, block: Block) -> Any:
     return tiles.reshape(*tiles.shape[:-2], tall * wide)
 
 
+def from_points(sums: Any, maps: Transforms, kernel: Ints) -> Any:
+    """Return the weight (O, C / groups, *kernel) of its points (points, G, O / G, C / G)."""
+    points, groups, each, channels = sums.shape
+    taps = np.matmul(sums.reshape(points, -1).T, maps.weight)
+    return taps.reshape(groups * each, channels, *kernel)
+
+
 def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
     """Return w (O, C / groups, *kernel): sums of products of points over tiles, mapped back."""
     (batch, channels), outputs = x.shape[:2], y.shape[1]
@@ -71,5 +79,4 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
 
     for block in planned.blocks:
         sums += part(block)
-    taps = np.matmul(maps.weight.T, sums.reshape(points, -1))
-    return np.ascontiguousarray(taps.T).reshape(outputs, channels // groups, *kernel)
+    return from_points(sums, maps, kernel)

@@ -14,7 +14,14 @@ import numba
 import numpy as np
 
 from arrayconv.backends.numpy.conv_loops import convolve, tile
-from arrayconv.backends.numpy.linear_maps import CELLS, IN_TURNS, OUTPUTS, WEIGHT, transform
+from arrayconv.backends.numpy.linear_maps import (
+    CELLS,
+    COTANGENTS,
+    IN_TURNS,
+    OUTPUTS,
+    WEIGHT,
+    transform,
+)
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.winograd_maps import Square
 
@@ -29,8 +36,8 @@ __all__ = [
 
 
 @cache
-def to_points(square: Square) -> Callable[..., None]:
-    """Return what transforms the squares of cells that tiles see to points.
+def to_points(square: Square, of_outputs: bool = False) -> Callable[..., None]:
+    """Return what transforms the squares of cells that tiles see to points, or tiles of outputs.
 
     The cells of a channel are ``size``. A tile's row i of column j is ``places[j, i]`` from its
     start, and ``starts`` has those of the rows of ``across`` tiles. The points of a tile are
@@ -38,7 +45,9 @@ def to_points(square: Square) -> Callable[..., None]:
     of one of its rows are.
     """
     (down, tall), (over, wide) = square
-    rows, columns = square.seen
+    columns = square.made[1] if of_outputs else square.seen[1]
+    points_down, points_across = square.seen
+    which = COTANGENTS if of_outputs else CELLS
 
     @numba.njit(cache=True, nogil=True)
     def run(
@@ -60,10 +69,10 @@ def to_points(square: Square) -> Callable[..., None]:
                 for v in range(0, across, lanes):
                     seen = channel * size + starts[row] + v
                     made = (channel * starts.shape[0] + row) * across + v
-                    if rows == 1:
+                    if points_down == 1:
                         one = places.reshape(-1)
                         transform(
-                            CELLS,
+                            which,
                             over,
                             wide,
                             cells,
@@ -76,7 +85,7 @@ def to_points(square: Square) -> Callable[..., None]:
                     else:
                         for j in range(columns):
                             transform(
-                                CELLS,
+                                which,
                                 down,
                                 tall,
                                 cells,
@@ -86,10 +95,10 @@ def to_points(square: Square) -> Callable[..., None]:
                                 j * lanes,
                                 line,
                             )
-                        for i in range(rows):
-                            to = made + i * columns * step
+                        for i in range(points_down):
+                            to = made + i * points_across * step
                             transform(
-                                CELLS,
+                                which,
                                 over,
                                 wide,
                                 held,

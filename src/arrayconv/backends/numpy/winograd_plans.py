@@ -149,27 +149,21 @@ def _seen(
     )
 
 
-@lru_cache(maxsize=256)
-def plan(
-    window: Window,
-    batch: int,
-    channels: int,
-    outputs: int,
-    at_once: int,
-    tile: int,
-    limit: int,
-    workers: int,
-) -> Plan:
-    """Return the plan by which no block has more than ``limit`` points, those of a row at least.
+class Cut(NamedTuple):
+    """How many images, rows of tiles and tiles of a row a block has, at most."""
 
-    Of the outputs it has the points of ``at_once`` at a time. Each of some workers has a block,
-    where there are rows enough.
+    images: int
+    rows: int
+    columns: int
+
+
+def _cut(window: Window, square: Square, batch: int, numbers: int, limit: int, workers: int) -> Cut:
+    """Return blocks that have ``numbers`` for each of a tile's points, and no more than a limit.
+
+    But for a row of tiles. Each of some workers has a block, where there are rows enough.
     """
-    square = square_of(kernel_sizes(window), tile)
-    whole = (SINGLE,) * (2 - len(window)) + window
-    height, width = map(_tiles, whole, square)
-    phases, sizes = phases_of(window), sizes_of(window)
-    per_tile = square.points * (channels + at_once) * prod(phases)
+    height, width = map(_tiles, (SINGLE,) * (2 - len(window)) + window, square)
+    per_tile = square.points * numbers * prod(phases_of(window))
     images = min(batch, limit // (per_tile * width.out * height.out), -(-batch // workers))
     images = max(1, images)
     # Of each block of images.
@@ -181,17 +175,28 @@ def plan(
         # Whole vectors of tiles.
         columns = min(width.out, -(-part_of(width.out, most) // 16) * 16)
     rows = part_of(height.out, min(limit // (per_tile * columns), -(-height.out // workers)))
+    return Cut(images, rows, columns)
+
+
+def _blocks(
+    window: Window, square: Square, batch: int, channels: int, outputs: int, cut: Cut
+) -> tuple[Block, ...]:
+    """Return the blocks of a window, in order."""
+    whole = (SINGLE,) * (2 - len(window)) + window
+    height, width = map(_tiles, whole, square)
+    phases, sizes = phases_of(window), sizes_of(window)
     source = (channels * whole[0].size * whole[1].size, whole[1].size, 1)
     plane = prod(phases) * prod(sizes)
     target = (outputs * plane, sizes[1], 1)
     blocks = []
-    starts = (range(0, batch, images), range(0, height.out, rows), range(0, width.out, columns))
+    lengths = (batch, height.out, width.out)
+    starts = (range(0, length, each) for length, each in zip(lengths, cut, strict=True))
     tall, wide = square.made
     for image, first, left in product(*starts):
-        count = min(images, batch - image)
+        count = min(cut.images, batch - image)
         down, across = (
-            (first, min(first + rows, height.out)),
-            (left, min(left + columns, width.out)),
+            (first, min(first + cut.rows, height.out)),
+            (left, min(left + cut.columns, width.out)),
         )
         seen = _seen((height, width), phases, count, down, across, source)
         of_phases = np.arange(prod(phases))[:, None, None]
@@ -212,15 +217,64 @@ def plan(
                 min(sizes[1] - left * wide, (across[1] - left) * wide),
             )
         )
+    return tuple(blocks)
+
+
+def _plan(square: Square, blocks: tuple[Block, ...], channels: int, points: int, made: int) -> Plan:
+    """Return the plan of blocks that see channels, with so many points a tile, and make some."""
     lanes = lanes_of(FLOAT)
-    most = square.points * lanes
+    most = points * lanes
     tiles = max(len(block.starts) * block.across for block in blocks)
     room = (
-        square.points * step_of(channels * tiles, lanes) + most,
+        points * step_of(channels * tiles, lanes) + most,
         max(channels * block.layout.size for block in blocks) + most,
-        square.points * step_of(at_once * tiles, lanes) + most,
+        points * step_of(made * tiles, lanes) + most,
     )
-    return Plan(square, tuple(blocks), *_laid(blocks, lanes), room)
+    return Plan(square, blocks, *_laid(blocks, lanes), room)
+
+
+@lru_cache(maxsize=256)
+def plan(
+    window: Window,
+    batch: int,
+    channels: int,
+    outputs: int,
+    at_once: int,
+    tile: int,
+    limit: int,
+    workers: int,
+) -> Plan:
+    """Return the plan by which no block has more than ``limit`` points, those of a row at least.
+
+    Of the outputs it has the points of ``at_once`` at a time. Each of some workers has a block,
+    where there are rows enough.
+    """
+    square = square_of(kernel_sizes(window), tile)
+    cut = _cut(window, square, batch, channels + at_once, limit, workers)
+    blocks = _blocks(window, square, batch, channels, outputs, cut)
+    return _plan(square, blocks, channels, square.points, at_once)
+
+
+@lru_cache(maxsize=256)
+def plans_of_gradient(
+    window: Window, batch: int, channels: int, outputs: int, tile: int, limit: int
+) -> tuple[Plan, Plan]:
+    """Return the plans by which the same tiles are seen in the input, and in a cotangent.
+
+    There a tile is what it sees: its own outputs.
+    """
+    square = square_of(kernel_sizes(window), tile)
+    cut = _cut(window, square, batch, channels + outputs, limit, 1)
+    own = Square(*(Line(line.outputs, 1) for line in square))
+    alone = tuple(
+        Axis(axis.out, 1, 1, axis.dilation, before=0, after=0, out=axis.out) for axis in window
+    )
+    blocks = _blocks(window, square, batch, channels, 0, cut)
+    of_outputs = _blocks(alone, own, batch, outputs, 0, cut)
+    return (
+        _plan(square, blocks, channels, square.points, 0),
+        _plan(own, of_outputs, outputs, square.points, 0),
+    )
 
 
 def step_of(numbers: int, lanes: int) -> int:
@@ -235,6 +289,11 @@ def limit(bytes_in_and_out: int, weights: int, itemsize: int) -> int:
     """Return the points that a block may have."""
     room = winograd.room(bytes_in_and_out, weights * itemsize)
     return max(min(room, CHUNK // itemsize), weights // 4)
+
+
+def limit_of_gradient(bytes_in_and_out: int, weights: int, itemsize: int) -> int:
+    """Return the same where products are added to the points of a weight: few times, if many."""
+    return max(limit(bytes_in_and_out, weights, itemsize), weights // 2)
 
 
 def plan_of(
