@@ -13,6 +13,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from arrayconv.backends.numpy.borrowed import borrowed, live_until_here
 from arrayconv.backends.numpy.orders import LINE
 from arrayconv.backends.numpy.pool_loops import compiled, inlined, rows_seen
 from arrayconv.backends.numpy.row_maxima import locate_cells
@@ -96,6 +97,7 @@ def pool_channels(maximum: bool, lanes: int) -> Callable[..., None]:
         of_rows: Any,
         of_columns: Any,
     ) -> None:
+        cells, out, ranges = borrowed((cells, out, ranges))
         outs, width, step = shape[5], shape[2] * channels, numbers[2]
         rows, ends = rows_seen(shape, ranges, numbers)
         places, plane = len(ends) - 1, shape[0] * shape[1] * width
@@ -103,7 +105,8 @@ def pool_channels(maximum: bool, lanes: int) -> Callable[..., None]:
         most = max(1, (ends[1:] - ends[:-1]).max() * shape[2])
         seen, line = np.empty(most, np.int64), np.empty(width, cells.dtype)
         only = np.zeros(1, np.int64)
-        of_line, of_result = (apart, line, width, nothing), (seen, out, channels, nothing)
+        of_line = borrowed((apart, line, width, nothing))
+        of_result = borrowed((seen, out, channels, nothing))
         for row in range(begin, end):
             image, place = row // places, row % places
             low, high = ends[place], ends[place + 1]
@@ -125,6 +128,7 @@ def pool_channels(maximum: bool, lanes: int) -> Callable[..., None]:
                     at += first
                     _reduce(is_maximum, lanes, cells, at, 0, count, to, divisor, of_result)
                 to += channels
+        live_until_here(apart)
 
     compiled: Callable[..., None] = run
     return compiled
@@ -150,6 +154,7 @@ def locate_channels(lanes: int) -> Callable[..., None]:
         channels: Any,
         nothing: Any,
     ) -> None:
+        cells, out, indices, ranges = borrowed((cells, out, indices, ranges))
         outs, step = shape[5], numbers[2]
         rows, ends = rows_seen(shape, ranges, numbers)
         places, plane = len(ends) - 1, shape[0] * shape[1] * shape[2]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from arrayconv.backends.numpy.borrowed import borrowed
 from arrayconv.backends.numpy.pool_loops import compiled, inlined
 from arrayconv.backends.numpy.spread_loops import in_turns
 
@@ -50,6 +51,7 @@ def fold(
     ``rows`` is what `rows_that_see` returns. Cells a stride apart are seen by the same taps: there
     is a run of cells for each phase of the stride, which are then taken in turns.
     """
+    columns, out, ranges, rows = borrowed((columns, out, ranges, rows))
     wide, places, width = shape[2], shape[3] * shape[4] * shape[5], shape[8]
     stride = np.uintp(strides[2])
     length = np.uintp(-(-width // strides[2]))
@@ -175,6 +177,7 @@ def unfold(x: Any, out: Any, begin: int, end: int, shape: Any, ranges: Any, stri
 
     What the last axis' taps see of a row is copied while the first cache holds that row.
     """
+    x, out, ranges = borrowed((x, out, ranges))
     deep, tall, wide = shape[0], shape[1], shape[2]
     outs_z, outs_y, outs_x = shape[3], shape[4], shape[5]
     depth, height, width = shape[6], shape[7], shape[8]

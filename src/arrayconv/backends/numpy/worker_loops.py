@@ -19,6 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from arrayconv.backends.numpy.addresses import call, members, number
+from arrayconv.backends.numpy.borrowed import without_owner
 from arrayconv.backends.numpy.workers import LINE
 
 compiled = numba.njit(cache=True, nogil=True)
@@ -123,6 +124,11 @@ def framed(
 
     def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         loop, _, each, parts, ranges, *values = given
+        # Whoever asks holds them.
+        values = [
+            without_owner(builder, kind, value)
+            for kind, value in zip((before, after), values, strict=True)
+        ]
         kinds = [context.get_value_type(each) for each in (before, after)]
         kind = ir.LiteralStructType([*[number] * BEFORE, *kinds])
         unique = builder.module.get_unique_name("body")
