@@ -18,7 +18,8 @@ from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.threads import run_range
 
 numba = pytest.importorskip("numba")
-worker_loops = loops("worker_loops")
+extending = pytest.importorskip("numba.extending")
+worker_loops, borrowed = loops("worker_loops"), loops("borrowed")
 
 
 @numba.njit(nogil=True)
@@ -44,6 +45,33 @@ def fail(seen: Any, begin: Any, end: Any) -> None:
     """Find no room in one range."""
     if begin <= 7 < end:
         raise MemoryError
+
+
+@extending.intrinsic
+def owner(context: Any, array: Any) -> Any:
+    """Return where what owns an array's memory is, or 0."""
+
+    def code(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        held = context.make_array(array)(context, builder, given[0])
+        return builder.ptrtoint(held.meminfo, context.get_value_type(numba.types.int64))
+
+    return numba.types.int64(array), code
+
+
+@numba.njit(nogil=True)
+def tell_owners(found: Any, begin: Any, end: Any, pair: Any) -> None:
+    """Write which owners a loop's arrays have."""
+    for n in range(begin, end):
+        found[n] = owner(found) + owner(pair[0])
+
+
+@numba.njit(nogil=True)
+def lend(array: Any) -> Any:
+    """Return the owners of an array, and of the same as it is borrowed, and its sum then."""
+    lent, (other, number) = borrowed.borrowed(array), borrowed.borrowed((array, 3))
+    total = lent.sum() + other[0] * number
+    borrowed.live_until_here(array)
+    return owner(array), owner(lent) + owner(other), total
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +109,19 @@ def test_threads_have_numbers_and_parts_of_their_own(threads, team):
                 return
     states = [(each._words[:3].tolist(), each._looks) for each in team._free]
     raise AssertionError(f"ranges were taken by {callers}; workers: {states}")
+
+
+def test_threads_share_arrays_that_nobody_counts():
+    """Each count is an atomic step for which threads would wait on one another."""
+    of_one, of_borrowed, total = lend(np.arange(5.0))
+    assert of_one != 0
+    assert of_borrowed == 0
+    assert total == 10.0
+    for threads in (1, 2):
+        found = np.full(64, -1)
+        with ac.options(threads=threads):
+            run_range(tell_owners, (found,), 64, ((np.zeros(3), 1),), each=1, least=1)
+        assert (found == 0).all() == (threads == 2)
 
 
 def test_few_ranges_start_no_thread(team):
