@@ -16,7 +16,13 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from arrayconv.backends.numpy.orders import LINE
+from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.vectors import Vectors, number
+
+AHEAD = 4096
+"""Bytes: rows that are read by turns are no stream that a processor foresees, so the cells that lie
+so far behind those that are taken are asked for."""
 
 Groups = dict[tuple[int, ...], list[int]]
 """{which cells of a stride windows see: in which strides they see those}."""
@@ -197,6 +203,8 @@ class Windows(Vectors):
     def seen(self, start: Any, place: int, mask: Any, nothing: Any) -> Any:
         """Return the vector of cells at a place of a row."""
         if mask is None:
+            if place * VECTOR_BYTES // self.lanes % LINE == 0:
+                self.fetch(self.at(start, number(place)), AHEAD)
             return self.load_vector(start, number(place))
         return self.load_lanes(self.at(start, number(place)), mask, nothing)
 

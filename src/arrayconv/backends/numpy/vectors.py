@@ -87,6 +87,14 @@ class Vectors:
         place = self.builder.bitcast(self.at(pointer, *terms), self.vector.as_pointer())
         return self.builder.load(place, align=1)
 
+    def fetch(self, pointer: Any, ahead: int) -> None:
+        """Have the cache fetch the line that lies so many bytes behind an address."""
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        place = self.builder.gep(self.builder.bitcast(pointer, byte), [number(ahead)])
+        prefetch = self.function("prefetch.p0", ir.VoidType(), byte, flag, flag, flag)
+        # To read, into all caches, and it is no code.
+        self.builder.call(prefetch, [place, flag(0), flag(3), flag(1)])
+
     def load_lanes(self, pointer: Any, mask: Any, nothing: Any) -> Any:
         """Return the vector that begins at an address, of which only some lanes are read."""
         kind, align = self.vector.as_pointer(), ir.IntType(32)(1)
