@@ -21,7 +21,7 @@ from arrayconv._window import sliding_window
 from arrayconv.backends.cupy import compilation, cudnn, implementations, launch
 from tests import cuda_record
 from tests.cases import CONVOLUTIONS, TRANSPOSED, assert_close
-from tests.cuda_checks import added_in_order, every_check
+from tests.cuda_checks import added_in_order, every_check, halves
 from tests.cuda_comparison import Check, compare, made, pulled
 from tests.cuda_on_host.executor import HostExecutor, asked_for
 from tests.test_cuda_on_host import VARIANTS, variant
@@ -295,6 +295,17 @@ def test_record(cupy, request):
 
 
 # --- the record and the flag: these need no GPU -----------------------------------------------
+
+
+def test_no_sum_of_two_bfloat16_is_subnormal():
+    """A GPU flushes such a sum to 0, as CuPy compiles the kernels, and NumPy does not."""
+    every, shuffled = halves("bfloat16")
+    one, other = every.astype(np.float32), shuffled.astype(np.float32)
+    with np.errstate(all="ignore"):
+        for sums in (one, one + other, one[:-1] + other[1:], one[1:] + other[:-1]):
+            assert not ((sums != 0) & (np.abs(sums) < np.finfo(np.float32).smallest_normal)).any()
+    assert len(np.unique(every.view(np.uint16))) > 2**15, "most numbers are there"
+
 
 EVERY = {(primitive, each.name) for primitive, found in implementations.items() for each in found}
 
