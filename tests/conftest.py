@@ -92,6 +92,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="where it notes each test, and goes on behind those that a run before it has noted",
     )
+    group.addoption(
+        "--no-memory-pool",
+        action="store_true",
+        help="give each CuPy array of tests/test_cuda_on_gpu.py memory of its own: what is read or "
+        "written beyond it is then seen by compute-sanitizer",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

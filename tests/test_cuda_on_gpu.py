@@ -53,6 +53,8 @@ def cupy(chosen_libraries: list[str], request: Any, tmp_path_factory: Any) -> It
     if "cupy" not in chosen_libraries:
         pytest.skip("needs a GPU: --library cupy --device cuda")
     module = pytest.importorskip("cupy")
+    if request.config.getoption("--no-memory-pool"):
+        module.cuda.set_allocator(None)
     runtime = module.cuda.runtime
     versions = {
         "arrayconv": ac.__version__,
