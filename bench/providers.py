@@ -47,6 +47,8 @@ class Provider:
     prepare: Callable[[Case], Ready]
     """Move a case's arrays to where it is computed; `UnableError` where it cannot be."""
     to_numpy: Callable[[Any], Any] = ac.to_numpy
+    plain: Callable[[Any], Any] = lambda array: array
+    """What of a result other libraries can take over: bfloat16 as float32."""
     device: str = "cpu"
     clock: Clock = HOST
     host_clock: Clock = HOST
@@ -202,6 +204,7 @@ def arrayconv(place: Place, names: str = "all") -> Source:
                 place.library,
                 partial(prepare, algorithm, last),
                 place.to_numpy,
+                place.plain,
                 place.device,
                 place.clock,
                 place.host_clock,

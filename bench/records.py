@@ -133,8 +133,11 @@ def records(results: Sequence[Result], run: Run) -> list[Record]:
 
 
 def write_records(path: Path, kept: Iterable[Record]) -> None:
+    """Write records in one step: whoever is ended while it writes leaves those before."""
     lines = [json.dumps(asdict(each), allow_nan=False) + "\n" for each in kept]
-    path.write_text("".join(lines), encoding="utf-8")
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text("".join(lines), encoding="utf-8")
+    beside.replace(path)
 
 
 def read_records(path: Path) -> list[Record]:

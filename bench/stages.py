@@ -16,18 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import environment
-from bench.gpu_run import FILES, OUT_OF_TIME, Run, StageError, python
+from bench.gpu_run import FILES, OUT_OF_TIME, STALLED, Run, StageError, python
 
 BENCHMARK, REPORT = 200.0, 30.0
 """Seconds that the stages before them leave for the benchmark and the report."""
 NO_POOL = "--no-memory-pool"
-SUITES = tuple(
-    (name, "cupy,torch") for name in ("unfold", "grad", "conv", "pool", "small", "dtypes")
-)
-"""What is measured, the most important first, with the libraries that take part.
+BROKEN, UNFINISHED = 3, "unfinished.json"
+"""How `python -m bench` ends where the device is broken, and where it writes what it is at."""
+MEASURED = (("cupy,torch", 0.8), ("jax", 1.0))
+"""Which libraries are measured, and in which share of the time that is left.
 
-No library on the CPU: a layer of a batch of 32 takes it longer than all that is measured here.
+None on the CPU: a layer of a batch of 32 takes it longer than all that is measured on a GPU.
 """
+MOST_RESTARTS = 10
 MACHINE = """\
 import json, platform, importlib.metadata as metadata
 names = "numpy cupy-cuda13x cupy-cuda12x torch jax scipy pytest array-api-compat".split()
@@ -165,26 +166,33 @@ def tiles(run: Run) -> str | None:
 
 
 def benchmark(run: Run) -> str | None:
-    """Every suite, each case checked before it is timed; kept suite by suite."""
-    measured, until = 0, time.monotonic() + run.limit(260, REPORT)
-    for suite, libraries in SUITES:
-        name = f"suite {suite} of {libraries}"
+    """Cases, the most important first, each checked before it is timed, and kept at once."""
+    until = time.monotonic() + run.limit(260, REPORT)
+    codes = []
+    for libraries, share in MEASURED:
+        enough = time.monotonic() + share * (until - time.monotonic())
+        codes.append(_measured(run, libraries, enough))
+    lines = run.path("records").read_text(encoding="utf-8") if run.path("records").exists() else ""
+    said = f"{lines.count(chr(10))} records"
+    if not {*codes} <= {0, OUT_OF_TIME}:
+        raise StageError(f"{said}; python -m bench ended with {codes}: the log has what was wrong")
+    return said
+
+
+def _measured(run: Run, libraries: str, until: float) -> int:
+    """Measure until a time, again and again behind what broke the device; return the last code."""
+    how = ("--suite", "gpu", "--device", "cuda", "--go-on", "--no-plots")
+    command = python("-m", "bench", *how, "--libraries", libraries, "--output", str(run.output))
+    code = 0
+    for _ in range(MOST_RESTARTS):
         seconds = until - time.monotonic()
-        if name in run.done or seconds < 20:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            found = Path(folder) / FILES["records"]
-            how = ("--suite", suite, "--libraries", libraries, "--output", folder)
-            command = python("-m", "bench", "--device", "cuda", *how)
-            code = run.call(command, seconds, watched=found)
-            if found.exists():
-                text = found.read_text(encoding="utf-8")
-                measured += text.count("\n")
-                with run.path("records").open("a", encoding="utf-8") as records:
-                    records.write(text)
-            run.done[name] = {0: "done", 1: "something was wrong"}.get(code, f"ended with {code}")
-            run.save()
-    return f"{measured} records"
+        if seconds < 20:
+            break
+        code = run.call(command, seconds, watched=run.path("records"))
+        if code not in (BROKEN, STALLED) and code >= 0:
+            break
+    (run.output / UNFINISHED).unlink(missing_ok=True)
+    return code
 
 
 def report(run: Run) -> str | None:

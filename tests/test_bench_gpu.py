@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import environment, gpu, gpu_run, stages
+from bench.__main__ import parser, with_command
 
 
 @pytest.fixture
@@ -233,21 +235,56 @@ def test_the_sanitizer_says_why_it_does_not_run(run, monkeypatch):
         stages.sanitizer(run)
 
 
-def test_each_suite_is_kept_when_it_is_done(run, monkeypatch):
+def test_the_benchmark_goes_on_behind_what_breaks_the_device(run, monkeypatch):
     asked = []
+    codes = iter([3, 125, -11, 124, 0])
 
     def measure(command, seconds, watched):
-        name = command[command.index("--suite") + 1]
-        asked.append(name)
-        watched.write_text(f'{{"suite": "{name}"}}\n', encoding="utf-8")
-        return 3 if name == "grad" else 0
+        assert watched == run.path("records")
+        asked.append((command[command.index("--libraries") + 1], seconds))
+        with watched.open("a", encoding="utf-8") as file:
+            file.write("{}\n")
+        (run.output / stages.UNFINISHED).touch()
+        return next(codes)
 
     monkeypatch.setattr(run, "call", measure)
-    assert stages.benchmark(run) == f"{len(stages.SUITES)} records"
-    assert asked == [suite for suite, _ in stages.SUITES]
-    assert run.done["suite grad of cupy,torch"] == "ended with 3"
-    text = run.path("records").read_text(encoding="utf-8")
-    assert text.count("suite") == len(stages.SUITES)
+    run.deadline += 300
+    assert stages.benchmark(run) == "5 records"
+    assert [libraries for libraries, _ in asked] == ["cupy,torch"] * 4 + ["jax"]
+    # All of the stage's time but the share that is for others.
+    assert 0.78 < asked[0][1] / 260 <= 0.8
+    assert not (run.output / stages.UNFINISHED).exists()
+
+
+def test_the_benchmark_says_that_something_was_wrong_and_does_not_begin_for_ever(run, monkeypatch):
+    monkeypatch.setattr(run, "call", lambda command, seconds, watched: 1)
+    with pytest.raises(gpu_run.StageError, match=r"0 records; .* ended with \[1, 1\]"):
+        stages.benchmark(run)
+    calls = []
+
+    def broken(command, seconds, watched):
+        calls.append(command)
+        return 3
+
+    monkeypatch.setattr(run, "call", broken)
+    with pytest.raises(gpu_run.StageError, match=r"\[3, 3\]"):
+        stages.benchmark(run)
+    assert len(calls) == 2 * stages.MOST_RESTARTS
+
+
+def test_the_benchmark_knows_its_options(run, monkeypatch):
+    commands = []
+    monkeypatch.setattr(run, "call", lambda command, seconds, watched: commands.append(command))
+    with contextlib.suppress(TypeError):
+        stages.benchmark(run)
+    [_, module, name, *arguments] = commands[0]
+    assert (module, name) == ("-m", "bench")
+    parsed = parser().parse_args(with_command(arguments))
+    assert (parsed.suite, parsed.device, parsed.go_on, parsed.no_plots) == (
+        *("gpu", "cuda"),
+        *(True, True),
+    )
+    assert parsed.output == run.output
 
 
 def test_a_log_that_is_too_large_keeps_its_beginning_and_its_end(tmp_path, monkeypatch):
