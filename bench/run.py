@@ -108,7 +108,8 @@ def sources(plan: Plan, device: ac.Device) -> tuple[list[Source], list[str], lis
             return
         try:
             found.extend(make())
-        except ImportError as problem:
+        except Exception as problem:
+            # Not there, or not as it should be: the others are measured all the same.
             left_out.append(f"{library} on {where}: {problem}")
 
     def both(place: Place, peer: Callable[[Place], Source], library: str) -> list[Source]:
@@ -249,7 +250,7 @@ def run(plan: Plan) -> int:
         try:
             with progress.bar:
                 progress.says("the machine's own copy and matrix product")
-                own = [each for place, xp in machines for each in machine(place, xp)]
+                own = measured_machines(console, machines)
                 for _ in take_turns(own, effort):
                     progress.advance(1 / effort.rounds)
                 results += own
@@ -259,9 +260,9 @@ def run(plan: Plan) -> int:
                         rest = len(cases) - number
                         say(console, f"LEFT OUT: {rest} cases, for which no time was left")
                         break
-                    found = [each for source in offered for each in source(case)]
-                    able = [each for each in found if each.name not in unfinished.without]
                     try:
+                        found = [each for source in offered for each in source(case)]
+                        able = [each for each in found if each.name not in unfinished.without]
                         mine = measure(case, able, effort, progress, unfinished, referee)
                     except BrokenDeviceError:
                         raise
@@ -283,6 +284,18 @@ def run(plan: Plan) -> int:
     if code != INTERRUPTED:
         unfinished.ends()
     return finish(console, plan, every, results, [*before, *records(results, about)], code)
+
+
+def measured_machines(console: Console, machines: Iterable[tuple[Place, Any]]) -> list[Result]:
+    """Return the copy and the product of each place, ready to be timed."""
+    found: list[Result] = []
+    for place, xp in machines:
+        try:
+            found += machine(place, xp)
+        except Exception as problem:
+            # Then there are no shares of its rates; the cases are measured all the same.
+            say(console, f"LEFT OUT: {place.library}'s own copy and product: {problem}")
+    return found
 
 
 def referee_of(device: ac.Device) -> Referee:

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import environment
-from bench.gpu_run import FILES, OUT_OF_TIME, STALLED, Run, StageError, python
+from bench.gpu_run import FILES, OUT_OF_TIME, Run, StageError, python
 
 BENCHMARK, REPORT = 200.0, 30.0
 """Seconds that the stages before them leave for the benchmark and the report."""
 NO_POOL = "--no-memory-pool"
-BROKEN, UNFINISHED = 3, "unfinished.json"
-"""How `python -m bench` ends where the device is broken, and where it writes what it is at."""
+UNFINISHED = "unfinished.json"
+"""Where `python -m bench` writes what it is at; it is gone where that has come to its end."""
 MEASURED = (("cupy,torch", 0.8), ("jax", 1.0))
 """Which libraries are measured, and in which share of the time that is left.
 
@@ -189,7 +189,7 @@ def _measured(run: Run, libraries: str, until: float) -> int:
         if seconds < 20:
             break
         code = run.call(command, seconds, watched=run.path("records"))
-        if code not in (BROKEN, STALLED) and code >= 0:
+        if code == OUT_OF_TIME or not (run.output / UNFINISHED).exists():
             break
     (run.output / UNFINISHED).unlink(missing_ok=True)
     return code

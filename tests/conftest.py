@@ -308,7 +308,8 @@ class Library:
             host = np.asarray(array.compute(scheduler="synchronous"))
             assert (host.dtype, host.shape) == (array.dtype, array.shape)
             return host.astype(np.float32) if array.dtype.name == "bfloat16" else host
-        return np.asarray(array.get())
+        host = np.asarray(array.get())
+        return host.astype(np.float32) if host.dtype.name == "bfloat16" else host
 
     @contextmanager
     def no_synchronisation(self) -> Iterator[None]:

@@ -467,6 +467,20 @@ def read(folder):
     return [json.loads(line) for line in (folder / "records.jsonl").read_text("utf-8").splitlines()]
 
 
+def test_a_machine_and_a_library_that_fail_leave_the_cases(run, monkeypatch, tmp_path, capsys):
+    def fails(*arguments):
+        raise OSError("it has no memory left")
+
+    monkeypatch.setattr(run, "machine", fails)
+    monkeypatch.setattr(run, "scipy_place", fails)
+    how = plan(run, tmp_path, plots=False, libraries=("numpy", "scipy"))
+    assert run.run(replace(how, only="sobel")) == 0
+    printed = capsys.readouterr().out
+    assert "LEFT OUT: numpy's own copy and product: it has no memory left" in printed
+    assert "LEFT OUT: scipy on cpu: it has no memory left" in printed
+    assert {line["case"] for line in read(tmp_path)} == {"sobel"}
+
+
 def test_a_case_that_fails_leaves_the_others(run, monkeypatch, tmp_path, capsys):
     found = run.right_results
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import subprocess
@@ -237,20 +236,22 @@ def test_the_sanitizer_says_why_it_does_not_run(run, monkeypatch):
 
 def test_the_benchmark_goes_on_behind_what_breaks_the_device(run, monkeypatch):
     asked = []
-    codes = iter([3, 125, -11, 124, 0])
+    codes = iter([3, 125, -11, 1, 124, 0])
 
     def measure(command, seconds, watched):
         assert watched == run.path("records")
         asked.append((command[command.index("--libraries") + 1], seconds))
         with watched.open("a", encoding="utf-8") as file:
             file.write("{}\n")
-        (run.output / stages.UNFINISHED).touch()
-        return next(codes)
+        code = next(codes)
+        if code != 0:
+            (run.output / stages.UNFINISHED).touch()
+        return code
 
     monkeypatch.setattr(run, "call", measure)
     run.deadline += 300
-    assert stages.benchmark(run) == "5 records"
-    assert [libraries for libraries, _ in asked] == ["cupy,torch"] * 4 + ["jax"]
+    assert stages.benchmark(run) == "6 records"
+    assert [libraries for libraries, _ in asked] == ["cupy,torch"] * 5 + ["jax"]
     # All of the stage's time but the share that is for others.
     assert 0.78 < asked[0][1] / 260 <= 0.8
     assert not (run.output / stages.UNFINISHED).exists()
@@ -264,6 +265,7 @@ def test_the_benchmark_says_that_something_was_wrong_and_does_not_begin_for_ever
 
     def broken(command, seconds, watched):
         calls.append(command)
+        (run.output / stages.UNFINISHED).touch()
         return 3
 
     monkeypatch.setattr(run, "call", broken)
@@ -274,9 +276,13 @@ def test_the_benchmark_says_that_something_was_wrong_and_does_not_begin_for_ever
 
 def test_the_benchmark_knows_its_options(run, monkeypatch):
     commands = []
-    monkeypatch.setattr(run, "call", lambda command, seconds, watched: commands.append(command))
-    with contextlib.suppress(TypeError):
-        stages.benchmark(run)
+
+    def noted(command, seconds, watched):
+        commands.append(command)
+        return 0
+
+    monkeypatch.setattr(run, "call", noted)
+    stages.benchmark(run)
     [_, module, name, *arguments] = commands[0]
     assert (module, name) == ("-m", "bench")
     parsed = parser().parse_args(with_command(arguments))
