@@ -13,10 +13,7 @@ from bench.cases import FORWARD, TO_INPUT, Case, one_each
 from bench.clocks import Call
 from bench.loops import UnableError
 from bench.places import Place
-from bench.providers import CHANNELS_LAST, Provider, Ready, Source, has_two_layouts
-
-TF32 = 100.0
-"""TF32 rounds what it multiplies to 10 bits: errors of a thousandth are right for it."""
+from bench.providers import CHANNELS_LAST, TF32, Provider, Ready, Source, has_two_layouts
 
 
 def _of(place: Place, name: str, prepare: Any, **more: Any) -> Provider:

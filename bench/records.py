@@ -61,6 +61,11 @@ class Record:
         return self.ours and self.provider.endswith(" auto")
 
     @property
+    def in_tf32(self) -> bool:
+        """Whether float32 is rounded to 10 bits: only compared with what is so too."""
+        return "tf32" in self.provider
+
+    @property
     def channels_last(self) -> bool:
         return self.provider.endswith(CHANNELS_LAST)
 
@@ -187,7 +192,7 @@ def fastest(kept: Iterable[Record]) -> Record | None:
 def best_of(kept: Iterable[Record], library: str, device: str) -> Record | None:
     """Return the fastest of a peer's providers on a device; TF32 is another precision's."""
     named = (each for each in kept if each.library == library and each.device == device)
-    return fastest(each for each in named if not each.ours and "tf32" not in each.provider)
+    return fastest(each for each in named if not each.ours and not each.in_tf32)
 
 
 def in_our_layout(kept: Iterable[Record], device: str) -> Record | None:

@@ -224,13 +224,20 @@ def test_the_headline_is_loops_the_array_api_and_kernels(need, measured):
     assert row == ["sobel", "100 s*", "10 s (10 ×)", "4 s (25 ×)", "2 s (50 ×)"]
 
 
-def test_a_report_says_what_the_records_say(need, measured, tmp_path):
+def test_a_report_says_what_the_records_say(need, measured, cases, tmp_path):
     need("rich", "matplotlib")
     from bench.records import write_records
-    from bench.report import algorithms_text, layers_text, summary_text
+    from bench.report import algorithms_text, layers_text, summary_text, tf32_text
 
     assert "| sobel | im2col | 2 s ± 0 % | 3.00 | 1.50 |" in layers_text(measured)
     assert "| **a 2 s**" not in algorithms_text(measured[2:5])
+    assert "sobel" not in tf32_text(measured), "none of ours is in TF32"
+    ours = timed(cases[2], "arrayconv numpy cuda-tensor tf32", 0.5)
+    torch = timed(cases[2], "torch tf32", 1.0, library="torch")
+    in_tf32 = kept_of([ours, torch, timed(cases[2], "arrayconv numpy auto", 0.1)])
+    said = "| sobel | arrayconv numpy cuda-tensor 500 ms, torch 1 s | 2.00 |"
+    assert said in tf32_text(in_tf32)
+    assert "cuda-tensor" not in algorithms_text([*measured, *in_tf32])
     summary = summary_text(measured)
     assert "| dense convolutions | 3.00 | 1.50 |" in summary
     write_records(tmp_path / "made-up.jsonl", measured)

@@ -17,11 +17,13 @@ from arrayconv._options import current
 from bench import cases, providers
 from bench.cases import TO_INPUT, drawn
 from bench.expected import Referee, compare, right_results
+from bench.loops import UnableError
 from bench.peers import jax_peer, torch_peer
 from bench.places import NUMPY, jax_place, kept, torch_place
-from bench.providers import Provider, Ready, arrayconv
+from bench.providers import TF32, Provider, Ready, arrayconv
 from bench.suites import suite
 from bench.timing import check
+from tests.cuda_on_host.executor import HostExecutor, on_host
 
 CASES = {case.name: case for case in suite("all", on_gpu=True)}
 CONV = CASES["resnet50 3x3 64-64 @56, bfloat16"].small()
@@ -169,3 +171,22 @@ def test_numpy_judges_on_the_cpu():
     array = np.ones(3)
     provider = arrayconv(NUMPY)(CONV)[0]
     assert bench.expected.HOST.takes(provider, array) is array
+
+
+def test_tensor_cores_take_part_in_tf32_and_are_judged_by_it(tmp_path):
+    """With NumPy's arrays, for which the kernels are planned and not run."""
+    case, executor = CASES["resnet50 3x3 64-64 @56"].small(), HostExecutor(tmp_path)
+    with executor.recording() as kernels, on_host(executor):
+        found = {each.name: each for each in arrayconv(NUMPY)(case)}
+        bfloat16 = [each.name for each in arrayconv(NUMPY)(CONV)]
+        with pytest.raises(UnableError, match="allow_tf32"):
+            found["arrayconv numpy cuda-tensor"].prepare(case)
+        tf32 = found["arrayconv numpy cuda-tensor tf32"]
+        # When it is timed, the options are no longer those under which it was prepared.
+        tf32.prepare(case).call()
+    assert [kernel.arguments[-1].partition("<")[0] for kernel in kernels] == ["TensorCores"]
+    assert tf32.tolerance == TF32
+    assert found["arrayconv numpy cuda-implicit"].tolerance == 1
+    assert "arrayconv numpy cudnn tf32" in found
+    assert "arrayconv numpy cuda-implicit tf32" not in found
+    assert not [name for name in bfloat16 if "tf32" in name]
