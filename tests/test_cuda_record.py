@@ -6,18 +6,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import arrayconv as ac
 from arrayconv import primitives
-from arrayconv.backends.cupy import implementations
+from arrayconv.backends.cupy import cudnn, implementations
 from tests import cuda_record
+from tests import test_cuda_on_gpu as on_gpu
 from tests.cuda_checks import halves
 from tests.cuda_evidence import Evidence, noted
 from tests.cuda_on_host.executor import HostExecutor, on_host
 from tests.test_cuda_on_gpu import CHECKS, CUDNN
+from tests.test_cuda_on_host import VARIANTS
 
 
 def test_no_sum_of_two_bfloat16_is_subnormal():
@@ -67,6 +70,24 @@ def test_what_is_no_record(change, tmp_path):
     assert cuda_record.shown_right(cuda_record.read(tmp_path)) == EVERY
     cuda_record.write(path, [{**line, **change} for line in lines])
     assert cuda_record.shown_right(cuda_record.read(tmp_path)) == set()
+
+
+def test_the_kernels_of_tests_are_known_without_a_gpu(tmp_path, monkeypatch):
+    def item(check, **more):
+        params = {"check": check, **more}
+        return SimpleNamespace(path=Path(on_gpu.__file__), callspec=SimpleNamespace(params=params))
+
+    def forbidden(*arguments):
+        raise AssertionError("cuDNN with arrays of the host")
+
+    monkeypatch.setattr(cudnn, "unfit", forbidden)
+    monkeypatch.setattr(cudnn, "_planned", forbidden)
+    check = next(each for each in CHECKS if each.kernels == {"unfold"})
+    items = [item(check, name=name) for name in VARIANTS]
+    items += [item(each) for each in CUDNN]
+    found = on_gpu.kernels_of(items, HostExecutor(tmp_path))
+    assert {kernel.function for kernel in found} == {"unfold"}
+    assert {kernel.arguments[1] for kernel in found} == {"int", "long long"}
 
 
 # --- a session of its own, in which tests pass, fail, hang and crash ------------------------------
