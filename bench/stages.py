@@ -75,6 +75,27 @@ def machine(run: Run) -> str | None:
     return ", ".join(gpus) or "no GPU"
 
 
+LAUNCHES = """\
+import torch
+from torch.profiler import ProfilerActivity, profile
+images = torch.rand(32, 64, 56, 56, device="cuda")
+unfold = torch.nn.functional.unfold
+unfold(images, 3, padding=1)
+torch.cuda.synchronize()
+with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+    unfold(images, 3, padding=1)
+    torch.cuda.synchronize()
+kinds = [each for each in seen.key_averages() if each.device_type.name == "CUDA"]
+print(sum(each.count for each in kinds))
+"""
+
+
+def launches(run: Run) -> str | None:
+    """Count the kernels that torch launches for one unfold of 32 images; ours is one."""
+    run.machine["kernels of one unfold of torch's"] = count = int(run.ask(LAUNCHES))
+    return f"{count} kernels"
+
+
 # A warning of a library that has never been met on a GPU must not cost what is measured.
 ON_GPU = (
     "--library",
@@ -215,6 +236,7 @@ STAGES: dict[str, tuple[Callable[[Run], str | None], bool]] = {
     "machine": (machine, False),
     "kernels": (kernels, True),
     "benchmark": (benchmark, True),
+    "launches": (launches, True),
     "cudnn": (cudnn, True),
     "tiles": (tiles, True),
     "tests": (tests, True),

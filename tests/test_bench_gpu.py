@@ -293,6 +293,18 @@ def test_the_benchmark_knows_its_options(run, monkeypatch):
     assert parsed.output == run.output
 
 
+def test_kernels_are_counted_by_the_profiler_of_torch(run, monkeypatch):
+    pytest.importorskip("torch", reason="its profiler counts")
+    # What can be tried on the CPU: the script runs, and counts what is on the device that it names.
+    script = stages.LAUNCHES.replace('device="cuda"', 'device="cpu"')
+    script = script.replace("torch.cuda.synchronize()", "pass").replace('== "CUDA"', '== "CPU"')
+    counted = int(run.ask(script.replace(", ProfilerActivity.CUDA", "")))
+    assert counted >= 1
+    monkeypatch.setattr(run, "ask", lambda script: "32\n")
+    assert stages.launches(run) == "32 kernels"
+    assert run.machine == {"kernels of one unfold of torch's": 32}
+
+
 def test_a_log_that_is_too_large_keeps_its_beginning_and_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "MOST_BYTES", 10 + len(gpu.CUT))
     (tmp_path / "log.txt").write_text("begin" + "-" * 100 + "<end>", encoding="utf-8")
