@@ -239,6 +239,11 @@ class Evidence:
             return
         if report.failed:
             self.end("failed", self.blamed())
+            if self.journal is not None:
+                # At once: pytest itself shows failures at its end, which may not come.
+                print(
+                    f"\n{report.nodeid} failed: {report.longreprtext[-500:]}", file=sys.__stderr__
+                )
         elif report.skipped:
             self.end("skipped", set())
         elif report.when == "teardown":

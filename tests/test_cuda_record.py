@@ -224,6 +224,13 @@ def test_a_hang_is_shown_where_it_hangs(session):
     assert "in do" in done.stderr
 
 
+def test_a_failure_is_shown_before_a_crash(session):
+    done = session("fold=wrong spread=crash", "--capture=sys")
+    assert "1 failed" not in done.stdout
+    assert "test_as_numpy[fold] failed" in done.stderr
+    assert "it is wrong" in done.stderr
+
+
 def test_a_crash_after_the_last_check_takes_its_line_back(session, tmp_path):
     session("more=crash")
     assert lines(tmp_path) == {UNFOLD: 2, FOLD: 2}
