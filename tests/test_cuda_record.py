@@ -16,6 +16,7 @@ from arrayconv import primitives
 from arrayconv.backends.cupy import implementations
 from tests import cuda_record
 from tests import test_cuda_on_gpu as on_gpu
+from tests.conftest import Library
 from tests.cuda_checks import halves
 from tests.cuda_evidence import Evidence, noted
 from tests.cuda_on_host.executor import HostExecutor, on_host
@@ -84,6 +85,14 @@ def test_the_kernels_of_tests_are_known_without_a_gpu(tmp_path):
     # Of unfold and its gradient; cuDNN's would be run, and others in its place be found.
     assert {kernel.function for kernel in found} == {"unfold", "fold"}
     assert {kernel.arguments[1] for kernel in found} == {"int", "long long"}
+
+
+def test_bfloat16_of_cupy_comes_to_a_test_as_float32():
+    every, _ = halves("bfloat16")
+    array = SimpleNamespace(get=lambda: every)
+    host = Library("cupy", "cupy", None, None).to_numpy(array)
+    np.testing.assert_array_equal(host, every.astype(np.float32))
+    assert host.dtype == np.float32
 
 
 # --- a session of its own, in which tests pass, fail, hang and crash ------------------------------
