@@ -28,7 +28,7 @@ FILES = {
 """All that comes of a run: eight files at the most."""
 
 PATIENCE = 60.0
-"""Seconds without a new record after which a benchmark hangs."""
+"""Seconds without a new record after which a benchmark hangs; it may take twice that to begin."""
 GRACE = 15.0
 """Seconds between an interrupt and the end."""
 OUT_OF_TIME, STALLED = 124, 125
@@ -102,12 +102,13 @@ class Run:
         self, process: subprocess.Popen[bytes], seconds: float, file: TextIO, watched: Path | None
     ) -> int:
         until = alive_until = time.monotonic() + seconds
-        changed: float | None = None
+        begun, changed = False, 0
         while True:
             if watched is not None:
                 now = watched.stat().st_mtime_ns if watched.exists() else 0
-                if now != changed:
-                    changed, alive_until = now, time.monotonic() + PATIENCE
+                if now != changed or not begun:
+                    alive_until = time.monotonic() + (PATIENCE if begun else 2 * PATIENCE)
+                    begun, changed = True, now
             left = min(until, alive_until) - time.monotonic()
             if left <= 0:
                 over = until <= time.monotonic()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,10 +38,10 @@ def handed():
 
 
 def _max(array, axis=None, out=None, keepdims=False):
-    return np.asarray(array).max(axis, out, keepdims)
+    return np.asarray(array).max(axis=axis, out=out, keepdims=keepdims)
 
 
-AsCupy = type("AsCupy", (np.ndarray,), {"max": _max})
+AsCupy: Any = type("AsCupy", (np.ndarray,), {"max": _max})
 """Arrays whose methods take no more arguments than CuPy's do."""
 
 
