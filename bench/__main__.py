@@ -22,7 +22,7 @@ NEEDED = {
 BAD_ARGUMENT, INTERRUPTED = 2, 130
 SUITE_NAMES = (
     *("photograph", "quick", "resnet50", "unfold", "pool", "conv", "grad", "dtypes", "small"),
-    *("scaling", "all"),
+    *("scaling", "gpu", "all"),
 )
 
 DESCRIPTION = """\
@@ -34,7 +34,8 @@ EPILOG = """\
 Without a command it is `run`, and without a suite that convolves a photograph with a few filters.
 `python -m bench COMMAND --help` explains each. Exit code: 0; 1 where a result was wrong, or a page
 is not what its records say (report --check); 2 for a bad argument, a device that is not there or a
-missing package; 130 after Ctrl-C, which keeps what was measured.
+missing package; 3 where a GPU does not work any more (see --go-on); 130 after Ctrl-C, which keeps
+what was measured.
 """
 
 
@@ -142,6 +143,13 @@ def add_run_arguments(run: argparse.ArgumentParser) -> None:
         help="begin no case after so many seconds: for a machine that is lent for a while",
     )
     run.add_argument(
+        "--go-on",
+        action="store_true",
+        help="keep the records that the output has and measure the other cases, without what ended "
+        "the run before, as an error that breaks a GPU for its whole process does (exit code 3)",
+    )
+    run.add_argument("--no-plots", action="store_true", help="only records: plots take seconds")
+    run.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
@@ -209,6 +217,8 @@ def run_command(arguments: argparse.Namespace) -> int:
         only=arguments.only,
         implementations=arguments.implementations,
         seconds_in_all=arguments.seconds,
+        go_on=arguments.go_on,
+        plots=not arguments.no_plots,
     )
     try:
         return run(plan)

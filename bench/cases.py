@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Any, Protocol
 
@@ -191,22 +191,25 @@ class Case:
         return maximum and (self.direction == TO_INPUT or "return_indices" in self.params)
 
     def arrays(self) -> tuple[Array, ...]:
-        """Return the input, the weight and the bias where there are, from a fixed seed."""
+        """Return the input, the weight and the bias where there are, from a fixed seed.
+
+        All that compute a case are given the same ones, which nobody may change.
+        """
         if self.values is not None:
             return self.values
-        random = np.random.default_rng(0)
-        drawn = [draw(random, self.input, self.dtype)]
+        shapes, scales = [self.input], [1.0]
         if self.weight is not None:
             # As layers are initialised: the output then is about as large as the input.
-            scale = prod(self.weight[1:]) ** -0.5
-            drawn.append(draw(random, self.weight, self.dtype, scale))
+            shapes.append(self.weight)
+            scales.append(prod(self.weight[1:]) ** -0.5)
         if self.bias:
-            drawn.append(draw(random, (self.output[1],), self.dtype))
-        return tuple(drawn)
+            shapes.append((self.output[1],))
+            scales.append(1.0)
+        return drawn(0, tuple(shapes), tuple(scales), self.dtype)
 
     def cotangent(self) -> Array:
         """Return what the gradient is taken along, from a fixed seed."""
-        return draw(np.random.default_rng(1), self.output, self.dtype)
+        return drawn(1, (self.output,), (1.0,), self.dtype)[0]
 
     def small(self) -> Case:
         """Return the same operation on few and small arrays, which nested loops can compute.
@@ -282,8 +285,30 @@ class Case:
         return replace(self, input=(batch, *self.input[1:]))
 
 
+# Those of a case and of its small version.
+@lru_cache(maxsize=4)
+def drawn(
+    seed: int, shapes: tuple[Ints, ...], scales: tuple[float, ...], dtype: str
+) -> tuple[Array, ...]:
+    """Return random arrays of these shapes, which are kept for whoever computes a case next."""
+    random = np.random.default_rng(seed)
+    arrays = tuple(
+        draw(random, shape, dtype, scale) for shape, scale in zip(shapes, scales, strict=True)
+    )
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
+
+
+PERIOD = 4_000_037
+"""A prime number of random values, which repeat in larger arrays: to draw all would take longer
+than to compute with them on a GPU."""
+
+
 def draw(random: np.random.Generator, shape: Ints, dtype: str, scale: float = 1.0) -> Array:
     """Return random values of a dtype; bfloat16 as the float32 numbers that it has."""
+    if prod(shape) > PERIOD:
+        return np.resize(draw(random, (PERIOD,), dtype, scale), shape)
     part: Any = "float64" if dtype in ("float64", "complex128") else "float32"
     values = random.standard_normal(shape, dtype=part) * np.asarray(scale, part)
     if dtype.startswith("complex"):

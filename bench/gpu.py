@@ -14,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from bench.stages import FILES, REPOSITORY, STAGES, Run, StageError, has_gpu, python
+from bench.gpu_run import FILES, REPOSITORY, Run, StageError, python
+from bench.stages import STAGES, has_gpu
 
 WHEELS = REPOSITORY / "wheels"
 # What the tests and the benchmark need and a machine with CuPy and torch may lack.
@@ -29,6 +31,7 @@ PACKAGES = (
     "nvidia-cudnn-frontend<1.23",
 )
 MOST_BYTES = 15 << 20
+CUT = b"\n... cut out ...\n"
 FAILED, BAD_ARGUMENT, INTERRUPTED = 1, 2, 130
 
 
@@ -40,14 +43,24 @@ def environment_with_wheels(folder: Path) -> dict[str, str]:
     wheels = sorted(WHEELS.glob("*.whl"))
     if wheels:
         how = ("--quiet", "--no-index", "--no-deps", "--target", str(folder))
-        lacking = [str(wheel) for wheel in wheels if not _installed(wheel)]
-        if lacking:
-            subprocess.run(python("-m", "pip", "install", *how, *lacking), check=True)
-            paths.append(str(folder))
+        for wheel in wheels:
+            if not _installed(wheel):
+                # One by one: what cannot be installed must not keep the others away.
+                _install(wheel, *how)
+        paths.append(str(folder))
     before = [environment["PYTHONPATH"]] if environment.get("PYTHONPATH") else []
     environment["PYTHONPATH"] = os.pathsep.join([*paths, *before])
     environment["ARRAYCONV_ALLOW_UNVERIFIED"] = "1"
+    # Else JAX takes three quarters of the memory, and others share the process with it.
+    environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     return environment
+
+
+def _install(wheel: Path, *how: str) -> None:
+    try:
+        subprocess.run(python("-m", "pip", "install", *how, str(wheel)), check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as problem:
+        print(f"LEFT OUT: {wheel.name}: {problem}", file=sys.stderr)
 
 
 def _installed(wheel: Path) -> bool:
@@ -78,7 +91,8 @@ def parser() -> argparse.ArgumentParser:
         "bash bench/gpu.sh",
         description=f"{__doc__.splitlines()[0] if __doc__ else ''} Stages: {stages}.",
         epilog="exit code: 0; 1 where a stage failed (the others still ran); 2 for a bad argument; "
-        "130 after Ctrl-C. Run again with the same folder, it goes on where it was cut off.",
+        "130 after Ctrl-C. Run again with the same folder, it goes on where it was cut off. Where "
+        "there is no git, ARRAYCONV_COMMIT names the commit for the records.",
     )
     built.add_argument("--seconds", type=float, default=540.0, help="in all; default: %(default)s")
     built.add_argument(
@@ -99,9 +113,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def cut_to_size(path: Path) -> None:
-    """Keep the end of a file that is too large to be brought back."""
+    """Keep the beginning and the end of a text that is too large to be brought back."""
     if path.exists() and path.suffix == ".txt" and path.stat().st_size > MOST_BYTES:
-        path.write_bytes(path.read_bytes()[-MOST_BYTES:])
+        text, half = path.read_bytes(), (MOST_BYTES - len(CUT)) // 2
+        path.write_bytes(text[:half] + CUT + text[-half:])
+
+
+def what_is_done(run: Run) -> None:
+    """Take over what an earlier run into the same folder has done."""
+    try:
+        state = json.loads(run.path("state").read_text(encoding="utf-8"))
+        run.done, run.machine = state["done"], state["machine"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        run.say(f"{FILES['state']} cannot be read, so all stages are run: {problem}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,9 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as packages:
         environment = environment_with_wheels(Path(packages))
         run = Run(output, time.monotonic() + arguments.seconds, environment)
-        if run.path("state").exists():
-            state = json.loads(run.path("state").read_text(encoding="utf-8"))
-            run.done, run.machine = state["done"], state["machine"]
+        what_is_done(run)
         try:
             failed = stages(run, arguments.only)
         except KeyboardInterrupt:
@@ -139,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def stages(run: Run, only: str | None) -> list[str]:
     """Run each stage that is not done; return those that failed."""
-    gpu = has_gpu(run.environment)
+    gpu = has_gpu(run)
     failed = []
     for name, (stage, needs_gpu) in STAGES.items():
         if only not in (None, name) or (name in run.done and only is None):
@@ -156,9 +180,12 @@ def stages(run: Run, only: str | None) -> list[str]:
             said = stage(run)
             if said is not None:
                 run.done[name] = said
-        except StageError as problem:
+        except Exception as problem:
+            # Whatever it is, the other stages go on.
             said = f"FAILED: {problem}"
             failed.append(name)
+            if not isinstance(problem, StageError):
+                run.say(traceback.format_exc())
         run.say(f"   {said or 'skipped'} ({time.monotonic() - started:.0f} s)")
         run.save()
     return failed

@@ -13,10 +13,7 @@ from bench.cases import FORWARD, TO_INPUT, Case, one_each
 from bench.clocks import Call
 from bench.loops import UnableError
 from bench.places import Place
-from bench.providers import CHANNELS_LAST, Provider, Ready, Source, has_two_layouts
-
-TF32 = 100.0
-"""TF32 rounds what it multiplies to 10 bits: errors of a thousandth are right for it."""
+from bench.providers import CHANNELS_LAST, TF32, Provider, Ready, Source, has_two_layouts
 
 
 def _of(place: Place, name: str, prepare: Any, **more: Any) -> Provider:
@@ -25,6 +22,7 @@ def _of(place: Place, name: str, prepare: Any, **more: Any) -> Provider:
         place.library,
         prepare,
         place.to_numpy,
+        place.plain,
         place.device,
         place.clock,
         place.host_clock,
@@ -63,7 +61,9 @@ def torch_peer(place: Place) -> Source:
         if case.direction == FORWARD:
             with torch.no_grad():
                 return Ready(_switched(partial(function, *arrays, **case.params), tf32), "native")
-        target = arrays[0 if case.direction == TO_INPUT else 1].requires_grad_()
+        # Not the tensor that the others have too, but another one on its memory.
+        position = 0 if case.direction == TO_INPUT else 1
+        target = arrays[position] = arrays[position].detach().requires_grad_()
         output = function(*arrays, **case.params)
         pull = partial(torch.autograd.grad, output, target, cotangent, retain_graph=True)
         return Ready(_switched(lambda: pull()[0], tf32), "native")

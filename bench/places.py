@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import tracemalloc
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,8 @@ class Place:
     asarray: Callable[[Array, str], Any]
     """Return an array there, of the dtype of that name."""
     to_numpy: Callable[[Any], Any] = ac.to_numpy
+    plain: Callable[[Any], Any] = lambda array: array
+    """What of an array other libraries can take over: bfloat16 as float32."""
     clock: Clock = HOST
     host_clock: Clock = HOST
     peak: Callable[[Call], tuple[Any, int]] | None = None
@@ -43,6 +46,30 @@ def numpy_array(array: Array, dtype: str) -> Any:
     if importlib.util.find_spec("ml_dtypes") is None:
         raise UnableError("NumPy has bfloat16 from ml_dtypes, which is not installed")
     return array.astype(importlib.import_module("ml_dtypes").bfloat16)
+
+
+KEPT = 8
+"""Arrays: inputs, weights and cotangents of a case and of its small version."""
+
+
+def kept(asarray: Callable[[Array, str], Any]) -> Callable[[Array, str], Any]:
+    """Return what makes arrays and keeps the last ones: the providers of a case share its arrays.
+
+    To a GPU a case's arrays are moved once, not once for each provider.
+    """
+    made: OrderedDict[tuple[int, str], tuple[Array, Any]] = OrderedDict()
+
+    def asarray_once(array: Array, dtype: str) -> Any:
+        key = id(array), dtype
+        if key in made and made[key][0] is array:
+            return made[key][1]
+        # The given array is held as well: no other can then have its number.
+        made[key] = array, asarray(array, dtype)
+        if len(made) > KEPT:
+            made.popitem(last=False)
+        return made[key][1]
+
+    return asarray_once
 
 
 def traced_peak(call: Call) -> tuple[Any, int]:
@@ -80,12 +107,15 @@ def torch_place(device: str) -> Place:
     def asarray(array: Array, dtype: str) -> Any:
         return torch.tensor(array, device=device).to(dtypes[dtype])
 
+    def plain(tensor: Any) -> Any:
+        here = tensor.detach().resolve_conj()
+        return here.float() if here.dtype == torch.bfloat16 else here
+
     def to_numpy(tensor: Any) -> Any:
-        host = tensor.detach().cpu()
-        return (host.float() if host.dtype == torch.bfloat16 else host).numpy()
+        return plain(tensor).cpu().numpy()
 
     if device == "cpu":
-        return Place("torch", "cpu", asarray, to_numpy)
+        return Place("torch", "cpu", asarray, to_numpy, plain)
     if not torch.cuda.is_available():
         raise ImportError(f"torch {torch.__version__} sees no CUDA device")
     # As everybody else here: sums in float32; and the best of cuDNN's algorithms for each shape.
@@ -102,7 +132,8 @@ def torch_place(device: str) -> Place:
         return output, max(0, held - (torch.cuda.memory_allocated(device) - before))
 
     host = HostClock(lambda result: torch.cuda.synchronize(device))
-    return Place("torch", device, asarray, to_numpy, _cuda_clock(device) or host, host, peak)
+    clock = _cuda_clock(device) or host
+    return Place("torch", device, kept(asarray), to_numpy, plain, clock, host, peak)
 
 
 def _cuda_clock(device: str) -> Clock | None:
@@ -120,12 +151,16 @@ def cupy_place(device: ac.Device) -> Place:
     def asarray(array: Array, dtype: str) -> Any:
         return device.asarray(numpy_array(array, dtype))
 
+    def plain(array: Any) -> Any:
+        return array.astype(cupy.float32) if array.dtype.name == "bfloat16" else array
+
     host = HostClock(lambda result: device.synchronize())
     return Place(
         "cupy",
         device.name,
-        asarray,
+        kept(asarray),
         ac.to_numpy,
+        plain,
         CudaClock(cupy),
         host,
         partial(_cupy_peak, cupy),
@@ -170,12 +205,16 @@ def jax_place(device: str) -> Place:
     def asarray(array: Array, dtype: str) -> Any:
         return jax.device_put(jax.numpy.asarray(array, dtype=dtype), here)
 
+    def plain(array: Any) -> Any:
+        return array.astype("float32") if str(array.dtype) == "bfloat16" else array
+
     def to_numpy(array: Any) -> Any:
-        return ac.to_numpy(array.astype("float32") if str(array.dtype) == "bfloat16" else array)
+        return ac.to_numpy(plain(array))
 
     # JAX hands its work over and returns: whoever uses the result waits for it.
     clock = HostClock(jax.block_until_ready)
-    return Place("jax", device, asarray, to_numpy, clock, clock)
+    made = asarray if device == "cpu" else kept(asarray)
+    return Place("jax", device, made, to_numpy, plain, clock, clock)
 
 
 def scipy_place() -> Place:

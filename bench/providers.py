@@ -26,6 +26,8 @@ from bench.places import Place
 POSITIONS = 20_000
 """Positions beyond which the loop over them is timed on a crop."""
 CROP = 64
+TF32 = 100.0
+"""TF32 rounds what it multiplies to 10 bits: errors of a thousandth are right for it."""
 CHANNELS_LAST = "channels last"
 """How a provider's name ends whose arrays have their channels next to one another."""
 
@@ -47,6 +49,8 @@ class Provider:
     prepare: Callable[[Case], Ready]
     """Move a case's arrays to where it is computed; `UnableError` where it cannot be."""
     to_numpy: Callable[[Any], Any] = ac.to_numpy
+    plain: Callable[[Any], Any] = lambda array: array
+    """What of a result other libraries can take over: bfloat16 as float32."""
     device: str = "cpu"
     clock: Clock = HOST
     host_clock: Clock = HOST
@@ -121,8 +125,15 @@ def primitive_call(case: Case, arrays: tuple[Any, ...], cotangent: Any) -> Primi
     return PrimitiveCall(primitives.spread, (cotangent, window))
 
 
-def bound(case: Case, arrays: tuple[Any, ...], cotangent: Any, algorithm: str) -> Ready:
+def bound(
+    case: Case, arrays: tuple[Any, ...], cotangent: Any, algorithm: str, tf32: bool = False
+) -> Ready:
     """Return the call of a case by one implementation, or by the one that "auto" takes."""
+    with ac.options(allow_tf32=tf32):
+        return _bound(case, arrays, cotangent, algorithm)
+
+
+def _bound(case: Case, arrays: tuple[Any, ...], cotangent: Any, algorithm: str) -> Ready:
     call = primitive_call(case, arrays, cotangent)
     chosen = call.primitive.choose("auto", *call.arguments).name
     if algorithm != "auto":
@@ -163,10 +174,14 @@ def channels_last(array: Any) -> Any:
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
 
 
+IN_TF32 = ("cuda-tensor", "cudnn")
+"""The implementations that multiply float32 on tensor cores, where that is allowed."""
+
+
 def arrayconv(place: Place, names: str = "all") -> Source:
     """Return the source of arrayconv on a place: all implementations, or "auto" alone."""
 
-    def prepare(algorithm: str, last: bool, case: Case) -> Ready:
+    def prepare(algorithm: str, last: bool, tf32: bool, case: Case) -> Ready:
         arrays = [place.asarray(array, case.dtype) for array in case.arrays()]
         cotangent = None
         if case.direction != FORWARD:
@@ -174,7 +189,7 @@ def arrayconv(place: Place, names: str = "all") -> Source:
         if last:
             arrays[0] = channels_last(arrays[0])
             cotangent = None if cotangent is None else channels_last(cotangent)
-        return bound(case, tuple(arrays), cotangent, algorithm)
+        return bound(case, tuple(arrays), cotangent, algorithm, tf32)
 
     def offered(case: Case) -> list[str]:
         if names == "auto":
@@ -193,21 +208,26 @@ def arrayconv(place: Place, names: str = "all") -> Source:
         except (UnableError, TypeError) as problem:
             algorithms, why = ["auto"], str(problem)
             return [Provider(f"arrayconv {place.library}", place.library, partial(_raise, why))]
-        ways = [(algorithm, algorithm, False) for algorithm in algorithms]
+        ways = [(algorithm, algorithm, False, False) for algorithm in algorithms]
         if place.library == "numpy" and has_two_layouts(case):
-            ways.append((CHANNELS_LAST, "auto", True))
+            ways.append((CHANNELS_LAST, "auto", True, False))
+        if case.convolves and case.dtype == "float32":
+            of_tf32 = [each for each in algorithms if each in IN_TF32]
+            ways += [(f"{each} tf32", each, False, True) for each in of_tf32]
         return [
             Provider(
                 f"arrayconv {place.library} {name}",
                 place.library,
-                partial(prepare, algorithm, last),
+                partial(prepare, algorithm, last, tf32),
                 place.to_numpy,
+                place.plain,
                 place.device,
                 place.clock,
                 place.host_clock,
+                tolerance=TF32 if tf32 else 1.0,
                 peak=place.peak,
             )
-            for name, algorithm, last in ways
+            for name, algorithm, last, tf32 in ways
         ]
 
     return providers

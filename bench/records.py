@@ -61,6 +61,11 @@ class Record:
         return self.ours and self.provider.endswith(" auto")
 
     @property
+    def in_tf32(self) -> bool:
+        """Whether float32 is rounded to 10 bits: only compared with what is so too."""
+        return "tf32" in self.provider
+
+    @property
     def channels_last(self) -> bool:
         return self.provider.endswith(CHANNELS_LAST)
 
@@ -133,8 +138,11 @@ def records(results: Sequence[Result], run: Run) -> list[Record]:
 
 
 def write_records(path: Path, kept: Iterable[Record]) -> None:
+    """Write records in one step: whoever is ended while it writes leaves those before."""
     lines = [json.dumps(asdict(each), allow_nan=False) + "\n" for each in kept]
-    path.write_text("".join(lines), encoding="utf-8")
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text("".join(lines), encoding="utf-8")
+    beside.replace(path)
 
 
 def read_records(path: Path) -> list[Record]:
@@ -184,7 +192,7 @@ def fastest(kept: Iterable[Record]) -> Record | None:
 def best_of(kept: Iterable[Record], library: str, device: str) -> Record | None:
     """Return the fastest of a peer's providers on a device; TF32 is another precision's."""
     named = (each for each in kept if each.library == library and each.device == device)
-    return fastest(each for each in named if not each.ours and "tf32" not in each.provider)
+    return fastest(each for each in named if not each.ours and not each.in_tf32)
 
 
 def in_our_layout(kept: Iterable[Record], device: str) -> Record | None:

@@ -110,7 +110,7 @@ def algorithms_text(kept: Sequence[Record]) -> str:
     rows = []
     for case, each in by_case(kept).items():
         ours = [r for r in each if r.ours and r.library == library and r.device == device]
-        in_order = [r for r in ours if not r.channels_last]
+        in_order = [r for r in ours if not r.channels_last and not r.in_tf32]
         forced = [r for r in in_order if not r.auto and r.seconds_median is not None]
         best, auto = fastest(forced), our_choice(each, library, device)
         if best is None or auto is None or auto.seconds_median is None or len(forced) < 2:
@@ -124,6 +124,25 @@ def algorithms_text(kept: Sequence[Record]) -> str:
             [case, ", ".join(texts), auto.algorithm, f"{chosen.seconds / best.seconds:.2f}"]
         )
     return table(("case", "implementations", "auto takes", "loss"), rows)
+
+
+def tf32_text(kept: Sequence[Record]) -> str:
+    """Return, for each case in TF32, the time of every implementation and of torch's layouts."""
+    library, device = _library(kept)
+    rows = []
+    for case, each in by_case(kept).items():
+        some = [r for r in each if r.in_tf32 and r.device == device]
+        ours = fastest(r for r in some if r.ours and r.library == library)
+        torch = fastest(r for r in some if not r.ours and r.library == "torch")
+        if ours is None or torch is None:
+            continue
+        timed = [r for r in some if r.seconds_median is not None]
+        texts = [
+            f"{r.provider.replace(' tf32', '')} {duration_text(r.seconds)}"
+            for r in sorted(timed, key=lambda r: r.seconds)
+        ]
+        rows.append([case, ", ".join(texts), _ratio(torch, ours)])
+    return table(("case", "in TF32", "torch / ours"), rows)
 
 
 FAMILIES = {
@@ -198,6 +217,7 @@ TABLES: dict[str, Callable[[Sequence[Record]], str]] = {
     "summary": summary_text,
     "layers": layers_text,
     "algorithms": algorithms_text,
+    "tf32": tf32_text,
 }
 PLOTS = ("ratios", "roofline", "scaling")
 
@@ -245,6 +265,7 @@ def write_report(records: Path, output: Path) -> list[str]:
         "summary": "Against the peers",
         "layers": "Case by case",
         "algorithms": "What auto chooses",
+        "tf32": "In TF32, where that is allowed",
     }
     for name, render in TABLES.items():
         parts += [f"## {titles[name]}", render(kept)]

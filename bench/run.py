@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import arrayconv as ac
 from bench import environment, tables
 from bench.cases import Case
+from bench.expected import HOST, Referee, right_results
 from bench.peers import jax_peer, ndimage_peer, torch_peer
 from bench.photograph import photograph, photograph_cases
 from bench.places import NUMPY, Place, cupy_place, jax_place, scipy_place, torch_place
 from bench.providers import Provider, Source, arrayconv, loops
-from bench.records import COPY, Run, by_case, machine_rates, records, write_records
+from bench.records import COPY, Record, Run, by_case, machine_rates, records, write_records
+from bench.resuming import BrokenDeviceError, Unfinished, begin, recorded, to_come
 from bench.suites import batched, suite
-from bench.timing import Effort, Result, check, machine, right_results, take_turns
+from bench.timing import Effort, Result, check, machine, take_turns
 
 EFFORTS = {
     "photograph": Effort(rounds=40, seconds=2.0),
@@ -32,7 +35,7 @@ EFFORTS = {
 }
 USUAL = Effort(rounds=15, seconds=0.6)
 
-WRONG, INTERRUPTED = 1, 130
+WRONG, BROKEN, INTERRUPTED = 1, 3, 130
 RECORDS = "records.jsonl"
 
 LEGEND = """\
@@ -62,6 +65,9 @@ class Plan:
     """"all" or "auto"; None: all of NumPy's and CuPy's, "auto" of the others."""
     seconds_in_all: float | None = None
     """After which no case is begun."""
+    go_on: bool = False
+    """Behind the cases that the output has, and without what ended the run before."""
+    plots: bool = True
 
 
 class Progressing:
@@ -102,7 +108,8 @@ def sources(plan: Plan, device: ac.Device) -> tuple[list[Source], list[str], lis
             return
         try:
             found.extend(make())
-        except ImportError as problem:
+        except Exception as problem:
+            # Not there, or not as it should be: the others are measured all the same.
             left_out.append(f"{library} on {where}: {problem}")
 
     def both(place: Place, peer: Callable[[Place], Source], library: str) -> list[Source]:
@@ -148,19 +155,34 @@ def cases_of(plan: Plan, on_gpu: bool) -> tuple[Case, ...]:
 
 
 def measure(
-    case: Case, offered: Sequence[Provider], effort: Effort, progress: Progressing
+    case: Case,
+    offered: Sequence[Provider],
+    effort: Effort,
+    progress: Progressing,
+    unfinished: Unfinished,
+    referee: Referee,
 ) -> list[Result]:
     """Return what every provider gives at one case; an interrupt keeps those that were timed."""
     mine: list[Result] = []
     progress.says(f"{case.name}: what is right")
-    expected = right_results(case)
+    unfinished.at(case.name)
+    expected = right_results(case, referee)
     try:
         for provider in offered:
             progress.says(f"{case.name}: checking {provider.name}")
-            mine += check(provider, case, expected)
+            unfinished.at(case.name, provider.name)
+            mine += check(provider, case, expected, referee)
+            if mine[-1].wrong is not None:
+                unfinished.survives(f"{provider.name} at {case.name}: {mine[-1].wrong}")
         progress.says(f"{case.name}: timing")
+        unfinished.at(case.name)
+        right = [each for each in mine if each.wrong is None]
         for _ in take_turns(mine, effort):
             progress.advance(1 / effort.rounds)
+        for result in right:
+            if result.wrong is not None:
+                unfinished.at(case.name, result.name)
+                unfinished.survives(f"{result.name} at {case.name}: {result.wrong}")
     except KeyboardInterrupt as stopped:
         stopped.args = (mine,)
         raise
@@ -201,11 +223,15 @@ def run(plan: Plan) -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     device = ac.get_device(plan.device)
     offered, left_out, machines = sources(plan, device)
-    cases = cases_of(plan, device.name != "cpu")
+    before = recorded(plan.output / RECORDS, plan.go_on)
+    unfinished = begin(plan.output, plan.go_on, device.synchronize)
+    referee = referee_of(device)
+    every = cases_of(plan, device.name != "cpu")
+    cases = to_come(every, before, plan.libraries, unfinished.behind)
     quick = plan.quick or plan.suite == "quick"
     effort = plan.effort or EFFORTS.get("quick" if quick else plan.suite, USUAL)
     results: list[Result] = []
-    interrupted = False
+    code = 0
     if sys.modules.get("torch") is not None:
         sys.modules["torch"].set_num_threads(plan.threads)
     with threadpool_limits(plan.threads), ac.options(threads=plan.threads):
@@ -217,14 +243,14 @@ def run(plan: Plan) -> int:
         )
         for name, version in about.versions.items():
             say(console, f"{name}: {version}")
-        for reason in left_out:
+        for reason in [*left_out, *(f"{name}: it ended a run" for name in unfinished.without)]:
             say(console, f"LEFT OUT: {reason}")
         console.print()
         progress = Progressing(console, len(cases) + 1)
         try:
             with progress.bar:
                 progress.says("the machine's own copy and matrix product")
-                own = [each for place, xp in machines for each in machine(place, xp)]
+                own = measured_machines(console, machines)
                 for _ in take_turns(own, effort):
                     progress.advance(1 / effort.rounds)
                 results += own
@@ -234,15 +260,50 @@ def run(plan: Plan) -> int:
                         rest = len(cases) - number
                         say(console, f"LEFT OUT: {rest} cases, for which no time was left")
                         break
-                    providers = [each for source in offered for each in source(case)]
-                    mine = measure(case, providers, effort, progress)
+                    try:
+                        found = [each for source in offered for each in source(case)]
+                        able = [each for each in found if each.name not in unfinished.without]
+                        mine = measure(case, able, effort, progress, unfinished, referee)
+                    except BrokenDeviceError:
+                        raise
+                    except Exception as problem:
+                        # One case must not end the others.
+                        unfinished.survives(f"{case.name}: {problem}")
+                        say(console, f"LEFT OUT: {case.name}: {type(problem).__name__}: {problem}")
+                        code = WRONG
+                        continue
                     results += mine
-                    write_records(plan.output / RECORDS, records(results, about))
+                    write_records(plan.output / RECORDS, [*before, *records(results, about)])
                     show(console, case, [*own, *mine], about)
         except KeyboardInterrupt as stopped:
-            interrupted = True
+            code = INTERRUPTED
             results += stopped.args[0] if stopped.args else []
-    return finish(console, plan, cases, results, about, interrupted)
+        except BrokenDeviceError as problem:
+            say(console, f"The device is broken: {problem}", "bold red")
+            return BROKEN
+    if code != INTERRUPTED:
+        unfinished.ends()
+    return finish(console, plan, every, results, [*before, *records(results, about)], code)
+
+
+def measured_machines(console: Console, machines: Iterable[tuple[Place, Any]]) -> list[Result]:
+    """Return the copy and the product of each place, ready to be timed."""
+    found: list[Result] = []
+    for place, xp in machines:
+        try:
+            found += machine(place, xp)
+        except Exception as problem:
+            # Then there are no shares of its rates; the cases are measured all the same.
+            say(console, f"LEFT OUT: {place.library}'s own copy and product: {problem}")
+    return found
+
+
+def referee_of(device: ac.Device) -> Referee:
+    """Return who works out what is right: the device itself."""
+    if device.name == "cpu":
+        return HOST
+    cupy = importlib.import_module("cupy")
+    return Referee(cupy, cupy.asarray)
 
 
 def finish(
@@ -250,15 +311,16 @@ def finish(
     plan: Plan,
     cases: Sequence[Case],
     results: Sequence[Result],
-    about: Run,
-    interrupted: bool,
+    kept: list[Record],
+    code: int,
 ) -> int:
     """Write the files, print what sums the run up, and return the exit code."""
-    from bench.plots import draw_run
-
-    kept = records(results, about)
     write_records(plan.output / RECORDS, kept)
-    written = [RECORDS, *draw_run(plan.output, cases, kept)]
+    written = [RECORDS]
+    if plan.plots:
+        from bench.plots import draw_run
+
+        written += draw_run(plan.output, cases, kept)
     console.print(tables.headline_table(kept))
     for (name, op), rate in machine_rates(kept).items():
         unit = "GB/s copied" if op == COPY else "GFLOP/s in a product of matrices"
@@ -269,7 +331,7 @@ def finish(
     for result in wrong:
         where = f"{result.task.name} on {result.device}"
         say(console, f"WRONG: {result.name} at {where}: {result.wrong}", "bold red")
-    if interrupted:
+    if code == INTERRUPTED:
         say(console, "Interrupted: what was measured until then is kept.")
         return INTERRUPTED
-    return WRONG if wrong else 0
+    return WRONG if wrong else code

@@ -1,36 +1,34 @@
-"""What a machine with a GPU is asked to do, stage by stage, within a time.
+"""What a machine with a GPU is asked to do, stage by stage, the most important first.
 
-Imports nothing but Python's own library: what a stage starts brings the rest.
+Imports no array library: what a stage starts brings it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-SUITES = ("quick", "unfold", "pool", "conv", "grad", "small", "dtypes")
-FILES = {
-    "state": "stages.json",
-    "log": "log.txt",
-    "kernels": "kernels.jsonl",
-    "tests": "tests.xml",
-    "sanitizer": "sanitizer.txt",
-    "records": "records.jsonl",
-    "report": "report.md",
-    "plots": "plots.tar.gz",
-}
-"""All that comes of a run: eight files at the most."""
+from bench import environment
+from bench.gpu_run import FILES, OUT_OF_TIME, Run, StageError, python
 
+BENCHMARK, REPORT = 200.0, 30.0
+"""Seconds that the stages before them leave for the benchmark and the report."""
+NO_POOL = "--no-memory-pool"
+UNFINISHED = "unfinished.json"
+"""Where `python -m bench` writes what it is at; it is gone where that has come to its end."""
+MEASURED = (("cupy,torch", 0.8), ("jax", 1.0))
+"""Which libraries are measured, and in which share of the time that is left.
+
+None on the CPU: a layer of a batch of 32 takes it longer than all that is measured on a GPU.
+"""
+MOST_RESTARTS = 10
 MACHINE = """\
 import json, platform, importlib.metadata as metadata
 names = "numpy cupy-cuda13x cupy-cuda12x torch jax scipy pytest array-api-compat".split()
@@ -58,68 +56,13 @@ print(json.dumps(found, indent=1))
 """
 
 
-@dataclass
-class Run:
-    """A run of all stages: where it writes, and until when."""
-
-    output: Path
-    deadline: float
-    environment: dict[str, str]
-    done: dict[str, str] = field(default_factory=dict)
-    machine: dict[str, Any] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-
-    def left(self) -> float:
-        return self.deadline - time.monotonic()
-
-    def path(self, name: str) -> Path:
-        return self.output / FILES[name]
-
-    def say(self, line: str) -> None:
-        print(line, flush=True)
-        with self.path("log").open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
-
-    def call(self, command: Sequence[str], seconds: float, into: Path | None = None) -> int:
-        """Run a command for at most so many seconds, its output into the log or a file of its own.
-
-        Returns its exit code, or 124 where it ran out of time.
-        """
-        path = self.path("log") if into is None else into
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"$ {' '.join(command)}\n")
-            file.flush()
-            try:
-                done = subprocess.run(
-                    command,
-                    cwd=REPOSITORY,
-                    env=self.environment,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    timeout=max(1.0, min(seconds, self.left())),
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                file.write("ran out of time\n")
-                return 124
-            return done.returncode
-
-    def save(self) -> None:
-        state = {"done": self.done, "skipped": self.skipped, "machine": self.machine}
-        self.path("state").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-
-
-def python(*arguments: str) -> list[str]:
-    return [sys.executable, *arguments]
-
-
-def has_gpu(environment: dict[str, str]) -> bool:
+def has_gpu(run: Run) -> bool:
     """Return whether CuPy sees a GPU."""
-    asked = "import sys, cupy; sys.exit(0 if cupy.cuda.is_available() else 1)"
-    done = subprocess.run(
-        python("-c", asked), env=environment, capture_output=True, check=False, cwd=REPOSITORY
-    )
-    return done.returncode == 0
+    try:
+        return run.ask("import cupy; print(cupy.cuda.is_available())").strip() == "True"
+    except (StageError, OSError, subprocess.SubprocessError) as problem:
+        run.say(f"no GPU: {problem}")
+        return False
 
 
 # --- the stages: each returns what it says of itself, or None where it could not be ---------------
@@ -127,53 +70,88 @@ def has_gpu(environment: dict[str, str]) -> bool:
 
 def machine(run: Run) -> str | None:
     """Versions, devices, driver, commit."""
-    done = subprocess.run(
-        python("-c", MACHINE),
-        env=run.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=REPOSITORY,
-    )
-    failed = done.returncode != 0
-    run.machine = {"problem": done.stderr[-2000:]} if failed else json.loads(done.stdout)
-    revision = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    run.machine["commit"] = revision.stdout.strip() or "unknown"
+    run.machine = {"commit": environment.commit() or "unknown", **json.loads(run.ask(MACHINE))}
     gpus = [gpu["name"] for gpu in run.machine.get("GPUs", [])]
     return ", ".join(gpus) or "no GPU"
 
 
-def compilation(run: Run) -> str | None:
-    """Every kernel compiled, with registers, shared memory and spills."""
-    code = run.call(python("-m", "arrayconv", "compile"), 60)
-    if code not in (0, 124):
-        raise StageError(f"python -m arrayconv compile ended with {code}")
-    return "compiled" if code == 0 else "cut off"
+LAUNCHES = """\
+import torch
+from torch.profiler import ProfilerActivity, profile
+images = torch.rand(32, 64, 56, 56, device="cuda")
+unfold = torch.nn.functional.unfold
+unfold(images, 3, padding=1)
+torch.cuda.synchronize()
+with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+    unfold(images, 3, padding=1)
+    torch.cuda.synchronize()
+kinds = [each for each in seen.key_averages() if each.device_type.name == "CUDA"]
+print(sum(each.count for each in kinds))
+"""
 
 
-ON_GPU = ("--library", "cupy", "--device", "cuda")
+def launches(run: Run) -> str | None:
+    """Count the kernels that torch launches for one unfold of 32 images; ours is one."""
+    run.machine["kernels of one unfold of torch's"] = count = int(run.ask(LAUNCHES))
+    return f"{count} kernels"
+
+
+# A warning of a library that has never been met on a GPU must not cost what is measured.
+ON_GPU = (
+    "--library",
+    "cupy",
+    "--device",
+    "cuda",
+    "-W",
+    "default",
+    "--tb=short",
+    "-p",
+    "no:benchmark",
+)
 KERNEL_TESTS = "tests/test_cuda_on_gpu.py"
 
 
+def _recorded(run: Run, selected: str, seconds: float) -> str:
+    """Run checks of the kernels, again and again behind what ended the process; return a summary.
+
+    What hangs, or breaks the device for all that come after it, needs a new process.
+    """
+    until, size, codes = time.monotonic() + seconds, -1, []
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Path(folder) / "journal.jsonl"
+        kept = (f"--kernel-record={run.path('kernels')}", f"--kernel-journal={journal}")
+        # What a process says when it is ended from outside must not wait in a captured stream.
+        how = ("-q", "--capture=sys", "-k", selected, *ON_GPU, *kept, KERNEL_TESTS)
+        while (left := until - time.monotonic()) > 5:
+            codes.append(run.call(python("-m", "pytest", *how), left))
+            text = journal.read_text(encoding="utf-8") if journal.exists() else ""
+            if '"ends"' in text or len(text) == size:
+                break
+            size = len(text)
+    lines = run.path("kernels").read_text(encoding="utf-8") if run.path("kernels").exists() else ""
+    said = f"{lines.count('correct')} implementations are on record"
+    if codes != [0]:
+        raise StageError(f"{said}; pytest ended with {codes}: the log has the failures")
+    return said
+
+
 def kernels(run: Run) -> str | None:
-    """Every check of the kernels; their record, if all pass, is what makes them verified."""
-    record = f"--kernel-record={run.path('kernels')}"
-    code = run.call(python("-m", "pytest", "-q", *ON_GPU, record, KERNEL_TESTS), 220)
-    if code == 124:
-        return "cut off: there is no record"
-    if code != 0:
-        raise StageError(f"pytest ended with {code}: the log has the failures")
-    return "passed"
+    """Every check of the kernels; the record of those that are right makes them verified."""
+    return _recorded(run, "not cudnn", run.limit(240, BENCHMARK + REPORT))
+
+
+def cudnn(run: Run) -> str | None:
+    """Check cuDNN's convolutions in the same way."""
+    return _recorded(run, "cudnn", run.limit(60, REPORT))
 
 
 def tests(run: Run) -> str | None:
     """The suite on CuPy arrays: generic bodies and kernels, against the loops."""
+    several = ("-n", "8") if importlib.util.find_spec("xdist") else ()
+    chosen = ("-k", "cupy", f"--ignore={KERNEL_TESTS}", "--maxfail=50")
     report = f"--junit-xml={run.path('tests')}"
-    code = run.call(python("-m", "pytest", "-q", "--maxfail=50", *ON_GPU, report, "tests"), 150)
-    if code == 124:
-        return "cut off: the report holds nothing"
+    command = python("-m", "pytest", "-q", *several, *chosen, *ON_GPU, report, "tests")
+    code = run.call(command, run.limit(60, REPORT))
     if code != 0:
         raise StageError(f"pytest ended with {code}: the log has the failures")
     return "passed"
@@ -187,10 +165,10 @@ def sanitizer(run: Run) -> str | None:
         return None
     said = []
     for kind in ("memcheck", "racecheck"):
-        small = python("-m", "pytest", "-q", "-k", "small", *ON_GPU, KERNEL_TESTS)
+        small = python("-m", "pytest", "-q", "-k", "small", *ON_GPU, NO_POOL, KERNEL_TESTS)
         command = [tool, "--tool", kind, "--error-exitcode", "9", *small]
-        code = run.call(command, 60, into=run.path("sanitizer"))
-        text = run.path("sanitizer").read_text(encoding="utf-8")
+        code = run.call(command, run.limit(60, REPORT), into=run.path("sanitizer"))
+        text = run.path("sanitizer").read_text(encoding="utf-8", errors="replace")
         if "Device not supported" in text:
             run.skipped.append("compute-sanitizer: Device not supported")
             return None
@@ -202,38 +180,40 @@ def sanitizer(run: Run) -> str | None:
 
 def tiles(run: Run) -> str | None:
     """Each convolution of ResNet-50 with each tile and number of stages, into the log."""
-    code = run.call(python("-m", "bench.tiles"), 80)
-    if code not in (0, 124):
+    code = run.call(python("-m", "bench.tiles"), run.limit(60, REPORT))
+    if code not in (0, OUT_OF_TIME):
         raise StageError(f"python -m bench.tiles ended with {code}")
     return "measured" if code == 0 else "cut off: the log has the first layers"
 
 
 def benchmark(run: Run) -> str | None:
-    """Every suite, each case checked before it is timed; kept suite by suite."""
-    measured = 0
-    for suite in SUITES:
-        if f"suite {suite}" in run.done:
-            continue
-        seconds = run.left() - 25
+    """Cases, the most important first, each checked before it is timed, and kept at once."""
+    until = time.monotonic() + run.limit(260, REPORT)
+    codes = []
+    for libraries, share in MEASURED:
+        enough = time.monotonic() + share * (until - time.monotonic())
+        codes.append(_measured(run, libraries, enough))
+    lines = run.path("records").read_text(encoding="utf-8") if run.path("records").exists() else ""
+    said = f"{lines.count(chr(10))} records"
+    if not {*codes} <= {0, OUT_OF_TIME}:
+        raise StageError(f"{said}; python -m bench ended with {codes}: the log has what was wrong")
+    return said
+
+
+def _measured(run: Run, libraries: str, until: float) -> int:
+    """Measure until a time, again and again behind what broke the device; return the last code."""
+    how = ("--suite", "gpu", "--device", "cuda", "--go-on", "--no-plots")
+    command = python("-m", "bench", *how, "--libraries", libraries, "--output", str(run.output))
+    code = 0
+    for _ in range(MOST_RESTARTS):
+        seconds = until - time.monotonic()
         if seconds < 20:
-            run.skipped.append(f"suite {suite}: no time was left")
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            command = python("-m", "bench", "--suite", suite, "--device", "cuda")
-            limit = seconds / 2 if suite == "conv" else seconds / 3
-            how = ("--seconds", f"{limit:.0f}", "--output", folder)
-            code = run.call([*command, *how], seconds)
-            found = Path(folder) / "records.jsonl"
-            if found.exists():
-                text = found.read_text(encoding="utf-8")
-                measured += text.count("\n")
-                with run.path("records").open("a", encoding="utf-8") as records:
-                    records.write(text)
-            if code not in (0, 1, 124):
-                raise StageError(f"suite {suite} ended with {code}")
-            run.done[f"suite {suite}"] = {0: "done", 1: "something was wrong"}.get(code, "cut off")
-            run.save()
-    return f"{measured} records"
+            break
+        code = run.call(command, seconds, watched=run.path("records"))
+        if code == OUT_OF_TIME or not (run.output / UNFINISHED).exists():
+            break
+    (run.output / UNFINISHED).unlink(missing_ok=True)
+    return code
 
 
 def report(run: Run) -> str | None:
@@ -243,7 +223,7 @@ def report(run: Run) -> str | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         command = python("-m", "bench", "report", str(run.path("records")), "--output", folder)
-        if run.call(command, 60) != 0:
+        if run.call(command, run.left()) != 0:
             raise StageError("python -m bench report failed: see the log")
         shutil.copy(Path(folder) / "report.md", run.path("report"))
         with tarfile.open(run.path("plots"), "w:gz") as archive:
@@ -252,18 +232,15 @@ def report(run: Run) -> str | None:
     return "written"
 
 
-class StageError(Exception):
-    """A stage that did not end well; the others go on."""
-
-
 STAGES: dict[str, tuple[Callable[[Run], str | None], bool]] = {
     "machine": (machine, False),
-    "compilation": (compilation, False),
     "kernels": (kernels, True),
+    "benchmark": (benchmark, True),
+    "launches": (launches, True),
+    "cudnn": (cudnn, True),
+    "tiles": (tiles, True),
     "tests": (tests, True),
     "sanitizer": (sanitizer, True),
-    "tiles": (tiles, True),
-    "benchmark": (benchmark, True),
     "report": (report, False),
 }
-"""Each stage, and whether it needs a GPU."""
+"""Each stage, in the order of what it is worth, and whether it needs a GPU."""

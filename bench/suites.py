@@ -181,14 +181,20 @@ GRADIENTS = _gradients(
     POOLS[6],
     POOLS[7],
 )
+
+
+def of_dtype(case: Case, dtype: str) -> Case:
+    return replace(case, name=f"{case.name}, {dtype}", dtype=dtype)
+
+
 # What other dtypes cost. Half types are for GPUs: on a CPU they are summed as float32.
 DTYPES = tuple(
-    replace(case, name=f"{case.name}, {dtype}", dtype=dtype)
+    of_dtype(case, dtype)
     for case in (RESNET50[2], UNFOLDS[1], DEPTHWISE[2])
     for dtype in ("float64", "complex64")
 )
 HALF_TYPES = tuple(
-    replace(case, name=f"{case.name}, {dtype}", dtype=dtype)
+    of_dtype(case, dtype)
     for case in (*RESNET50[:4], RESNET50[5], RESNET50[7], RESNET50[9], UNFOLDS[1], POOLS[1])
     for dtype in ("float16", "bfloat16")
 )
@@ -216,6 +222,29 @@ def _scaling() -> tuple[Case, ...]:
     return tuple(cases)
 
 
+TABLE = (RESNET50[0], RESNET50[2], RESNET50[5], RESNET50[7], RESNET50[9])
+
+
+def _gpu() -> tuple[Case, ...]:
+    """Return what is measured on a GPU, the most important first, for time may not do for all.
+
+    The layers of a table of bounds, in three dtypes; then everything else but what repeats it.
+    """
+    columns = tuple(
+        _unfold(f"3x3 {channels} @{side}", (channels, side, side), 3, padding=1)
+        for channels, side in ((64, 56), (128, 28), (256, 14), (512, 7))
+    )
+    columns = (UNFOLDS[0], *_named("unfold", columns))
+    folds = tuple(
+        replace(fold_of(case), name=f"fold {case.name.removeprefix('unfold ')}") for case in columns
+    )
+    pools = (*POOLS[1:3], POOLS[7], *_gradients(POOLS[1], POOLS[7]))
+    halves = tuple(of_dtype(case, dtype) for dtype in ("bfloat16", "float16") for case in TABLE)
+    first = (*columns, *folds, *pools, *TABLE, *halves, SMALL[0], *DEPTHWISE[:4])
+    rest = (*GRADIENTS, *CONVOLUTIONS, *POOLS, *UNFOLDS, *FOLDS, *SMALL, *HALF_TYPES, *DTYPES)
+    return tuple({case.name: case for case in (*first, *rest)}.values())
+
+
 CONVOLUTIONS = (*RESNET50, *VGG16, *UNET, *DEPTHWISE, *OTHERS)
 SUITES: dict[str, tuple[Callable[[], tuple[Case, ...]], str]] = {
     "quick": (
@@ -235,6 +264,7 @@ SUITES: dict[str, tuple[Callable[[], tuple[Case, ...]], str]] = {
     "grad": (lambda: GRADIENTS, "gradients to the input and to the weight"),
     "dtypes": (lambda: (*DTYPES, *HALF_TYPES), "float64, complex64 and the half types"),
     "small": (lambda: SMALL, "tiny inputs, where the call itself is what takes time"),
+    "gpu": (_gpu, "what bench/gpu.sh measures, the layers of its table first"),
     "scaling": (_scaling, "a 3 x 3 layer as batch, channels, image and kernel grow"),
 }
 
@@ -242,7 +272,8 @@ SUITES: dict[str, tuple[Callable[[], tuple[Case, ...]], str]] = {
 def suite(name: str, on_gpu: bool) -> tuple[Case, ...]:
     """Return the cases of a suite; "all" is every one but the half types, which a GPU gets too."""
     if name == "all":
-        names = [each for each in SUITES if each not in ("quick", "resnet50", "dtypes", "scaling")]
+        own = ("quick", "resnet50", "dtypes", "scaling", "gpu")
+        names = [each for each in SUITES if each not in own]
         every = [case for each in names for case in SUITES[each][0]()]
         return (*every, *DTYPES, *(HALF_TYPES if on_gpu else ()), *_scaling())
     cases = SUITES[name][0]()

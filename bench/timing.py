@@ -2,8 +2,8 @@
 
 Every provider computes a small version of the case, and is held against the nested loops of
 `arrayconv.reference`; then the whole case, and is held against the generic body in double
-precision, which by then was held against the nested loops too. Then all take turns, round by
-round, so that a slow moment of the machine falls on everyone.
+precision, which by then was held against the nested loops too (`bench.expected`). Then all take
+turns, round by round, so that a slow moment of the machine falls on everyone.
 """
 
 from __future__ import annotations
@@ -16,18 +16,13 @@ from typing import Any
 
 import numpy as np
 
-import arrayconv as ac
-from bench.cases import FORWARD, Array, Case, Copy, Product, Task
+from bench.cases import Case, Copy, Product, Task
 from bench.clocks import Call, Clock, HostClock
-from bench.loops import UnableError, nested
-from bench.places import NUMPY, Place
-from bench.providers import Provider, bound
+from bench.expected import HOST, TOLERANCE, Expected, Referee, as_tuple, compare
+from bench.loops import UnableError
+from bench.places import Place
+from bench.providers import Provider
 
-TOLERANCE = {
-    **{"float16": 4e-3, "bfloat16": 3e-2, "float32": 1e-5, "float64": 1e-12},
-    **{"complex64": 1e-5, "complex128": 1e-12},
-}
-"""The largest error that is right for a dtype, as a share of the largest value of the result."""
 END_TO_END = " · end to end"
 """Behind the name of a case whose time is the host's, from the call to the finished result."""
 
@@ -83,77 +78,12 @@ class Result:
         return float(np.percentile(self.samples, percentile)) if self.samples else None
 
 
-# --- what is right ----------------------------------------------------------------------------
-
-Expected = tuple[Array, ...]
-
-
-def as_tuple(output: Any) -> tuple[Any, ...]:
-    """Return an output's arrays: some functions return a pair."""
-    return tuple(output) if isinstance(output, tuple | list) else (output,)
-
-
-def _in_double(array: Array) -> Array:
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
-
-
-def by_loops(case: Case) -> Expected:
-    """Return what the nested loops say of a small case, in double precision."""
-    arrays = tuple(_in_double(array) for array in case.arrays())
-    cotangent = None if case.direction == FORWARD else _in_double(case.cotangent())
-    return as_tuple(nested(case, arrays, cotangent))
-
-
-def by_generic_body(case: Case) -> Expected:
-    """Return what the generic body says of a case, in double precision."""
-    arrays = tuple(_in_double(array) for array in case.arrays())
-    cotangent = None if case.direction == FORWARD else _in_double(case.cotangent())
-    return as_tuple(bound(case, arrays, cotangent, "generic").call())
-
-
-def right_results(case: Case) -> dict[str, Expected]:
-    """Return what is right for the small version of a case, and for the whole.
-
-    The generic body, which computes the whole, is itself held against the loops first.
-    """
-    small = case.small()
-    of_small = by_loops(small)
-    double = replace(case, dtype="complex128" if case.dtype.startswith("complex") else "float64")
-    _, wrong = compare(by_generic_body(small), of_small, TOLERANCE[double.dtype] * 10, double.dtype)
-    if wrong is not None:
-        raise AssertionError(f"the generic body is wrong at {case.name}: {wrong}")
-    return {"small case": of_small, "whole case": by_generic_body(case)}
-
-
-def compare(
-    outputs: Sequence[Array], expected: Expected, tolerance: float, dtype: str
-) -> tuple[float, str | None]:
-    """Return the largest error as a share of the largest value, and what is wrong, or None."""
-    worst = 0.0
-    if len(outputs) != len(expected):
-        return float("inf"), f"it has {len(outputs)} arrays, and should have {len(expected)}"
-    for output, right in zip(outputs, expected, strict=True):
-        if output.shape != right.shape:
-            return float("inf"), f"its shape is {output.shape}, and should be {right.shape}"
-        if right.dtype.kind in "iu":
-            if not np.array_equal(output, right):
-                return float("inf"), "it has other indices"
-            continue
-        # NumPy has bfloat16 from elsewhere; other libraries hand it over as float32.
-        if str(output.dtype) != dtype and not (dtype == "bfloat16" and output.dtype == np.float32):
-            return float("inf"), f"its dtype is {output.dtype}, and should be {dtype}"
-        double = output.astype(right.dtype)
-        if not np.isfinite(double).all():
-            return float("inf"), "it has values that are not finite"
-        largest = float(np.abs(right).max(initial=0)) or 1.0
-        worst = max(worst, float(np.abs(double - right).max(initial=0)) / largest)
-    return worst, None if worst <= tolerance else f"its error is {worst:.1e} of the largest value"
-
-
 # --- checking ---------------------------------------------------------------------------------
 
 
-def check(provider: Provider, case: Case, expected: dict[str, Expected]) -> list[Result]:
+def check(
+    provider: Provider, case: Case, expected: dict[str, Expected], referee: Referee = HOST
+) -> list[Result]:
     """Return what a provider's results are worth, ready to be timed where they are right.
 
     On a GPU a small call is timed twice: by the GPU's clock, and by the host's.
@@ -181,8 +111,8 @@ def check(provider: Provider, case: Case, expected: dict[str, Expected]) -> list
                 output, result.peak_extra_bytes = provider.peak(call)
             else:
                 output = call()
-            outputs = [np.asarray(provider.to_numpy(each)) for each in as_tuple(output)]
-            error, wrong = compare(outputs, expected[where], tolerance, case.dtype)
+            outputs = [referee.takes(provider, each) for each in as_tuple(output)]
+            error, wrong = compare(outputs, expected[where], tolerance, case.dtype, referee.xp)
             errors.append(error)
             if wrong is not None:
                 result.wrong = f"at the {where}, {wrong}"
@@ -215,21 +145,35 @@ def take_turns(results: Sequence[Result], effort: Effort) -> Iterator[int]:
     """
     plan = []
     for result in results:
-        if result.call is not None:
-            estimate = result.clock.seconds(result.call, 1)
+        estimate = _seconds(result, 1)
+        if estimate is not None:
             fast = estimate < 10 * effort.sample
             if fast:
-                estimate = result.clock.seconds(result.call, 1)
+                estimate = _seconds(result, 1) or estimate
             every = ceil(effort.rounds / effort.samples(estimate))
-            plan.append((result, result.call, effort.calls(estimate), every, fast))
+            plan.append((result, effort.calls(estimate), every, fast))
     for number in range(effort.rounds):
         first = number % max(1, len(plan))
-        for result, call, calls, every, fast in plan[first:] + plan[:first]:
+        for result, calls, every, fast in plan[first:] + plan[:first]:
             if number % every == 0:
                 if fast:
-                    result.clock.seconds(call, calls)
-                result.samples.append(result.clock.seconds(call, calls) * result.factor)
+                    _seconds(result, calls)
+                seconds = _seconds(result, calls)
+                if seconds is not None:
+                    result.samples.append(seconds * result.factor)
         yield number
+
+
+def _seconds(result: Result, calls: int) -> float | None:
+    """Return the seconds of a call; None where it fails, which must not end the others' turns."""
+    if result.call is None:
+        return None
+    try:
+        return result.clock.seconds(result.call, calls)
+    except Exception as problem:
+        result.wrong, result.call = f"when timed, {type(problem).__name__}: {problem}", None
+        result.samples.clear()
+        return None
 
 
 # --- the machine ------------------------------------------------------------------------------
@@ -255,13 +199,10 @@ def machine(place: Place, xp: Any) -> list[Result]:
     )
     results = []
     for task, call, expected in calls:
-        right = (ac.to_numpy(expected).astype(np.float64),)
-        error, wrong = compare((ac.to_numpy(call()),), right, TOLERANCE["float32"], "float32")
+        right, found = xp.astype(expected, xp.float64), call()
+        error, wrong = compare((found,), (right,), TOLERANCE["float32"], "float32", xp)
         result = Result(task, f"{place.library} {task.op}", place.library, task.op, place.device)
         result.max_error, result.wrong, result.clock = error, wrong, place.clock
         result.call = call if wrong is None else None
         results.append(result)
     return results
-
-
-__all__ = ["NUMPY", "Effort", "Result", "check", "machine", "right_results", "take_turns"]

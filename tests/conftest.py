@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -84,13 +85,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--kernel-record",
         metavar="FILE",
-        help="where tests/test_cuda_on_gpu.py writes that all CUDA kernels were right on this GPU",
+        help="where tests/test_cuda_on_gpu.py writes which CUDA kernels were right on this GPU",
+    )
+    group.addoption(
+        "--kernel-journal",
+        metavar="FILE",
+        help="where it notes each test, and goes on behind those that a run before it has noted",
+    )
+    group.addoption(
+        "--no-memory-pool",
+        action="store_true",
+        help="give each CuPy array of tests/test_cuda_on_gpu.py memory of its own: what is read or "
+        "written beyond it is then seen by compute-sanitizer",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEFT_OUT] = []
     config.stash[CHOSEN] = _chosen_libraries(config)
+    if config.getoption("--device") == "cuda":
+        _gather_evidence(config)
+
+
+def _gather_evidence(config: pytest.Config) -> None:
+    """Let what the tests of the CUDA kernels show be noted as it is seen."""
+    from tests.cuda_evidence import EVIDENCE, Evidence
+
+    files = (config.getoption("--kernel-record"), config.getoption("--kernel-journal"))
+    if any(files) and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--kernel-record: the tests of one process only, without -n")
+    config.stash[EVIDENCE] = evidence = Evidence(*(Path(each) if each else None for each in files))
+    config.pluginmanager.register(evidence)
 
 
 def _installed(name: str) -> bool:
@@ -283,7 +308,8 @@ class Library:
             host = np.asarray(array.compute(scheduler="synchronous"))
             assert (host.dtype, host.shape) == (array.dtype, array.shape)
             return host.astype(np.float32) if array.dtype.name == "bfloat16" else host
-        return np.asarray(array.get())
+        host = np.asarray(array.get())
+        return host.astype(np.float32) if host.dtype.name == "bfloat16" else host
 
     @contextmanager
     def no_synchronisation(self) -> Iterator[None]:

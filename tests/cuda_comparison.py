@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 import arrayconv as ac
+from arrayconv._options import current
 from tests.cases import assert_close, draw
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 is a type of the kernels")
 
 REAL = ("float16", "bfloat16", "float32", "float64")
 COMPLEX = ("complex64", "complex128")
+ORACLE = "generic"
+"""The algorithm whose results are the right ones."""
 
 
 class Check(NamedTuple):
@@ -42,6 +46,22 @@ def pulled(xp: Any, function: Any, *arrays: Any, **params: Any) -> list[Any]:
     cotangent = made(xp, values.shape, np.dtype(values.dtype).name, seed=1)
     gradients = [each for each in pullback(cotangent) if each is not None]
     return [*(output if isinstance(output, tuple) else [output]), *gradients]
+
+
+@contextmanager
+def asking_for(algorithm: str, allow_tf32: bool = False) -> Iterator[None]:
+    """Ask for an algorithm, except of the oracle, which has one of its own."""
+    asked = current().algorithm
+    chosen = asked if asked == ORACLE else algorithm
+    with ac.options(algorithm=chosen, allow_tf32=allow_tf32):
+        yield
+
+
+@contextmanager
+def as_oracle() -> Iterator[None]:
+    """Let NumPy's generic bodies serve: they share no code with what they are to judge."""
+    with ac.options(algorithm=ORACLE, allow_unverified=False):
+        yield
 
 
 def _plain(array: Any) -> Any:

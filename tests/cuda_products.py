@@ -16,7 +16,7 @@ from arrayconv.backends.cupy import implicit, tiles
 from arrayconv.backends.cupy.launch import summand_name
 from arrayconv.backends.cupy.tiles import TILES, TensorCores, Tile
 from tests.cases import CONVOLUTIONS, TRANSPOSED, Case
-from tests.cuda_comparison import COMPLEX, REAL, Check, made, pulled
+from tests.cuda_comparison import COMPLEX, REAL, Check, asking_for, made, pulled
 
 # More rows, columns and steps than any tile has, and none of them a multiple of its sizes.
 TILED = Case("conv2d", ((2, 13, 11, 26), (131, 13, 3, 2)), {"padding": 1, "stride": (1, 2)})
@@ -50,7 +50,7 @@ def only(tile: Tile | None) -> Iterator[None]:
 def _product(case: Case, dtype: str, tile: Tile | None, algorithm: str, xp: Any) -> list[Any]:
     arrays = [made(xp, shape, dtype, seed) for seed, shape in enumerate(case.shapes)]
     function = getattr(ac, case.function)
-    with only(tile), ac.options(algorithm=algorithm, allow_tf32=algorithm == "cuda-tensor"):
+    with only(tile), asking_for(algorithm, allow_tf32=algorithm == "cuda-tensor"):
         if np.dtype(arrays[0].dtype).kind in "iu":
             return [function(*arrays, **case.params)]
         return pulled(xp, function, *arrays, *[None] * (3 - len(arrays)), **case.params)
@@ -62,7 +62,7 @@ TENSOR = ("float32", "float16", "bfloat16")
 
 def _forward(case: Case, dtype: str, xp: Any) -> list[Any]:
     arrays = [made(xp, shape, dtype, seed) for seed, shape in enumerate(case.shapes)]
-    with only(None), ac.options(algorithm="cuda-tensor", allow_tf32=True):
+    with only(None), asking_for("cuda-tensor", allow_tf32=True):
         return [getattr(ac, case.function)(*arrays, **case.params)]
 
 
@@ -71,7 +71,7 @@ def _not_a_number(xp: Any) -> list[Any]:
     x = np.arange(9, dtype=np.float32)
     x.view(np.uint32)[[3, 7]] = 0x7FFFFFFF, 0xFFFFFFFF
     w = xp.ones((1, 1, 2), np.float32)
-    with only(None), ac.options(algorithm="cuda-tensor", allow_tf32=True):
+    with only(None), asking_for("cuda-tensor", allow_tf32=True):
         return [ac.conv1d(xp.asarray(x.reshape(1, 1, -1)), w)]
 
 

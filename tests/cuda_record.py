@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from arrayconv.backends.cupy import cudnn, launch
+from arrayconv.backends.cupy.templates import TEMPLATES
+
+Name = tuple[str, str]
+"""A primitive, and the name of one of its implementations."""
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
-FILES = {
+FILES: dict[Name, tuple[str, ...]] = {
     ("unfold", "cuda"): ("unfold",),
     ("fold", "cuda"): ("fold",),
     ("max_pool", "cuda"): ("max_pool",),
@@ -48,42 +53,50 @@ def text(file: str) -> str:
     return launch.source(file)
 
 
-def source_hash(files: Iterable[str]) -> str:
+@cache
+def source_hash(files: tuple[str, ...]) -> str:
     return hashlib.sha256("".join(map(text, files)).encode()).hexdigest()
 
 
-def records(
-    checked: int, device: str, versions: dict[str, str], without: Collection[str] = ()
-) -> list[dict[str, Any]]:
-    """Return the lines that say that all checks passed on a device.
-
-    ``without`` the implementations that could not run there.
-    """
-    return [
-        {
-            "primitive": primitive,
-            "implementation": implementation,
-            "source_sha256": source_hash(files),
-            "correct": True,
-            "checks": checked,
-            "device": device,
-            "versions": versions,
-        }
-        for (primitive, implementation), files in FILES.items()
-        if implementation not in without
-    ]
+def functions(name: Name) -> frozenset[str]:
+    """Return the kernels in an implementation's files, as checks name them; cuDNN is its own."""
+    if name[1] == "cudnn":
+        return frozenset({"cudnn"})
+    return frozenset(each.function for each in TEMPLATES if each.file in FILES[name])
 
 
-def read(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    lines = (
-        line
-        for path in sorted(folder.glob("kernels*.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-    )
+def record(name: Name, checks: int, device: str, versions: dict[str, str]) -> dict[str, Any]:
+    """Return the line that says that so many checks of an implementation passed on a device."""
+    primitive, implementation = name
+    return {
+        "primitive": primitive,
+        "implementation": implementation,
+        "source_sha256": source_hash(FILES[name]),
+        "correct": True,
+        "checks": checks,
+        "device": device,
+        "versions": versions,
+    }
+
+
+def write(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Write lines in one step: whoever is ended while it writes leaves what was there before."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    beside.replace(path)
+
+
+def read_file(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a file."""
+    lines = path.read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines if line]
 
 
-def shown_right(found: Iterable[dict[str, Any]]) -> set[tuple[str, str]]:
+def read(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    return [line for path in sorted(folder.glob("kernels*.jsonl")) for line in read_file(path)]
+
+
+def shown_right(found: Iterable[dict[str, Any]]) -> set[Name]:
     """Return the (primitive, implementation) that records show right, as their source is now."""
     return {
         name

@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 
 import arrayconv as ac
+import bench.expected
 from bench import clocks, environment, providers, timing
 from bench.cases import FORWARD, TO_INPUT, TO_WEIGHT, Case
 from bench.clocks import CudaClock, HostClock
+from bench.expected import compare, right_results
 from bench.loops import UnableError, nested
 from bench.peers import jax_peer, ndimage_peer, torch_peer
 from bench.photograph import photograph, photograph_cases
 from bench.places import NUMPY, jax_place, scipy_place, torch_place, traced_peak
 from bench.providers import Provider, Ready, arrayconv, loops, primitive_call
 from bench.suites import SUITES, batched, suite
-from bench.timing import Effort, Result, check, compare, right_results, take_turns
+from bench.timing import Effort, Result, check, take_turns
 
 TINY = Effort(rounds=2, seconds=0.0, least=1, sample=0.0)
 EVERY = {case.name: case for case in suite("all", on_gpu=True)}
@@ -307,7 +309,7 @@ def test_other_indices_are_wrong():
 
 
 def test_a_wrong_generic_body_ends_the_benchmark(case, monkeypatch):
-    monkeypatch.setattr(timing, "by_loops", lambda small: (np.zeros(small.output),))
+    monkeypatch.setattr(bench.expected, "by_loops", lambda small: (np.zeros(small.output),))
     with pytest.raises(AssertionError, match="the generic body is wrong at sobel"):
         right_results(case)
 
@@ -419,6 +421,23 @@ def test_providers_take_turns_and_slow_ones_sit_out_evenly(case, monkeypatch):
     assert slow.samples == [10.0] * 2
 
 
+def test_one_that_fails_when_it_is_timed_leaves_the_others_their_turns(case, monkeypatch):
+    calls = []
+
+    def fails():
+        calls.append("fails")
+        if len(calls) > 2:
+            raise RuntimeError("no more")
+
+    monkeypatch.setattr(clocks, "perf_counter", itertools.count().__next__)
+    bad = Result(case, "bad", "numpy", "a", "cpu", call=fails)
+    good = Result(case, "good", "numpy", "a", "cpu", call=lambda: None)
+    assert list(take_turns([bad, good], Effort(rounds=4, seconds=100.0))) == [0, 1, 2, 3]
+    assert bad.wrong == "when timed, RuntimeError: no more"
+    assert bad.samples == []
+    assert len(good.samples) == 4
+
+
 def test_the_host_clock_waits_for_the_last_result(monkeypatch):
     waited: list[int] = []
     monkeypatch.setattr(clocks, "perf_counter", itertools.count(0, 6).__next__)
@@ -431,6 +450,9 @@ def fake_cupy(log):
     """Return what `CudaClock` asks of CuPy, with a clock that goes on a millisecond a call."""
 
     class Event:
+        def __init__(self):
+            log.append("made")
+
         def record(self):
             log.append("event")
             self.at = len(log)
@@ -455,7 +477,8 @@ def test_the_gpu_clock_flushes_the_cache_and_takes_the_time_between_events():
     log: list[str] = []
     clock = CudaClock(fake_cupy(log))
     assert clock.seconds(lambda: log.append("call"), 2) == pytest.approx(2e-3)
-    assert log == [*["flush 200", "event", "call", "event"] * 2, "wait"]
+    once = ["made", "made", "flush 200", "flush 200", "event", "call", "event"]
+    assert log == [*once * 2, "wait"]
 
 
 def test_a_small_call_on_a_gpu_is_timed_end_to_end_as_well():

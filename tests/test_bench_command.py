@@ -224,13 +224,20 @@ def test_the_headline_is_loops_the_array_api_and_kernels(need, measured):
     assert row == ["sobel", "100 s*", "10 s (10 ×)", "4 s (25 ×)", "2 s (50 ×)"]
 
 
-def test_a_report_says_what_the_records_say(need, measured, tmp_path):
+def test_a_report_says_what_the_records_say(need, measured, cases, tmp_path):
     need("rich", "matplotlib")
     from bench.records import write_records
-    from bench.report import algorithms_text, layers_text, summary_text
+    from bench.report import algorithms_text, layers_text, summary_text, tf32_text
 
     assert "| sobel | im2col | 2 s ± 0 % | 3.00 | 1.50 |" in layers_text(measured)
     assert "| **a 2 s**" not in algorithms_text(measured[2:5])
+    assert "sobel" not in tf32_text(measured), "none of ours is in TF32"
+    ours = timed(cases[2], "arrayconv numpy cuda-tensor tf32", 0.5)
+    torch = timed(cases[2], "torch tf32", 1.0, library="torch")
+    in_tf32 = kept_of([ours, torch, timed(cases[2], "arrayconv numpy auto", 0.1)])
+    said = "| sobel | arrayconv numpy cuda-tensor 500 ms, torch 1 s | 2.00 |"
+    assert said in tf32_text(in_tf32)
+    assert "cuda-tensor" not in algorithms_text([*measured, *in_tf32])
     summary = summary_text(measured)
     assert "| dense convolutions | 3.00 | 1.50 |" in summary
     write_records(tmp_path / "made-up.jsonl", measured)
@@ -465,6 +472,84 @@ def right(case):
 
 def read(folder):
     return [json.loads(line) for line in (folder / "records.jsonl").read_text("utf-8").splitlines()]
+
+
+def test_a_machine_and_a_library_that_fail_leave_the_cases(run, monkeypatch, tmp_path, capsys):
+    def fails(*arguments):
+        raise OSError("it has no memory left")
+
+    monkeypatch.setattr(run, "machine", fails)
+    monkeypatch.setattr(run, "scipy_place", fails)
+    how = plan(run, tmp_path, plots=False, libraries=("numpy", "scipy"))
+    assert run.run(replace(how, only="sobel")) == 0
+    printed = capsys.readouterr().out
+    assert "LEFT OUT: numpy's own copy and product: it has no memory left" in printed
+    assert "LEFT OUT: scipy on cpu: it has no memory left" in printed
+    assert {line["case"] for line in read(tmp_path)} == {"sobel"}
+
+
+def test_a_case_that_fails_leaves_the_others(run, monkeypatch, tmp_path, capsys):
+    found = run.right_results
+
+    def fails(case, referee):
+        if case.name == "gaussian":
+            raise MemoryError("too large")
+        return found(case, referee)
+
+    monkeypatch.setattr(run, "right_results", fails)
+    assert run.run(plan(run, tmp_path, plots=False)) == 1
+    assert "LEFT OUT: gaussian: MemoryError: too large" in capsys.readouterr().out
+    assert {line["case"] for line in read(tmp_path)} == {"lecture", "sobel", "sharpen"}
+    assert {path.name for path in tmp_path.iterdir()} == {"records.jsonl"}
+
+
+@pytest.mark.parametrize("timed", [False, True], ids=["checked", "timed"])
+def test_a_run_goes_on_without_what_broke_the_device(run, monkeypatch, tmp_path, capsys, timed):
+    healthy, calls = [True], []
+
+    def breaks(case):
+        if case.name == "gaussian" and case.input[-1] > 15:
+            calls.append(case.name)
+            if len(calls) > timed:
+                healthy[0] = False
+                raise RuntimeError("an illegal memory access was encountered")
+        return right(case)
+
+    def synchronize(device):
+        if not healthy[0]:
+            raise RuntimeError("the device answers nothing")
+
+    offer(monkeypatch, run, breaks, "breaks")
+    monkeypatch.setattr(ac.Device, "synchronize", synchronize)
+    how = plan(run, tmp_path, go_on=True, plots=False, libraries=("numpy",))
+    assert run.run(how) == run.BROKEN
+    assert "breaks at gaussian" in capsys.readouterr().out
+    assert {line["case"] for line in read(tmp_path)} == {"lecture"}
+    first = read(tmp_path)
+    healthy[0] = True
+    assert run.run(how) == 0
+    assert "LEFT OUT: breaks: it ended a run" in capsys.readouterr().out
+    lines = read(tmp_path)
+    assert lines[: len(first)] == first
+    assert [line["case"] for line in lines].count("lecture") == len(first)
+    assert {line["case"] for line in lines} == {"lecture", "gaussian", "sobel", "sharpen"}
+    assert {line["case"] for line in lines if line["provider"] == "breaks"} == {"lecture"}
+    assert {path.name for path in tmp_path.iterdir()} == {"records.jsonl"}
+
+
+def test_a_run_goes_on_behind_the_case_that_was_timed_when_it_was_ended(run, tmp_path):
+    from bench.resuming import FILE
+
+    state = {"case": "lecture", "provider": "", "without": ["nested loops"], "behind": ["sobel"]}
+    (tmp_path / FILE).write_text(json.dumps(state), encoding="utf-8")
+    how = plan(run, tmp_path, go_on=True, plots=False, libraries=("numpy",))
+    assert run.run(how) == 0
+    assert {line["case"] for line in read(tmp_path)} == {"gaussian", "sharpen"}
+    assert "nested loops" not in {line["provider"] for line in read(tmp_path)}
+    # Another library's cases are not done yet.
+    assert run.run(plan(run, tmp_path, go_on=True, plots=False, libraries=("scipy",))) == 0
+    libraries = {(line["case"], line["library"]) for line in read(tmp_path)}
+    assert {("lecture", "scipy"), ("gaussian", "numpy"), ("gaussian", "scipy")} <= libraries
 
 
 def test_a_run_writes_what_it_names(run, tmp_path, capsys):

@@ -126,6 +126,22 @@ def test_plans_are_kept(model):
     assert model.handles == ["handle 0", "handle 1"]
 
 
+def test_views_that_begin_anywhere_are_left_to_others(model):
+    whole = np.ones((1, 2, 5, 10), np.float32)
+    aligned, view = whole[..., 4:], whole[..., 1:7]
+    call(aligned)
+    with pytest.raises(ValueError, match="multiples of 16 bytes"):
+        call(view)
+    w = np.ones((4 * 2 * 3 * 3 + 1,), np.float32)[1:].reshape(4, 2, 3, 3)
+    assert "16 bytes" in str(cudnn.unfit("conv", aligned, w, WINDOW, 1))
+    # By a plan that is there already too.
+    call(whole[..., :6])
+    assert "16 bytes" in str(cudnn.unfit("conv", view, w[:], WINDOW, 1))
+    with ac.options(algorithm="cudnn", allow_unverified=True):
+        x, weight = np.ones((1, 2, 5, 7), np.float32), np.ones((1, 2, 3, 3), np.float32)
+        assert ac.conv2d(x[..., 1:], weight).shape == (1, 1, 3, 4)
+
+
 def test_no_plan(model):
     model.refused = "No valid engine configs"
     x = np.ones((1, 2, 5, 6), np.float32)

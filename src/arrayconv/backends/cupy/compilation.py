@@ -112,7 +112,7 @@ def _compile_file(file: str, kernels: list[Kernel], architecture: str) -> list[C
 def compile_for_gpu(kernels: Iterable[Kernel]) -> list[Compiled]:
     """Compile instances for the current device, each by itself as a call would, into CuPy's cache.
 
-    As many at once as there are CPUs.
+    As many at once as there are CPUs; where one cannot be compiled, after all others are.
     """
     cuda = importlib.import_module("cupy").cuda
     device = cuda.Device()
@@ -126,7 +126,8 @@ def compile_for_gpu(kernels: Iterable[Kernel]) -> list[Compiled]:
         return Compiled(kernel, f"sm_{device.compute_capability}", seconds, *needs, 0)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(one, kernels))
+        jobs = [pool.submit(one, kernel) for kernel in kernels]
+    return [job.result() for job in jobs]
 
 
 def why_no_compilation() -> str | None:

@@ -20,6 +20,8 @@ from arrayconv.backends.cupy.launch import executor_of
 
 TYPES = {"float16": "HALF", "bfloat16": "BFLOAT16", "float32": "FLOAT", "float64": "DOUBLE"}
 """The front end's names of the dtypes; half types are summed in float32."""
+ALIGNED = 16
+"""Bytes that the address of each tensor is a multiple of, as the front end tells cuDNN."""
 OPERATIONS = {
     "conv": ("conv_fprop", "image", "weight"),
     "conv_transpose": ("conv_dgrad", "loss", "filter"),
@@ -78,7 +80,11 @@ def _no_call(first: Description, second: Description, window: Windows) -> str | 
 
 def unfit(primitive: str, a: Any, b: Any, window: Windows, groups: int) -> str | None:
     """Return why cuDNN cannot serve a call; where it may, only its plans can tell."""
-    reason = _no_call(described(a), described(b), window) or executor_of(a).objection((a, b))
+    executor = executor_of(a)
+    reason = _no_call(described(a), described(b), window) or executor.objection((a, b))
+    # No part of a plan, which is for all arrays of a shape: so it is asked in each call.
+    if reason is None and any(executor.address(each) % ALIGNED for each in (a, b)):
+        reason = f"cuDNN takes arrays at multiples of {ALIGNED} bytes: copy the view"
     reason = reason or why_missing()
     if reason is None:
         found = _planned(primitive, a, b, window, groups)

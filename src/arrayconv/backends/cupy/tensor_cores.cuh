@@ -76,7 +76,8 @@ __device__ __forceinline__ int sum_column(int lane, int i) { return lane % 4 * 2
 
 #ifdef TENSOR_CORES
 #define MULTIPLY(shape, type)                                                                     \
-    asm("mma.sync.aligned." shape ".row.col.f32." type "." type ".f32 {%0, %1, %2, %3}, "        \
+    asm volatile(                                                                                 \
+        "mma.sync.aligned." shape ".row.col.f32." type "." type ".f32 {%0, %1, %2, %3}, "         \
         "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                           \
         : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                              \
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
