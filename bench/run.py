@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,9 @@ EFFORTS = {
     "quick": Effort(rounds=9, seconds=0.25),
 }
 USUAL = Effort(rounds=15, seconds=0.6)
+REST = 0.015
+"""Seconds before each turn where there are several threads: torch's look for work for 9 to 12
+milliseconds after a call, on the machine of docs/benchmarks.md."""
 
 WRONG, BROKEN, INTERRUPTED = 1, 3, 130
 RECORDS = "records.jsonl"
@@ -230,6 +233,8 @@ def run(plan: Plan) -> int:
     cases = to_come(every, before, plan.libraries, unfinished.behind)
     quick = plan.quick or plan.suite == "quick"
     effort = plan.effort or EFFORTS.get("quick" if quick else plan.suite, USUAL)
+    if plan.threads > 1 and device.name == "cpu":
+        effort = replace(effort, rest=REST)
     results: list[Result] = []
     code = 0
     if sys.modules.get("torch") is not None:

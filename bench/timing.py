@@ -8,6 +8,7 @@ turns, round by round, so that a slow moment of the machine falls on everyone.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,6 +38,8 @@ class Effort:
     """Rounds that even the slowest provider takes part in."""
     sample: float = 0.002
     """Seconds that one sample lasts at least, by repeating a short call."""
+    rest: float = 0.0
+    """Seconds before each provider's turn, in which the threads of the one before fall asleep."""
 
     def samples(self, seconds_per_call: float) -> int:
         """Return how many samples to take of a call that lasts so long."""
@@ -141,7 +144,8 @@ def take_turns(results: Sequence[Result], effort: Effort) -> Iterator[int]:
     """Time the results that were right, and yield after each round.
 
     A slow provider sits out rounds, evenly. A fast one is called once, untimed, before each
-    sample: the one before it has left its own data in the caches, and its threads spinning.
+    sample: the one before it has left its own data in the caches. The threads of that may still
+    look for work, and take a processor meanwhile: so there may be a rest before.
     """
     plan = []
     for result in results:
@@ -156,6 +160,7 @@ def take_turns(results: Sequence[Result], effort: Effort) -> Iterator[int]:
         first = number % max(1, len(plan))
         for result, calls, every, fast in plan[first:] + plan[:first]:
             if number % every == 0:
+                time.sleep(effort.rest)
                 if fast:
                     _seconds(result, calls)
                 seconds = _seconds(result, calls)

@@ -373,6 +373,17 @@ def test_nested_loops_are_extrapolated_by_the_work(case, expected, monkeypatch):
     assert result.samples == [result.factor]
 
 
+def test_threads_of_the_one_before_may_fall_asleep(case, expected, monkeypatch):
+    results = [check(loops(case)[0], case, expected)[0] for _ in range(2)]
+    for result in results:
+        result.call = lambda: None
+    happened = []
+    monkeypatch.setattr(timing.time, "sleep", happened.append)
+    monkeypatch.setattr(clocks, "perf_counter", itertools.count().__next__)
+    list(take_turns(results, Effort(rounds=2, seconds=9.0, rest=0.5)))
+    assert happened == [0.5] * 4
+
+
 def test_the_error_is_a_share_of_the_largest_value():
     near, far = np.asarray([1, 4.00002], np.float32), np.asarray([1, 4.0001], np.float32)
     expected = (np.asarray([1.0, 4.0]),)
