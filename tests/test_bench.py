@@ -377,8 +377,8 @@ def test_threads_of_the_one_before_may_fall_asleep(case, expected, monkeypatch):
     results = [check(loops(case)[0], case, expected)[0] for _ in range(2)]
     for result in results:
         result.call = lambda: None
-    happened = []
-    monkeypatch.setattr(timing.time, "sleep", happened.append)
+    happened: list[float] = []
+    monkeypatch.setattr("bench.timing.time.sleep", happened.append)
     monkeypatch.setattr(clocks, "perf_counter", itertools.count().__next__)
     list(take_turns(results, Effort(rounds=2, seconds=9.0, rest=0.5)))
     assert happened == [0.5] * 4
