@@ -34,9 +34,12 @@ EFFORTS = {
     "quick": Effort(rounds=9, seconds=0.25),
 }
 USUAL = Effort(rounds=15, seconds=0.6)
-REST = 0.015
-"""Seconds before each turn where there are several threads: torch's look for work for 9 to 12
-milliseconds after a call, on the machine of docs/benchmarks.md."""
+REST, SHARED_SAMPLE = 0.015, 0.01
+"""Seconds where there are several threads: torch's look for work for 9 to 12 milliseconds after a
+call, on the machine of docs/benchmarks.md. With a rest of 15 and as many calls, untimed and then
+timed, as last for 10, each provider took the time that it took in a process of its own; with less
+of either some took up to three times as long.
+"""
 
 WRONG, BROKEN, INTERRUPTED = 1, 3, 130
 RECORDS = "records.jsonl"
@@ -234,7 +237,7 @@ def run(plan: Plan) -> int:
     quick = plan.quick or plan.suite == "quick"
     effort = plan.effort or EFFORTS.get("quick" if quick else plan.suite, USUAL)
     if plan.threads > 1 and device.name == "cpu":
-        effort = replace(effort, rest=REST)
+        effort = replace(effort, rest=REST, sample=SHARED_SAMPLE)
     results: list[Result] = []
     code = 0
     if sys.modules.get("torch") is not None:

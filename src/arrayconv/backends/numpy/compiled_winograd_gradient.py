@@ -19,6 +19,7 @@ from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import at_once, run_blocks
 from arrayconv.backends.numpy.winograd_gradient import from_points
 from arrayconv.backends.numpy.winograd_maps import Square, transforms
+from arrayconv.backends.numpy.winograd_maps import square as square_of
 from arrayconv.backends.numpy.winograd_plans import (
     FLOAT,
     Plan,
@@ -51,19 +52,17 @@ class _Points:
         self.square, self.plan, self.groups = square, plan, groups
         self.channels, self.source = array.shape[1], channels_first(array).reshape(-1)
         self.points, self.cells = (np.empty(count, FLOAT) for count in plan.room[:2])
-        address = _address(square, of_outputs=plan.tile != square)
-        self.numbers = np.array(
-            [
-                *(*plan.tile.seen, lanes_of(FLOAT), self.channels, groups),
-                *(array[0, 0].size, 0, 0, address, 0, 0, 0, 0, square.points),
-            ]
-        )
+        self._loops = compiled = loops("winograd_blocks")
+        self._numbers = np.zeros(1 + compiled.HELD, np.int64)
+        seen = (*plan.tile.seen, lanes_of(FLOAT), self.channels, groups, array[0, 0].size)
+        self._numbers[: len(seen)] = seen
+        self._numbers[compiled.TO_POINTS] = _address(square, of_outputs=plan.tile != square)
+        self._numbers[compiled.HELD] = square.points
 
     def of(self, number: int) -> Any:
         """Return the points of a block (points, groups, channels of a group, tiles)."""
         laid, tables = self.plan.laid[number], self.plan.tables
-        see = loops("winograd_blocks").see
-        see(self.source, self.points, self.cells, laid, tables, self.numbers)
+        self._loops.see(self.source, self.points, self.cells, laid, tables, self._numbers)
         tiles, each = int(laid[3] * laid[4]), self.channels // self.groups
         step = step_of(self.channels * tiles, lanes_of(FLOAT))
         return np.ndarray(
@@ -80,28 +79,31 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
     if 0 in x.shape or 0 in y.shape:
         return np.zeros((outputs, channels // groups, *kernel), x.dtype)
     cells = channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window))
-    weights = outputs * channels // groups * prod((tile + each - 1) for each in kernel)
+    square = square_of(kernel, tile)
+    weights = square.points * outputs * channels // groups
     most = limit_of_gradient(batch * cells * x.itemsize, weights, x.itemsize)
     plans = plans_of_gradient(window, batch, channels, outputs, tile, most)
-    square = plans[0].tile
     sides = [_Points(each, of, square, groups) for each, of in zip((x, y), plans, strict=True)]
     shape = (square.points, groups, outputs // groups, channels // groups)
     sums: Any = np.empty(shape, x.dtype)
     few = max(1, min(square.points // at_once(square.points), PRODUCTS // sums[0].nbytes))
     ranges = [slice(n, n + few) for n in range(0, square.points, few)]
+    found: list[Any] = [None, None]
+
+    def see(block: tuple[int, int]) -> None:
+        number, side = block
+        found[side] = sides[side].of(number)
+
+    def multiply(block: tuple[int, slice]) -> None:
+        number, points = block
+        seen, made = (each[points] for each in found)
+        if number == 0:
+            np.matmul(made, seen.swapaxes(2, 3), out=sums[points])
+        else:
+            sums[points] += np.matmul(made, seen.swapaxes(2, 3))
+
+    # One block after the other, so that their products are added in one order.
     for number in range(len(plans[0].blocks)):
-        found = [None, None]
-
-        def see(side: int, number: int = number, found: list[Any] = found) -> None:
-            found[side] = sides[side].of(number)
-
-        def multiply(points: slice, number: int = number, found: list[Any] = found) -> None:
-            seen, made = (each[points] for each in found)
-            if number == 0:
-                np.matmul(made, seen.swapaxes(2, 3), out=sums[points])
-            else:
-                sums[points] += np.matmul(made, seen.swapaxes(2, 3))
-
-        run_blocks(see, (0, 1))
-        run_blocks(multiply, ranges, products=True)
+        run_blocks(see, [(number, 0), (number, 1)])
+        run_blocks(multiply, [(number, points) for points in ranges], products=True)
     return from_points(sums, transforms(square, x.dtype), kernel)
