@@ -196,6 +196,14 @@ def lines(tmp_path):
     return {(each["primitive"], each["implementation"]): each["checks"] for each in found}
 
 
+@pytest.fixture
+def rare(request, left_out):
+    """Leave a test to full runs: each begins sessions of its own, which take seconds."""
+    if not request.config.getoption("--full"):
+        left_out("rarer ends of a session that checks CUDA kernels: --full has them")
+        pytest.skip("in a plain run only the usual ends of such a session: --full has all")
+
+
 def test_all_that_pass_are_recorded(session, tmp_path):
     done = session()
     assert done.returncode == 0, done.stdout
@@ -229,12 +237,14 @@ def test_what_ends_the_process_leaves_a_record_and_the_next_run_goes_on(session,
     assert "spread by cuda: 0 checks are still to come, 1 passed; 1 tests failed" in done.stdout
 
 
+@pytest.mark.usefixtures("rare")
 def test_a_hang_is_shown_where_it_hangs(session):
     done = session("spread=hang", "--capture=sys")
     assert "Timeout" in done.stderr
     assert "in do" in done.stderr
 
 
+@pytest.mark.usefixtures("rare")
 def test_a_failure_is_shown_before_a_crash(session):
     done = session("fold=wrong spread=crash", "--capture=sys")
     assert "1 failed" not in done.stdout
@@ -242,11 +252,13 @@ def test_a_failure_is_shown_before_a_crash(session):
     assert "it is wrong" in done.stderr
 
 
+@pytest.mark.usefixtures("rare")
 def test_a_crash_after_the_last_check_takes_its_line_back(session, tmp_path):
     session("more=crash")
     assert lines(tmp_path) == {UNFOLD: 2, FOLD: 2}
 
 
+@pytest.mark.usefixtures("rare")
 def test_an_interrupt_speaks_against_nothing(session, tmp_path):
     assert session("spread=interrupted").returncode == 2
     assert lines(tmp_path) == {FOLD: 2}
@@ -266,12 +278,14 @@ def test_a_broken_device_ends_the_session_and_the_next_goes_on(session, tmp_path
     assert '"ends"' in journal.read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("rare")
 def test_a_part_of_the_checks_is_no_record(session, tmp_path):
     done = session("", "-k", "spread or more")
     assert "NO RECORD" in done.stdout
     assert not (tmp_path / "record.jsonl").exists()
 
 
+@pytest.mark.usefixtures("rare")
 def test_lines_of_others_stay_and_old_ones_of_these_go(session, tmp_path):
     others = [cuda_record.record(name, 5, "NVIDIA before", {}) for name in (FOLD, ("pad", "cuda"))]
     cuda_record.write(tmp_path / "record.jsonl", others)
