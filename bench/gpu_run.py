@@ -92,7 +92,6 @@ class Run:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_heeds_interrupts,
             )
             try:
                 return self._wait(process, max(1.0, min(seconds, self.left())), file, watched)
@@ -140,11 +139,6 @@ class Run:
 
 def python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
-
-
-def _heeds_interrupts() -> None:
-    """Have a command heed SIGINT, also where what started this one ignores it, as `nohup ... &`."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _end(process: subprocess.Popen[bytes], file: TextIO) -> None:
