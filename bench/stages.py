@@ -26,7 +26,7 @@ UNFINISHED = "unfinished.json"
 MEASURED = (("cupy,torch", 0.8), ("jax", 1.0))
 """Which libraries are measured, and in which share of the time that is left.
 
-None on the CPU: a layer of a batch of 32 takes it longer than all that is measured on a GPU.
+None on the CPU, where a layer of a batch of 32 would take most of that time.
 """
 MOST_RESTARTS = 10
 MACHINE = """\

@@ -1,4 +1,4 @@
-"""unfold and fold by compiled loops, where numba is installed: a plane stays in the cache."""
+"""unfold and fold by compiled loops, where numba is installed: rows stay in the cache."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Adding(NamedTuple):
     known: tuple[Any, ...]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _rows_that_see(window: Window) -> Any:
     """Return which columns see each row of cells."""
     return loops("column_loops").rows_that_see(*geometry_of(window))

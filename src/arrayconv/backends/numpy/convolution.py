@@ -34,20 +34,24 @@ from arrayconv.backends.numpy.orders import is_channels_last
 from arrayconv.backends.numpy.rule import Algorithm, Rule
 
 
-def _winograd(shape: Shape, tile: int, prepared: bool = False) -> float:
-    """Return the nanoseconds of `winograd`: where its transforms can be compiled, no fewer."""
-    own = winograd_costs.squares(shape, tile, prepared)
-    if compiled_winograd.unfit(shape, tile) is not None:
-        return own
-    return max(own, 1.01 * winograd_costs.compiled(shape, tile, prepared))
+def _in_numpy(
+    own: Callable[..., float],
+    compiled_one: Callable[..., float],
+    unfit: Callable[[Shape, int], str | None],
+    tile: int,
+) -> Callable[..., float]:
+    """Return the nanoseconds of squares whose transforms are NumPy's.
 
+    Where these can be compiled they are no fewer than then.
+    """
 
-def _winograd_to_weight(shape: Shape, tile: int) -> float:
-    """Return the nanoseconds of `winograd_gradient`, in the same way."""
-    own = winograd_costs.to_weight(shape, tile)
-    if compiled_winograd_gradient.unfit(shape, tile) is not None:
-        return own
-    return max(own, 1.01 * winograd_costs.compiled_to_weight(shape, tile))
+    def nanoseconds(shape: Shape, **ready: bool) -> float:
+        alone = own(shape, tile, **ready)
+        if unfit(shape, tile) is not None:
+            return alone
+        return max(alone, 1.01 * compiled_one(shape, tile, **ready))
+
+    return nanoseconds
 
 
 FORWARD = Rule(
@@ -81,7 +85,9 @@ FORWARD = Rule(
                 f"winograd_{tile}x{tile}",
                 partial(winograd.conv, tile=tile),
                 partial(winograd.unfit, tile=tile),
-                partial(_winograd, tile=tile),
+                _in_numpy(
+                    winograd_costs.squares, winograd_costs.compiled, compiled_winograd.unfit, tile
+                ),
                 partial(workspaces.squares, tile=tile),
                 partial(winograd.prepare, tile=tile),
             )
@@ -187,7 +193,12 @@ TO_WEIGHT = Rule(
                 f"winograd_{tile}x{tile}",
                 partial(winograd_gradient.conv_weight, tile=tile),
                 partial(winograd_gradient.weight_unfit, tile=tile),
-                partial(_winograd_to_weight, tile=tile),
+                _in_numpy(
+                    winograd_costs.to_weight,
+                    winograd_costs.compiled_to_weight,
+                    compiled_winograd_gradient.unfit,
+                    tile,
+                ),
             )
             for tile in (4, 2)
         ),
