@@ -23,7 +23,11 @@ def _version(module: str) -> str | None:
         return None
     # Not imported above: it is slow, and nothing else wants it.
     metadata = importlib.import_module("importlib.metadata")
-    names = metadata.packages_distributions().get(module, [])
+    try:
+        return str(metadata.version(module))
+    except metadata.PackageNotFoundError:
+        # CuPy's has the version of CUDA in its name. This reads what every distribution holds.
+        names = metadata.packages_distributions().get(module, [])
     return str(metadata.version(names[0])) if names else "?"
 
 

@@ -88,7 +88,9 @@ def fold(
                 in_turns(out, to, sums[at:], stride, length)
             else:
                 in_turns(mixed, np.uintp(0), sums[at:], stride, length)
-                out[to : to + np.uintp(width)] = mixed[: np.uintp(width)]
+                # A slice of another takes seconds more to compile, for what its error says.
+                for cell in range(np.uintp(width)):
+                    out[to + cell] = mixed[cell]
         index += some
 
 

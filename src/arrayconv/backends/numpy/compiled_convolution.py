@@ -15,7 +15,7 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv._window import Window, input_sizes, output_sizes
 from arrayconv.backends.numpy.compiler import loops, missing
-from arrayconv.backends.numpy.convolution_plans import CHUNK, plan_of
+from arrayconv.backends.numpy.convolution_plans import CHUNK, limits, plan
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import at_once, run_range
@@ -44,7 +44,8 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     if 0 in shape:
         return np.empty(shape, source.dtype)
     batch, channels = source.shape[:2]
-    planned = plan_of(window, batch, channels, shape[1], groups, w.itemsize, is_adjoint)
+    sizes = batch, channels, shape[1], groups, w.itemsize
+    planned = plan(window, *sizes, is_adjoint, *limits())
     flat, weight = channels_first(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result = target.reshape(-1)

@@ -80,6 +80,7 @@ class _Planner:
         self.seen, self.made = channels // groups, outputs // groups
         self.groups, self.taps = groups, prod(kernel_sizes(window))
         self.tile = self.compiled.tile(self.made)
+        self.slack = self.tile.vectors * self.lanes
         self.source = (channels * prod(self.from_sizes), *layouts.steps(self.from_sizes))
         self.target = (outputs * prod(self.sizes), *layouts.steps(self.sizes))
         # From an output, and from a channel, to the next one's weights.
@@ -185,12 +186,17 @@ class _Planner:
         lengths = (batch, length, self.groups, self.made)
         return tuple(equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True))
 
+    def cells(self, images: Range, part: Range, some: Range, of: Range) -> int:
+        """Return how many numbers a block lays out, and vectors may see past them."""
+        size = self.laid(images[1] - images[0], *part).size
+        cells: int = size * (some[1] - some[0]) * self.seen + self.slack
+        return cells
+
     def plan(self) -> Plan:
         """Return the blocks that were added."""
-        slack = self.tile.vectors * self.lanes
         numbers = (
             *(prod(self.from_sizes), self.seen, self.made * self.taps * self.seen, self.step),
-            *(self.made * prod(self.sizes), prod(self.sizes), slack),
+            *(self.made * prod(self.sizes), prod(self.sizes), self.slack),
         )
         blocks = np.array(self.blocks, np.int64)
         whole = self.laid(1, 0, self.sizes[0])
@@ -199,7 +205,7 @@ class _Planner:
             np.array(self.sums, np.int64).reshape(-1, SUMS),
             self.tables.flat(),
             np.array(numbers, np.int64),
-            int((blocks[:, 0] * blocks[:, 2]).max()) + slack,
+            int((blocks[:, 0] * blocks[:, 2]).max()) + self.slack,
             not all(each.taps for each in whole.passes),
         )
 
@@ -226,6 +232,24 @@ def plan(
     return planner.plan()
 
 
+@lru_cache(maxsize=256)
+def extent(
+    window: Window,
+    batch: int,
+    channels: int,
+    outputs: int,
+    groups: int,
+    itemsize: int,
+    is_adjoint: bool,
+    threads: int,
+    limit: int,
+) -> tuple[int, int]:
+    """Return a plan's cells and number of blocks: what it holds, with no loop compiled for it."""
+    planner = _Planner(window, channels, outputs, groups, itemsize, is_adjoint)
+    blocks = list(product(*planner.cut(batch, threads, limit)))
+    return max(planner.cells(*block) for block in blocks), len(blocks)
+
+
 @cache
 def address(loop: Any, itemsize: int) -> int:
     """Return where the code of one of the loops for sums is."""
@@ -239,21 +263,10 @@ def address(loop: Any, itemsize: int) -> int:
     return found
 
 
-def plan_of(
-    window: Window,
-    batch: int,
-    channels: int,
-    outputs: int,
-    groups: int,
-    itemsize: int,
-    is_adjoint: bool,
-) -> Plan:
-    """Return the plan that the options have room and threads for."""
+def limits() -> tuple[int, int]:
+    """Return the threads and the bytes of a block that the options have for a plan."""
     options = current()
-    limit = max(1, min(CHUNK, options.workspace_bytes))
-    return plan(
-        *(window, batch, channels, outputs, groups, itemsize, is_adjoint), options.threads, limit
-    )
+    return options.threads, max(1, min(CHUNK, options.workspace_bytes))
 
 
 def _table(each: Pass, channels: int, size: int, weights: int) -> Any:

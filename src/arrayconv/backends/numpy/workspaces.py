@@ -196,11 +196,11 @@ def folded(shape: Shape) -> int:
 
 def _compiled(shape: Shape, is_adjoint: bool) -> int:
     itemsize = _itemsize(shape)
-    planned = convolution_plans.plan_of(
+    cells, blocks = convolution_plans.extent(
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups),
-        *(itemsize, is_adjoint),
+        *(itemsize, is_adjoint, *convolution_plans.limits()),
     )
-    return planned.cells * itemsize * at_once(len(planned.blocks))
+    return cells * itemsize * at_once(blocks)
 
 
 def compiled_squares(shape: Shape, tile: int) -> int:
