@@ -195,7 +195,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 HOST = "test_cuda_on_host.py::"
 SAMPLED_CHECKS = {
     f"{HOST}test_as_numpy[": ("checks of CUDA kernels on the CPU", 12),
-    "test_cuda_seeded_bugs.py::test_a_bug_is_caught[": ("bugs put into CUDA kernels", 6),
+    "test_cuda_seeded_bugs.py::test_a_bug_is_caught[": ("bugs put into CUDA kernels", 10),
 }
 """Of what a plain run takes one in so many: each is compiled, by g++, for seconds."""
 LEFT_OUT_VARIANTS = ("[narrow-", "[wide-")

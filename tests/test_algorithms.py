@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,13 @@ WINOGRAD = [
     if "winograd" in name
 ]
 WORKSPACES = (1, 40_000, 2 << 20)
+SOME_SIDES = ((1, 3), (3, 3), (2, 2), (5, 5), (4, 2), (3, 4))
+"""Sizes of kernels in a plain run: compiled transforms are compiled for each."""
 
 
-def geometry(rng: np.random.Generator, algorithm: str) -> tuple[Any, Any, dict[str, Any], int]:
+def geometry(
+    rng: np.random.Generator, algorithm: str, full: bool
+) -> tuple[Any, Any, dict[str, Any], int]:
     """Return arrays, arguments and the number of dimensions that may suit an algorithm."""
 
     def numbers(low: int, high: int) -> tuple[int, ...]:
@@ -52,7 +57,10 @@ def geometry(rng: np.random.Generator, algorithm: str) -> tuple[Any, Any, dict[s
         dims = int(rng.integers(1, 4))
         lead = tuple(int(n) for n in rng.integers(1, 4, max(0, dims - 2)))
         most = 6 if algorithm.endswith("2x2") else 4
-        last = tuple(int(n) for n in rng.integers([1, 2], most, 2))[-min(2, dims) :]
+        last = tuple(int(n) for n in rng.integers([1, 2], most, 2))
+        if algorithm == "numba_winograd_2x2" and not full:
+            last = SOME_SIDES[int(rng.integers(len(SOME_SIDES)))]
+        last = last[-min(2, dims) :]
         kernel, sizes = (*lead, *last), numbers(1, {1: 90, 2: 20, 3: 12}[dims])
         params = {"stride": (*(min(2, n) for n in lead), *(1 for _ in last))}
         if algorithm.startswith("numba"):
@@ -76,13 +84,24 @@ def geometry(rng: np.random.Generator, algorithm: str) -> tuple[Any, Any, dict[s
     return draw(rng, shape, "float64"), draw(rng, weight, "float64"), params, dims
 
 
+@pytest.fixture
+def full(request: pytest.FixtureRequest, left_out: Callable[[str], None]) -> bool:
+    """Return whether all is asked for; a plain run says what it does without."""
+    found: bool = request.config.getoption("--full")
+    if not found:
+        left_out(
+            "most random geometries of each algorithm, and sizes of Winograd's kernels: --full"
+        )
+    return found
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_random_geometries(algorithm, request):
+def test_random_geometries(algorithm, full):
     """Each against the generic body in float64, with blocks of every size."""
     served = 0
-    for index in range(1500 if request.config.getoption("--full") else 200):
+    for index in range(1500 if full else 200):
         rng = np.random.default_rng([NAMES.index(algorithm), index])
-        x, w, params, dims = geometry(rng, algorithm)
+        x, w, params, dims = geometry(rng, algorithm, full)
         function = getattr(ac, f"conv{dims}d")
         given = x.astype("float32"), w.astype("float32")
         try:
@@ -104,12 +123,12 @@ def test_random_geometries(algorithm, request):
 @pytest.mark.parametrize(
     "algorithm", [*ALGORITHMS, pytest.param("numba_im2col", marks=WITHOUT_NUMBA)]
 )
-def test_random_gradients(algorithm, request):
+def test_random_gradients(algorithm, full):
     """Each against the generic bodies in float64; an adjoint with a stride may have few."""
     served = {"conv_transpose": 0, "conv_weight": 0}
-    for index in range(600 if request.config.getoption("--full") else 120):
+    for index in range(600 if full else 120):
         rng = np.random.default_rng([*algorithm.encode(), index])
-        x, w, params, dims = geometry(rng, algorithm)
+        x, w, params, dims = geometry(rng, algorithm, full)
         if index % 3 and algorithm != "numba_im2col":
             params["stride"] = 1
         try:

@@ -145,6 +145,7 @@ def test_a_child_that_outlives_its_command_is_ended(run):
 
 def test_a_command_that_writes_nothing_any_more_is_ended(run, monkeypatch, tmp_path):
     monkeypatch.setattr(gpu_run, "PATIENCE", 1.5)
+    monkeypatch.setattr(gpu_run, "GRACE", 1.5)
     file = tmp_path / "cases"
     script = (
         "import pathlib, sys, time\n"

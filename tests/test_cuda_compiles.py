@@ -32,9 +32,9 @@ def nvrtc(left_out) -> None:
 
 
 def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
-    """Yield half of all types and widths, a quarter for the oldest architecture, and products all.
+    """Yield a third of all types and widths, and products all.
 
-    And, for one architecture and type, a quarter of what may be known when a kernel is compiled.
+    And, for one architecture and type, an eighth of what may be known when a kernel is compiled.
     """
     for kernel in instances(template):
         kind, index, *rest = kernel.arguments
@@ -46,10 +46,8 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
             # What needs the most registers: the largest tile, three dimensions, 64 bits.
             general = rest == ["3", *template.more[0]] and index == "long long"
         number = crc32(kernel.expression.encode())
-        drawn = number % 4 == 0
-        half = number % 2 == 0 and architecture != ARCHITECTURES[0]
-        general = general and (drawn or half or is_product)
-        if (whole and drawn) or (general and rest[3:4] != ["1"]):
+        general = general and (number % 3 == 0 or is_product)
+        if (whole and number % 8 == 0) or (general and rest[3:4] != ["1"]):
             yield kernel
 
 

@@ -47,6 +47,13 @@ def fail(seen: Any, begin: Any, end: Any) -> None:
         raise MemoryError
 
 
+@numba.njit(nogil=True)
+def copy(cells: Any, seen: Any, begin: Any, end: Any) -> None:
+    """Copy the cells of a range."""
+    for n in range(begin, end):
+        seen[n] = cells[n]
+
+
 @extending.intrinsic
 def owner(context: Any, array: Any) -> Any:
     """Return where what owns an array's memory is, or 0."""
@@ -56,6 +63,19 @@ def owner(context: Any, array: Any) -> Any:
         return builder.ptrtoint(held.meminfo, context.get_value_type(numba.types.int64))
 
     return numba.types.int64(array), code
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_must_not_be_written_is_not_compiled_for_by_itself(threads):
+    cells = np.arange(100.0)
+    seen = np.zeros((2, 100))
+    for row, writeable in zip(seen, (True, False), strict=True):
+        cells.flags.writeable = writeable
+        with ac.options(threads=threads):
+            run_range(copy, (cells, row), 100, (), each=10)
+    np.testing.assert_array_equal(seen, [cells, cells])
+    assert len(copy.signatures) == 1
+    assert not cells.flags.writeable
 
 
 @numba.njit(nogil=True)

@@ -70,7 +70,7 @@ def spread(found: Iterable[Any], most: int) -> list[Any]:
 
 @pytest.fixture
 def most(request: pytest.FixtureRequest, library: Any, left_out: Callable[[str], None]) -> int:
-    """Return how many samples are tested: all together they take a tenth of all tests."""
+    """Return how many samples are tested: some functions have hundreds."""
     if request.config.getoption("--full"):
         return 10**6
     taken = 10

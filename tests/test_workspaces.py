@@ -55,6 +55,20 @@ def test_what_is_said_is_what_is_held(function, shape, of_weight, params, dtype)
     assert told >= 1
 
 
+def test_nothing_is_compiled_to_say_it():
+    event = pytest.importorskip("numba.core.event")
+    # Layers that no other test has.
+    shapes = ((1, 5, 23, 29), (7, 5, 3, 3)), ((1, 5, 23, 29), (5, 1, 4, 5))
+    with event.install_recorder("numba:compile") as recorded:
+        for shape, of_weight in shapes:
+            x, w = np.ones(shape, "float32"), np.ones(of_weight, "float32")
+            groups = shape[1] // of_weight[1]
+            y = ac.conv2d(x, w, groups=groups, algorithm="generic")
+            ac.explain(ac.conv2d, x, w, groups=groups)
+            ac.explain(ac.conv_transpose2d, y, w, groups=groups)
+    assert [each.data["dispatcher"].py_func.__name__ for _, each in recorded.buffer] == []
+
+
 def test_each_thread_has_its_own():
     x, w = np.ones((4, 64, 56, 56), np.float32), np.ones((64, 64, 3, 3), np.float32)
     said = []

@@ -191,6 +191,25 @@ def whole_product(one: Any, other: Any) -> Any:
 Arguments = tuple[Any, ...]
 
 
+class _Memory:
+    """The memory of an array that must not be written, as NumPy takes it for one that may be."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        interface = array.__array_interface__
+        self.__array_interface__ = interface | {"data": (interface["data"][0], False)}
+
+
+def _of_one_type(given: Any) -> Any:
+    """Return an array of the type for which a loop is compiled, whether it may be written or not.
+
+    To numba arrays that must not be are of another type, for which all would be compiled again.
+    """
+    if isinstance(given, np.ndarray) and not given.flags.writeable:
+        return np.asarray(_Memory(given))
+    return given
+
+
 def run_range(
     loop: Any,
     before: Arguments,
@@ -203,6 +222,8 @@ def run_range(
 ) -> None:
     """Call a compiled ``loop(*before, begin, end, *after)`` for ranges of ``each`` up to ``count``.
 
+    Of the arrays ``before`` it writes results only.
+
     As `run_blocks`, but threads find their ranges without Python, and so without its lock: what
     Python does is one call for all. ``least`` is the number of ranges that make a thread worth it.
     Where ``numbered`` the loop takes, after its range, the number of the thread that calls it,
@@ -210,6 +231,7 @@ def run_range(
     """
     threads, team = current().threads, _team
     wanted = min(threads, -(-count // max(1, each)) // least) - 1
+    before = tuple(map(_of_one_type, before))
     arguments = (*before, 0, count, *((0,) if numbered else ()), *after)
     if wanted < 1 or team.is_here:
         loop(*arguments)
