@@ -32,7 +32,7 @@ def nvrtc(left_out) -> None:
 
 
 def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
-    """Yield a third of all types and widths, and products all.
+    """Yield a third of all types and widths, a sixth for the oldest architecture; products all.
 
     And, for one architecture and type, an eighth of what may be known when a kernel is compiled.
     """
@@ -46,7 +46,8 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
             # What needs the most registers: the largest tile, three dimensions, 64 bits.
             general = rest == ["3", *template.more[0]] and index == "long long"
         number = crc32(kernel.expression.encode())
-        general = general and (number % 3 == 0 or is_product)
+        share = 6 if architecture == ARCHITECTURES[0] else 3
+        general = general and (number % share == 0 or is_product)
         if (whole and number % 8 == 0) or (general and rest[3:4] != ["1"]):
             yield kernel
 

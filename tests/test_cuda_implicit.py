@@ -222,6 +222,8 @@ def test_every_tile_is_measured(host, request, left_out, monkeypatch):
     if not request.config.getoption("--full"):
         some = TILES[:: len(TILES) - 1]
         left_out(f"tiles as they are measured, all but {len(some)} of {len(TILES)}: --full")
+        if "[wide" in request.node.nodeid:
+            pytest.skip("indices of 32 bits are enough in a plain run: --full runs both")
         monkeypatch.setattr(tiles_module, "TILES", some)
     case = conv("small", (2, 5, 5), 3, 3)
     called: list[Any] = []

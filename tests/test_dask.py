@@ -26,7 +26,7 @@ def one_thread():
 
 
 # An example plans and runs a dozen graphs.
-FEWER = settings(max_examples=40)
+FEWER = settings(max_examples=25)
 
 
 @st.composite
