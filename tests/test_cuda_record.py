@@ -178,7 +178,14 @@ def session(tmp_path):
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
             cwd=tmp_path,
-            env={**os.environ, "WHAT": what, "PYTHONPATH": paths, "PYTEST_ADDOPTS": ""},
+            env={
+                **os.environ,
+                "WHAT": what,
+                "PYTHONPATH": paths,
+                "PYTEST_ADDOPTS": "",
+                # Plugins that are installed take longer to import than these tests take.
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            },
             capture_output=True,
             text=True,
             check=False,

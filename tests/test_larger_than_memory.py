@@ -41,7 +41,10 @@ def test_a_limit_that_is_too_small_is_seen():
         run("--size", "6000", "--chunk", "6000", "6000", "--memory", "400")
 
 
-def test_a_worker_is_lost_on_the_way():
+def test_a_worker_is_lost_on_the_way(request, left_out):
+    if not request.config.getoption("--full"):
+        left_out("the example that loses a worker of its cluster on the way: --full")
+        pytest.skip("a cluster takes its time to begin: --full")
     sizes = ("--size", "4000", "--chunk", "250", "1000")
     printed = run(*sizes, "--workers", "2", "--memory", "2000", "--lose-a-worker")
     assert "workers lost on the way: 1" in printed
