@@ -228,6 +228,23 @@ def test_a_dilation_of_many_phases_is_unfit_for_winograd():
         assert reason.startswith("unfit: its dilation has 65 phases") != fits
 
 
+@WITHOUT_NUMBA
+@pytest.mark.parametrize("algorithm", ["numba_winograd_2x2", "numba_winograd_4x4"])
+@pytest.mark.parametrize("dilation", [(2, 1), (3, 2)])
+def test_phases_of_a_dilation_that_see_padding_only(algorithm, dilation):
+    """Of planes of fewer rows than the dilation has phases: the first of these among them."""
+    rng = np.random.default_rng(0)
+    x, w = draw(rng, (3, 4, 1, 19), "float64"), draw(rng, (6, 2, 2, 2), "float64")
+    params: dict[str, Any] = {"padding": ((1, 3), (3, 0)), "dilation": dilation, "groups": 2}
+    results = []
+    for name, dtype in ((algorithm, "float32"), ("generic", "float64")):
+        with ac.options(algorithm=name):
+            y, pullback = ac.vjp(ac.conv2d, x.astype(dtype), w.astype(dtype), **params)
+            results.append((y, *pullback(np.cos(np.arange(y.size)).reshape(y.shape).astype(dtype))))
+    for got, wanted in zip(*results, strict=True):
+        assert_close(got, wanted, "float32")
+
+
 @pytest.mark.parametrize("algorithm", WINOGRAD)
 @pytest.mark.parametrize("kernel", [(3,), (1, 3)])
 def test_the_error_of_winograd_along_lines(algorithm, kernel):

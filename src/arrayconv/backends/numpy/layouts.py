@@ -138,10 +138,12 @@ def joined(parts: Sequence[Layout], sources: Sequence[int]) -> Layout:
     ]
     laid = np.concatenate(runs)
     starts = [part.gaps[0] + number * size for number, part in enumerate(parts)]
+    # A part that sees padding only has no step of its own.
+    step = max(part.fill.step for part in parts)
     return parts[0]._replace(
         size=len(parts) * size,
         gaps=np.stack([np.concatenate(starts), np.concatenate([part.gaps[1] for part in parts])]),
-        fill=Fill(laid[np.argsort(laid[:, 0], kind="stable")], parts[0].fill.step),
+        fill=Fill(laid[np.argsort(laid[:, 0], kind="stable")], step),
     )
 
 
