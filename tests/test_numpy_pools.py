@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from itertools import product
 from typing import Any
 from zlib import crc32
 
@@ -12,10 +13,18 @@ import pytest
 import arrayconv as ac
 from arrayconv import primitives, reference
 from arrayconv._registry import Primitive, offered
-from arrayconv._window import adaptive_window, kernel_sizes, output_sizes, sliding_window
+from arrayconv._window import (
+    Axis,
+    adaptive_window,
+    adjoint_axis,
+    kernel_sizes,
+    output_sizes,
+    sliding_window,
+)
 from arrayconv.backends.numpy import separable
 from arrayconv.backends.numpy.compiler import missing
 from arrayconv.backends.numpy.orders import is_channels_last
+from arrayconv.backends.numpy.ranges import whole_positions
 from arrayconv.functional.operations import operation_of
 from tests.cases import assert_close, draw
 from tests.test_pooling import DILATED, PARTS, WINDOWS, special
@@ -207,6 +216,37 @@ def test_random_windows_in_vectors(along, dtype, request, left_out):
         wanted = primitives.sum_pool(finite, window, algorithm="generic")
         got = primitives.sum_pool(finite, window, algorithm="numba")
         assert_close(got, wanted, dtype)
+
+
+def test_runs_of_whole_windows_are_positions():
+    """Of every axis, and of its adjoint's, whose padding may be wider than all positions."""
+    found = 0
+    for size, kernel, stride, dilation in product(range(1, 7), range(1, 10), (1, 2), (1, 2)):
+        for before, after in product((0, 1, kernel // 2), (0, kernel // 2)):
+            span = dilation * (kernel - 1)
+            if size + before + after <= span:
+                continue
+            out = (size + before + after - span - 1) // stride + 1
+            axis = Axis(size, kernel, stride, dilation, before, after, out)
+            for each in (axis, *([adjoint_axis(axis)] if stride == 1 else [])):
+                run = whole_positions(each)
+                assert 0 <= run.start <= run.stop <= each.out
+                for position in run:
+                    start = position * each.stride - each.before
+                    assert 0 <= start <= start + span < each.size
+                found += len(run)
+    assert found > 1000
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "generic"])
+def test_the_gradient_of_a_pool_of_few_cells(algorithm):
+    """Its windows' padding is wider than the cells, all of which each window sees some of."""
+    x = draw(np.random.default_rng(0), (4, 3, 3), "float64")
+    with ac.options(algorithm=algorithm):
+        y, pullback = ac.vjp(ac.avg_pool1d, x, kernel_size=9, stride=1, padding=4)
+        (gradient,) = pullback(np.ones_like(y))
+    np.testing.assert_allclose(y, np.broadcast_to(x.sum(-1, keepdims=True) / 9, y.shape))
+    np.testing.assert_allclose(gradient, np.full(x.shape, 3 / 9))
 
 
 @pytest.mark.skipif(missing() is not None, reason=f"{missing()}")

@@ -51,6 +51,7 @@ def whole_positions(axis: Axis | Table) -> range:
     """
     if isinstance(axis, Table) or axis.kernel >= 4 * axis.out:
         return range(0)
-    first = max(0, -(-axis.before // axis.stride))
+    # Padding may be wider than all positions, as in the gradient of a pool of few cells.
+    first = min(axis.out, max(0, -(-axis.before // axis.stride)))
     reach = axis.size + axis.before - axis.dilation * (axis.kernel - 1) - 1
     return range(first, max(first, min(axis.out, reach // axis.stride + 1)))
