@@ -71,6 +71,16 @@ def geometry(
         kernel, pads = (1,) * dims, ((0,) * dims,) * 2
     elif algorithm == "shifts":
         per_group = 1
+    elif algorithm == "numba_depthwise":
+        per_group = 1
+        sizes = numbers(1, {1: 160, 2: 40, 3: 12}[dims])
+        if not full:
+            # Each form of windows is compiled for itself.
+            form = int(rng.integers(6))
+            kernel = (2, *SOME_SIDES[form])[-dims:]
+            params = {"stride": 1 + form % 2, "dilation": 1 + form // 2 % 2}
+            pads = ((2, 1, pads[0][-1])[-dims:], (0, 3, pads[1][-1])[-dims:])
+            sizes = (9, 19, sizes[-1])[-dims:]
     elif algorithm == "channel_shifts":
         groups, per_group, outputs = int(rng.integers(2, 40)), 1, int(rng.integers(1, 3))
     elif algorithm == "channels_last":
@@ -181,7 +191,8 @@ def layer(algorithm: str, channels: int, size: int, batch: int = 1) -> tuple[Any
     """Return an input, a weight for as many outputs, and the groups, that an algorithm serves."""
     rng = np.random.default_rng(0)
     kernel = 1 if algorithm == "pointwise" else 3
-    groups = channels if algorithm in ("shifts", "channel_shifts", "numba", "channels_last") else 1
+    depthwise = ("shifts", "channel_shifts", "numba", "numba_depthwise", "channels_last")
+    groups = channels if algorithm in depthwise else 1
     x = rng.standard_normal((batch, channels, size, size)).astype("float32")
     weight = (channels, channels // groups, kernel, kernel)
     return x, rng.standard_normal(weight).astype("float32"), groups

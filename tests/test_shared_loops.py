@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def meet(here: Any, begin: Any, end: Any, thread: Any, callers: Any, expected: A
     """Say which thread has each range; wait a while until ``expected`` threads are here."""
     callers[begin:end] = thread
     worker_loops.add(here.ctypes.data, 1)
-    for _ in range(5_000_000):
+    for _ in range(1_000_000):
         if worker_loops.load(here.ctypes.data) >= expected:
             break
         worker_loops.pause()
@@ -120,7 +121,8 @@ def test_threads_have_numbers_and_parts_of_their_own(threads, team):
     with ac.options(threads=threads):
         # A thread that fell asleep while the first call compiled the loop is not waited for, nor
         # one that a busy machine has not let run yet.
-        for _ in range(20):
+        until = monotonic() + 60
+        while monotonic() < until:
             here, callers = np.zeros(1, np.int64), np.full(8, -1)
             more = (callers, threads)
             run_range(meet, (here,), 8, more, each=8 // threads, least=1, numbered=True)
@@ -292,7 +294,7 @@ LAYERS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "grouped": (convolution, ((2, 48, 40, 40), (72, 12, 3, 3), "numba"), {"groups": 4}),
     "depthwise": (
         convolution,
-        ((1, 96, 50, 50), (96, 1, 5, 5), "numba"),
+        ((1, 96, 50, 50), (96, 1, 5, 5), "numba_depthwise"),
         {"groups": 96, "padding": 2},
     ),
     "along a line": (convolution, ((2, 24, 5000), (24, 24, 9), "numba"), {"padding": 4}),

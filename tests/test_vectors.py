@@ -25,6 +25,8 @@ for algorithm, groups, stride in (
     ("numba", 1, 1),
     ("numba", 1, 2),
     ("numba", 3, 1),
+    ("numba_depthwise", 3, 1),
+    ("numba_depthwise", 3, 2),
     ("numba_winograd_4x4", 1, 1),
 ):
     x = rng.standard_normal((2, 3, 11, 19)).astype("float32")

@@ -11,7 +11,6 @@ import numpy as np
 
 from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
-from arrayconv.backends.numpy.row_sums import Rows, rows_of, sum_rows
 from arrayconv.backends.numpy.vectors import Tile, tile
 from arrayconv.backends.numpy.vectors import sum_products as add
 
@@ -20,11 +19,9 @@ __all__ = [
     "clear",
     "convolve",
     "convolve_blocks",
-    "convolve_depthwise",
     "fill",
     "interleave",
     "lay_out",
-    "rows_of",
     "tile",
 ]
 
@@ -245,49 +242,6 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
                             add(rest, 2, cell, begin, end, w, to, v, kept, same)
                         else:
                             add(rest, 1, cell, begin, end, w, to, v, kept, same)
-
-    compiled: Callable[..., None] = run
-    return compiled
-
-
-@cache
-def convolve_depthwise(shape: Rows, lanes: int) -> Callable[..., None]:
-    """Return the same for groups of one channel, by rows: it takes what that of `convolve` does.
-
-    But of the last two arguments ``starts`` has, for each of some rows of outputs, their first cell
-    and result, and ``steps`` the cells and the results from row to row, and the results of a row.
-    """
-    tall, wide, stride, rows = shape
-
-    @numba.njit(cache=True, nogil=True)
-    def run(
-        cells: Any,
-        each: Any,
-        table: Any,
-        weight: Any,
-        first: Any,
-        every: Any,
-        step: Any,
-        groups: Any,
-        count: Any,
-        result: Any,
-        target: Any,
-        block: Any,
-        size: Any,
-        starts: Any,
-        steps: Any,
-    ) -> None:
-        line, down, width = steps[0], steps[1], steps[2]
-        same = (cells, table, weight, result, line, down)
-        for group in range(groups):
-            for output in range(count):
-                w = first + group * every + output * step
-                goal = target + group * block + output * size
-                for number in range(starts.shape[0]):
-                    cell, place = group * each + starts[number, 0], goal + starts[number, 1]
-                    for at in range(0, width, lanes):
-                        left = width - at
-                        sum_rows(tall, wide, stride, rows, cell + at, w, place + at, left, same)
 
     compiled: Callable[..., None] = run
     return compiled

@@ -18,6 +18,8 @@ from arrayconv.backends.numpy import (
     compiled_winograd_gradient,
     costs,
     depthwise_channels,
+    depthwise_gradient,
+    depthwise_rows,
     fourier,
     mec,
     pointwise,
@@ -65,6 +67,13 @@ FORWARD = Rule(
             depthwise_channels.unfit,
             costs.channels_last,
             workspaces.turned,
+        ),
+        Algorithm(
+            "numba_depthwise",
+            depthwise_rows.conv,
+            depthwise_rows.unfit,
+            depthwise_rows.nanoseconds,
+            workspaces.nothing,
         ),
         Algorithm(
             "channel_shifts",
@@ -181,6 +190,12 @@ TO_WEIGHT = Rule(
             depthwise_channels.conv_weight,
             depthwise_channels.unfit,
             costs.channels_last_weight,
+        ),
+        Algorithm(
+            "numba_depthwise",
+            depthwise_gradient.conv_weight,
+            depthwise_rows.unfit,
+            depthwise_gradient.nanoseconds,
         ),
         Algorithm(
             "channel_shifts",

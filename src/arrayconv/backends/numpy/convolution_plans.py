@@ -103,32 +103,21 @@ class _Planner:
         return lay_out(window, self.source, self.target)
 
     def _passes(self, images: int, start: int, stop: int) -> list[tuple[Any, ...]]:
-        """Return of each pass how it sums by rows or None, and its three tables."""
-        layout, found = self.laid(images, start, stop), []
-        for each in layout.passes:
-            if not each.taps:
-                continue
-            table = _table(each, self.seen, layout.size, self.weights)
-            alone = self.seen == 1
-            rows = _rows(self.window, stop - start, self.is_adjoint) if alone else None
-            if rows is None:
-                found.append((rows, table, *_stores(each.crop, self.lanes)))
-            else:
-                # Taps from the first row that is seen to the last.
-                table = table[::-1].copy() if self.is_adjoint else table
-                starts = _row_starts(each.crop, stop - start, rows.rows)
-                steps = np.array([layout.line, self.sizes[-1], each.crop.length])
-                found.append((rows, table, starts, steps))
-        return found
+        """Return the three tables of each pass."""
+        layout = self.laid(images, start, stop)
+        return [
+            (
+                _table(each, self.seen, layout.size, self.weights),
+                *_stores(each.crop, self.lanes),
+            )
+            for each in layout.passes
+            if each.taps
+        ]
 
     def _sums(self, where: Where, count: int, weight: int, place: int) -> Iterator[Ints]:
-        for rows, table, stores, ends in self.passes(*where):
-            loop = (
-                self.compiled.convolve(self.tile, count % self.tile.outputs, self.lanes)
-                if rows is None
-                else self.compiled.convolve_depthwise(rows, self.lanes)
-            )
-            placed = self.tables.place
+        loop = self.compiled.convolve(self.tile, count % self.tile.outputs, self.lanes)
+        placed = self.tables.place
+        for table, stores, ends in self.passes(*where):
             yield (
                 *(address(loop, self.itemsize), placed(table), len(table), weight, place),
                 *(placed(stores), *stores.shape, placed(ends), len(ends)),
@@ -274,22 +263,6 @@ def _table(each: Pass, channels: int, size: int, weights: int) -> Any:
     of_taps = np.array([each.offsets, each.taps], np.int64).T
     of_channels = np.arange(channels)[:, None] * np.array([size, weights])
     return np.ascontiguousarray((of_channels[:, None] + of_taps).reshape(-1, 2))
-
-
-def _rows(window: Window, height: int, is_adjoint: bool) -> Any:
-    """Return how a depthwise convolution sums by rows, or None where it does not."""
-    strides = [axis.stride for axis in window]
-    if len(window) != 2 or window[0].dilation != 1 or (is_adjoint and strides != [1, 1]):
-        return None
-    rows_of = loops("conv_loops").rows_of
-    return rows_of(window[0].kernel, window[1].kernel, strides[0], height)
-
-
-def _row_starts(crop: Copies, height: int, rows: int) -> Any:
-    """Return the first cell and result of each ``rows`` rows; the last ones may do some again."""
-    firsts = np.minimum(np.arange(0, height, rows), height - rows)
-    chosen = (np.arange(0, len(crop.source), height)[:, None] + firsts).reshape(-1)
-    return np.stack([crop.source[chosen], crop.target[chosen]], axis=1)
 
 
 def _stores(crop: Copies, lanes: int) -> tuple[Any, Any]:

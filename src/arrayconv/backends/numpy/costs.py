@@ -63,7 +63,7 @@ PHASED_WEIGHT = 2.0
 """Nanoseconds to read a number of the weight where each phase takes some taps of each line."""
 BY_CHANNELS = 0.06
 """Nanoseconds of a multiply-add where vectors hold channels."""
-ALONG_CHANNELS, CACHED_ALONG = (0.05, 0.115), 1 << 20
+ALONG_CHANNELS, CACHED_ALONG = (0.09, 0.115), 1 << 20
 """The same in sums over positions, and in those of an array of more bytes than that."""
 TURNED, CACHED = (0.15, 0.3), 2 << 20
 """Nanoseconds to turn over a number for that, and in an array of more bytes than that."""

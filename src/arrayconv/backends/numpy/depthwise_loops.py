@@ -1,4 +1,7 @@
-"""The loops of `depthwise_channels`, compiled by numba: import this by `compiler.loops` only."""
+"""The loops of `depthwise_rows` and `depthwise_channels`, compiled by numba.
+
+Import this by `compiler.loops` only.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,118 @@ from typing import Any
 import numba
 import numpy as np
 
+from arrayconv._integers import Ints
 from arrayconv.backends.numpy.channel_sums import add_along, sum_channels
+from arrayconv.backends.numpy.registers import VECTOR_BYTES
+from arrayconv.backends.numpy.row_products import add_rows
+from arrayconv.backends.numpy.row_sums import sum_rows
 
 POSITIONS, VECTORS = 4, 2
 """What is summed at a time: with the weights of a tap that is what 16 registers hold."""
 VECTORS_ALONG = 4
 """Vectors of channels that are summed over positions at a time."""
+
+
+@cache
+def convolve_rows(shape: Ints) -> Callable[..., None]:
+    """Return sums of products for groups of rows of outputs: see `depthwise_rows.Plan`.
+
+    ``shape`` has the numbers of `row_sums.Rows`. Of ``outputs`` planes of an image each channel has
+    ``multiple``.
+    """
+    along, vectors = shape[4], shape[8]
+
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
+    def run(
+        cells: Any,
+        weight: Any,
+        result: Any,
+        begin: Any,
+        end: Any,
+        offsets: Any,
+        places: Any,
+        numbers: Any,
+        outputs: Any,
+        multiple: Any,
+    ) -> None:
+        size, width, before, positions, outs, taps = numbers
+        groups, entries = offsets.shape
+        zeros = np.zeros(width, cells.dtype)
+        same = (cells, offsets.reshape(-1), weight, result, zeros, width, outs)
+        some = vectors * (VECTOR_BYTES // cells.itemsize)
+        for number in range(begin, end):
+            made, group = number // groups, number % groups
+            plane, first = made // multiple * size, made % outputs * taps
+            place = made * positions + places[group]
+            for start in range(0, outs, some):
+                # The last vectors may be some of those before again.
+                at = max(0, min(start, outs - some))
+                column, left = before + at * along, outs - at
+                sum_rows(shape, plane, group * entries, first, column, place + at, left, same)
+
+    compiled: Callable[..., None] = run
+    return compiled
+
+
+@cache
+def gradient_rows(shape: Ints) -> Callable[..., None]:
+    """Return what adds up the gradient to the weight for some planes of outputs, over all images.
+
+    ``shape`` has the numbers of `row_products.Products`; the rest is as `convolve_rows` takes it,
+    but that each row of outputs has offsets for all rows of the kernel. ``some`` rows are summed up
+    by themselves.
+    """
+    at_once, taps, dilation = shape[0], shape[1], shape[3]
+
+    @numba.njit(cache=True, nogil=True, error_model="numpy")
+    def run(
+        cells: Any,
+        cotangents: Any,
+        result: Any,
+        begin: Any,
+        end: Any,
+        offsets: Any,
+        numbers: Any,
+        some: Any,
+        batch: Any,
+        outputs: Any,
+        multiple: Any,
+    ) -> None:
+        size, width, before, positions, outs, of_kernel = numbers
+        rows, tall = offsets.shape
+        wide = of_kernel // tall
+        zeros = np.zeros(width, cells.dtype)
+        same = (cells, offsets.reshape(-1), cotangents, result, zeros, width, outs, tall, wide)
+        for number in range(begin, end):
+            for part in range(batch * -(-rows // some)):
+                image, low = part % batch, part // batch * some
+                high = min(rows, low + some)
+                made = image * outputs + number
+                plane, given = made // multiple * size, made * positions
+                for line in range(0, tall, at_once):
+                    # The last ones may be some of those before again, which are done.
+                    top = max(0, min(line, tall - at_once))
+                    for tap in range(0, wide, taps):
+                        left = max(0, min(tap, wide - taps))
+                        column = before + left * dilation
+                        place = number * of_kernel + top * wide + left
+                        done, done_taps = line - top, tap - left
+                        add_rows(
+                            shape,
+                            plane,
+                            given,
+                            low,
+                            high,
+                            top,
+                            column,
+                            place,
+                            done,
+                            done_taps,
+                            same,
+                        )
+
+    compiled: Callable[..., None] = run
+    return compiled
 
 
 @cache

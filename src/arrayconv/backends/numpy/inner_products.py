@@ -73,13 +73,9 @@ def _add(code: Vectors, signature: Any, given: Any, outputs: int, terms: int) ->
     totals = [[value.incomings[1][0] for value in sums] for sums in held]
     builder.cbranch(builder.icmp_signed("<", following, vectors), loop, after)
     builder.position_at_end(after)
-    element = code.vector.element
-    reduce = code.function(f"vector.reduce.fadd.{code.suffix}", element, element, code.vector)
     for i, sums in enumerate(totals):
         line = code.at(result, place, builder.mul(next_result, number(i)))
         for j, value in enumerate(sums):
             target = code.at(line, number(j))
-            # In any order of the lanes: by halves.
-            total = builder.call(reduce, [ir.Constant(element, -0.0), value], fastmath=("reassoc",))
-            builder.store(builder.fadd(builder.load(target), total), target)
+            builder.store(builder.fadd(builder.load(target), code.added(value)), target)
     return code.nothing()

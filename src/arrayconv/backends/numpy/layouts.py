@@ -61,8 +61,6 @@ class Layout(NamedTuple):
 
     size: int
     """Cells of a channel."""
-    line: int
-    """Cells from a row of a phase to the next one."""
     gaps: Any
     """Where runs of padding start, and their lengths (2, n)."""
     fill: Fill
@@ -111,7 +109,7 @@ def sliding(window: Window, source: Ints, target: Ints) -> Layout:
     crop = _copies(outs, along, outs, target)
     every = tuple(range(len(planned.offsets)))
     one = Pass(every, planned.offsets, planned.length, crop)
-    return Layout(planned.size, planned.rows[-1], gaps(planned.size, copies), fill(copies), (one,))
+    return Layout(planned.size, gaps(planned.size, copies), fill(copies), (one,))
 
 
 def fill(copies: Sequence[Copies]) -> Fill:
@@ -229,4 +227,4 @@ def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
         crop = _copies(held, along, cells, target)
         passes.append(Pass(tuple(taps), tuple(offsets), length, crop))
     padding = gaps(prod(rows), copies)
-    return Layout(prod(rows), rows[-1], padding, fill(copies), tuple(passes))
+    return Layout(prod(rows), padding, fill(copies), tuple(passes))

@@ -8,6 +8,7 @@ place is taken, as if cells were met one by one.
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 from math import inf
 from typing import Any
 
@@ -170,7 +171,8 @@ class _Maxima(Windows):
     def write_located(self, indices: Any, shape: Along, inside: bool) -> None:
         """Write the code: all rows, then along the row."""
         builder, phases = self.builder, phases_of(shape)
-        masks = {} if inside else self.masks([[step] for step in phases], shape.stride)
+        places = [places_of([step], shape.stride, self.lanes) for step in phases]
+        masks = {} if inside else self.within(self.first, self.width, chain(*places))
         first, best, at = self.spread(self.small(self.first), self.integers), None, None
         for step, (values, rows) in self.over_rows_located(shape, masks).items():
             seen_by_phase, rows_by_phase = self.apart(values), self.apart(rows)

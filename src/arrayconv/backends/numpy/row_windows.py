@@ -8,7 +8,8 @@ row is never read: in its place stands what changes no result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from itertools import chain
 from math import inf, nan
 from typing import Any, NamedTuple
 
@@ -119,7 +120,8 @@ class Windows(Vectors):
         """Write the code: all rows, then along the row."""
         groups = groups_of(shape)
         nothing = self.constant(-inf if shape.maximum else 0.0)
-        masks = {} if inside else self.masks(groups.values(), shape.stride)
+        places = [places_of(steps, shape.stride, self.lanes) for steps in groups.values()]
+        masks = {} if inside else self.within(self.first, self.width, chain(*places))
         totals = self.over_rows(shape, groups, masks, nothing)
         result = None
         for phases, vectors in zip(groups, totals, strict=True):
@@ -133,22 +135,6 @@ class Windows(Vectors):
         """Store a vector of results, of which some may lie beyond the row's end."""
         left = number(self.lanes) if inside else self.left
         self.store_between([(vector, pointer)], number(0), left)
-
-    def masks(self, steps: Iterable[list[int]], stride: int) -> dict[int, Any]:
-        """Return which lanes of the vectors at each place lie within the row."""
-        builder, found = self.builder, {}
-        kind = ir.VectorType(ir.IntType(32), self.lanes)
-        width, first = (
-            self.spread(builder.trunc(each, kind.element), kind)
-            for each in (self.width, self.first)
-        )
-        for of_group in steps:
-            for start in places_of(of_group, stride, self.lanes):
-                lanes = ir.Constant(kind, [start + lane for lane in range(self.lanes)])
-                # Without a sign, a place before the row is one far behind it.
-                place = builder.add(first, lanes)
-                found[start] = builder.icmp_unsigned("<", place, width)
-        return found
 
     def over_rows(
         self,
@@ -213,35 +199,6 @@ class Windows(Vectors):
         if not maximum:
             return self.builder.fadd(one, other)
         return self.larger(one, other)
-
-    def apart(self, vectors: list[Any]) -> list[Any]:
-        """Return the lanes of vectors in a row in as many vectors, by turns.
-
-        What nobody asks for afterwards the compiler leaves out.
-        """
-        stride = len(vectors)
-        if stride % 2:
-            return [self.every(vectors, phase) for phase in range(stride)]
-        # The even lanes of pairs, and the odd ones, and these again: that takes fewer shuffles.
-        halves = [
-            self.apart([self.every(vectors[n : n + 2], odd) for n in range(0, stride, 2)])
-            for odd in (0, 1)
-        ]
-        return [each for pair in zip(*halves, strict=True) for each in pair]
-
-    def every(self, vectors: list[Any], phase: int) -> Any:
-        """Return every ``stride``-th lane of as many vectors in a row, from ``phase`` on."""
-        stride, found = len(vectors), vectors[0]
-        for n, vector in enumerate(vectors):
-            # The lanes that are in this vector join those that were in the vectors before.
-            order = list(range(self.lanes))
-            for lane in order:
-                whose, which = divmod(stride * lane + phase, self.lanes)
-                if whose == n:
-                    order[lane] = self.lanes + which
-            lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), order)
-            found = self.builder.shuffle_vector(found, vector, lanes)
-        return found
 
 
 def phases_of(shape: Along) -> dict[int, tuple[int, ...]]:

@@ -9,6 +9,7 @@ matrices works (K. Goto, R. van de Geijn, "Anatomy of High-Performance Matrix Mu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -132,6 +133,22 @@ class Vectors:
         least = builder.icmp_signed(">=", lanes, ends[0])
         return builder.and_(least, builder.icmp_signed("<", lanes, ends[1]))
 
+    def within(self, first: Any, width: Any, places: Iterable[int]) -> dict[int, Any]:
+        """Return which lanes of the vectors that lie at some places behind ``first`` are in a row.
+
+        A row has ``width`` cells, fewer than 2**31.
+        """
+        builder, found = self.builder, {}
+        kind = ir.VectorType(ir.IntType(32), self.lanes)
+        start, end = (
+            self.spread(builder.trunc(each, kind.element), kind) for each in (first, width)
+        )
+        for place in places:
+            lanes = ir.Constant(kind, [place + lane for lane in range(self.lanes)])
+            # Without a sign, a place before the row is one far behind it.
+            found[place] = builder.icmp_unsigned("<", builder.add(start, lanes), end)
+        return found
+
     def store_between(self, stores: list[tuple[Any, Any]], low: Any, high: Any) -> None:
         """Store the lanes from ``low`` to ``high`` of (vectors, addresses)."""
         builder = self.builder
@@ -165,6 +182,13 @@ class Vectors:
         place = self.builder.bitcast(self.at(pointer, *terms), self.vector.as_pointer())
         self.builder.store(value, place, align=1)
 
+    def added(self, vector: Any) -> Any:
+        """Return the sum of a vector's lanes, in any order: by halves."""
+        element = vector.type.element
+        reduce = self.function(f"vector.reduce.fadd.{self.suffix}", element, element, vector.type)
+        start = ir.Constant(element, -0.0)
+        return self.builder.call(reduce, [start, vector], fastmath=("reassoc",))
+
     def in_turns(self, vectors: list[Any]) -> list[Any]:
         """Return vectors with the first lanes of all, the second lanes of all, and so on."""
         if len(vectors) == 1:
@@ -178,6 +202,35 @@ class Vectors:
                 kind = ir.VectorType(ir.IntType(32), self.lanes)
                 made.append(self.builder.shuffle_vector(one, other, ir.Constant(kind, lanes)))
         return made
+
+    def apart(self, vectors: list[Any]) -> list[Any]:
+        """Return the lanes of vectors in a row in as many vectors, by turns.
+
+        What nobody asks for afterwards the compiler leaves out.
+        """
+        stride = len(vectors)
+        if stride % 2:
+            return [self.every(vectors, phase) for phase in range(stride)]
+        # The even lanes of pairs, and the odd ones, and these again: that takes fewer shuffles.
+        halves = [
+            self.apart([self.every(vectors[n : n + 2], odd) for n in range(0, stride, 2)])
+            for odd in (0, 1)
+        ]
+        return [each for pair in zip(*halves, strict=True) for each in pair]
+
+    def every(self, vectors: list[Any], phase: int) -> Any:
+        """Return every ``stride``-th lane of as many vectors in a row, from ``phase`` on."""
+        stride, found = len(vectors), vectors[0]
+        for n, vector in enumerate(vectors):
+            # The lanes that are in this vector join those that were in the vectors before.
+            order = list(range(self.lanes))
+            for lane in order:
+                whose, which = divmod(stride * lane + phase, self.lanes)
+                if whose == n:
+                    order[lane] = self.lanes + which
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), order)
+            found = self.builder.shuffle_vector(found, vector, lanes)
+        return found
 
 
 @intrinsic(prefer_literal=True)

@@ -52,6 +52,11 @@ def _weights(shape: Shape) -> int:
     return shape.outputs * shape.channels // shape.groups * shape.taps
 
 
+def nothing(shape: Shape) -> int:
+    """Return 0: cells are read where they are."""
+    return 0
+
+
 def pointwise(shape: Shape) -> int:
     """Return the bytes of the cells that a stride sees, which are copied."""
     return shape.positions * shape.channels * _itemsize(shape) if strided(shape.window) else 0
