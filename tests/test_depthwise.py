@@ -11,8 +11,9 @@ import pytest
 import arrayconv as ac
 from arrayconv import primitives
 from arrayconv._window import Axis, adjoint_axis, sliding_window
-from arrayconv.backends.numpy import depthwise_gradient, depthwise_rows
+from arrayconv.backends.numpy import depthwise_adjoint, depthwise_gradient, depthwise_rows
 from arrayconv.backends.numpy.compiler import missing
+from arrayconv.functional.operations import operation_of
 from tests.cases import assert_close, draw
 from tests.test_numpy_pools import A_PAGE_OF_MEMORY
 from tests.test_threads import in_a_process
@@ -29,6 +30,10 @@ GEOMETRIES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] =
     "taps in a loop": ((1, 3, 21, 40), (9, 11), {"padding": "same"}),
     "a tall kernel": ((1, 2, 40, 9), (32, 2), {"padding": ((15, 16), (1, 0))}),
     "strided": ((1, 5, 23, 37), (3, 3), {"stride": 2, "padding": 1}),
+    "strided by 2, odd cells": ((2, 3, 15, 31), (3, 3), {"stride": 2}),
+    "strided by 3": ((1, 3, 23, 61), (5, 4), {"stride": 3, "padding": 1}),
+    "strided, few cells": ((3, 5, 7, 6), (3, 3), {"stride": 2, "padding": 1}),
+    "strided, along a line": ((2, 3, 700), (5,), {"stride": 2, "padding": 2}),
     "strided by 4": ((1, 3, 23, 61), (4, 5), {"stride": 4, "padding": 2}),
     "strides that differ": ((1, 3, 23, 41), (3, 4), {"stride": (3, 2), "padding": 1}),
     "a stride beyond the kernel": ((1, 3, 23, 41), (2, 2), {"stride": 3}),
@@ -64,6 +69,17 @@ def test_each_is_the_generic_body(geometry, multiple, dtype):
         assert explained.chosen == "numba_depthwise"
         got, pullback = ac.vjp(function, *given, groups=channels, **params)
         found = pullback(cotangent)
+    parse = operation_of(function, "test").call
+    assert parse is not None
+    window = parse(*given, groups=channels, **params).arguments[2]
+    for primitive, first, second in (
+        (primitives.conv_transpose, cotangent, given[1]),
+        (primitives.conv_weight, given[0], cotangent),
+    ):
+        by_name = {each.name: each for each in primitive.implementations(given[0])}
+        reason = by_name["numba_depthwise"].unfit(first, second, window, channels)
+        # With several outputs a channel an adjoint is no depthwise sum.
+        assert (reason is None) == (multiple == 1 or primitive is primitives.conv_weight)
     for each, right in zip((got, *found), (wanted, *gradients), strict=True):
         assert each.dtype == dtype
         assert_close(each, right, dtype)
@@ -71,7 +87,7 @@ def test_each_is_the_generic_body(geometry, multiple, dtype):
 
 @pytest.mark.parametrize("geometry", ["rows that end a vector", "strided", "volumes"])
 def test_the_same_bits_on_any_number_of_threads(geometry, monkeypatch):
-    for module in (depthwise_rows, depthwise_gradient):
+    for module in (depthwise_rows, depthwise_adjoint, depthwise_gradient):
         monkeypatch.setattr(module, "CHUNK", 1000)
     shape, kernel, params = GEOMETRIES[geometry]
     rng = np.random.default_rng(0)
@@ -134,10 +150,8 @@ for width, at_end in itertools.product((3, 8, 9, 17, 35), (False, True)):
             (y, primitives.conv(placed(x, at_end), w, window, 2, **named)),
             (gradient, primitives.conv_weight(placed(x, at_end), y, window, 2, **named)),
             (gradient, primitives.conv_weight(x, placed(y, at_end), window, 2, **named)),
+            (cells, primitives.conv_transpose(placed(y, at_end), w, window, 2, **named)),
         )
-        if stride == 1:
-            made = primitives.conv_transpose(placed(y, at_end), w, window, 2, **named)
-            found = (*found, (cells, made))
         for wanted, got in found:
             np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 """
@@ -152,6 +166,14 @@ def test_what_it_does_not_serve_has_a_reason():
     assert "groups of one channel" in reason(plane, np.ones((4, 2, 3, 3), "float32"), groups=2)
     tall = np.ones((4, 1, 33, 1), "float32")
     assert "at most 32 rows, got 33" in reason(plane, tall, groups=4)
+    window = sliding_window((40, 9), (2, 2), (5, 5), ((0, 0), (0, 0)), (1, 1))
+    by_name = {each.name: each for each in primitives.conv_transpose.implementations(plane)}
+    unfit = by_name["numba_depthwise"].unfit
+    positions, weight = np.ones((1, 4, 8, 2), "float32"), np.ones((4, 1, 2, 2), "float32")
+    assert "strides of at most 4, got 5" in str(unfit(positions, weight, window, 4))
+    large = sliding_window((40, 40), (16, 16), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    positions, weight = np.ones((1, 4, 13, 13), "float32"), np.ones((4, 1, 16, 16), "float32")
+    assert "16 x 16 is too large" in str(unfit(positions, weight, large, 4))
     half = np.ones((4, 1, 3, 3), "float16")
     assert "float32 and float64" in reason(plane.astype("float16"), half, groups=4)
 

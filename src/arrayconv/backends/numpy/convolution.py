@@ -17,6 +17,7 @@ from arrayconv.backends.numpy import (
     compiled_winograd,
     compiled_winograd_gradient,
     costs,
+    depthwise_adjoint,
     depthwise_channels,
     depthwise_gradient,
     depthwise_rows,
@@ -162,6 +163,13 @@ BACKWARD = Rule(
             costs.numba_im2col_adjoint,
             workspaces.folded,
         ),
+        Algorithm(
+            "numba_depthwise",
+            depthwise_adjoint.conv_transpose,
+            depthwise_adjoint.unfit,
+            depthwise_adjoint.nanoseconds,
+            workspaces.nothing,
+        ),
         *(
             each._replace(
                 run=_ADJOINTS.get(each.name, _sliding(each.run)),
@@ -169,7 +177,7 @@ BACKWARD = Rule(
                 prepare=None,
             )
             for each in FORWARD.algorithms
-            if each.name not in ("im2col", "pointwise", "numba")
+            if each.name not in ("im2col", "pointwise", "numba", "numba_depthwise")
         ),
     ),
 )

@@ -191,8 +191,10 @@ class Vectors:
 
     def in_turns(self, vectors: list[Any]) -> list[Any]:
         """Return vectors with the first lanes of all, the second lanes of all, and so on."""
-        if len(vectors) == 1:
-            return vectors
+        count = len(vectors)
+        if count % 2:
+            # One after the other: that takes more shuffles than pairs do.
+            return [self._turn(vectors, n * self.lanes) for n in range(count)]
         half = self.lanes // 2
         pairs = zip(self.in_turns(vectors[::2]), self.in_turns(vectors[1::2]), strict=True)
         made = []
@@ -201,6 +203,19 @@ class Vectors:
                 lanes = [lane for n in range(start, start + half) for lane in (n, n + self.lanes)]
                 kind = ir.VectorType(ir.IntType(32), self.lanes)
                 made.append(self.builder.shuffle_vector(one, other, ir.Constant(kind, lanes)))
+        return made
+
+    def _turn(self, vectors: list[Any], first: int) -> Any:
+        """Return the vector whose lanes are those from ``first`` on of some vectors by turns."""
+        count, kind = len(vectors), ir.VectorType(ir.IntType(32), self.lanes)
+        places = [divmod(first + lane, count) for lane in range(self.lanes)]
+        made = vectors[0]
+        for n, vector in enumerate(vectors):
+            lanes = [
+                self.lanes + at if whose == n else at if n == 0 else lane
+                for lane, (at, whose) in enumerate(places)
+            ]
+            made = self.builder.shuffle_vector(made, vector, ir.Constant(kind, lanes))
         return made
 
     def apart(self, vectors: list[Any]) -> list[Any]:
