@@ -188,6 +188,19 @@ def long_files(*roots: Path) -> list[str]:
     ]
 
 
+def own_ways_to_compile(root: Path) -> list[str]:
+    """Return the modules that call numba's compiler themselves, and not by `loop_forms`."""
+    return [
+        module
+        for module, tree in modules(root).items()
+        if module.rpartition(".")[2] != "loop_forms"
+        and any(
+            "njit" in (getattr(node, "attr", None), getattr(node, "id", None))
+            for node in ast.walk(tree)
+        )
+    ]
+
+
 def undocumented(module: ModuleType) -> list[str]:
     """Return the public functions whose docstring shows no example, and classes without any."""
     found = []
@@ -229,6 +242,11 @@ def test_only_the_backends_know_libraries():
 
 def test_no_module_is_named_like_a_public_function():
     assert shadowing_modules(PACKAGE, arrayconv.__all__) == []
+
+
+def test_loops_are_compiled_in_one_way():
+    """Each form of a loop has a name of its own, which numba does not see to."""
+    assert own_ways_to_compile(PACKAGE) == []
 
 
 def test_files_of_one_sitting():
@@ -365,6 +383,12 @@ def test_a_docstring_and_a_backend_may_mention_libraries(house):
 def test_a_module_named_like_a_function_is_found(house):
     root = house(options="", functional__in__pad="", _options="")
     assert shadowing_modules(root, ["options", "pad"]) == ["functional.pad", "options"]
+
+
+@pytest.mark.parametrize("text", ["@numba.njit\ndef f(): ...", "@njit(cache=True)\ndef f(): ..."])
+def test_a_way_to_compile_of_its_own_is_found(house, text):
+    root = house(backends__in__some_loops=text, backends__in__loop_forms=text)
+    assert own_ways_to_compile(root) == ["backends.some_loops"]
 
 
 def test_a_long_file_is_found(house):

@@ -17,6 +17,7 @@ from arrayconv.backends.numpy import threads as module
 from arrayconv.backends.numpy import workers
 from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.threads import run_range
+from tests.test_threads import in_a_process
 
 numba = pytest.importorskip("numba")
 extending = pytest.importorskip("numba.extending")
@@ -349,3 +350,29 @@ def test_the_same_bits_on_any_number_of_threads(layer, monkeypatch):
         for one, other in zip(alone, together, strict=True):
             np.testing.assert_array_equal(one, other)
     assert taken, "no loop was shared"
+
+
+KEPT = """
+import os
+import numpy as np
+import arrayconv as ac
+
+x = np.random.default_rng(0).standard_normal((4, 40, 50, 50)).astype("float32")
+for threads in (1, 2):
+    for kernel_size in map(int, os.environ["KERNELS"].split()):
+        with ac.options(algorithm="numba", threads=threads):
+            got = ac.max_pool2d(x, kernel_size, 2)
+        with ac.options(algorithm="generic"):
+            assert (got == ac.max_pool2d(x, kernel_size, 2)).all()
+print("right")
+"""
+
+
+def test_loops_that_other_processes_kept_are_told_apart(tmp_path):
+    """Two processes keep the loop of a form each, and a third has both when it shares them.
+
+    numba numbers functions in each process, so that the numbers of the two forms are the same.
+    """
+    for kernels in ("2", "3", "2 3"):
+        program = {"KERNELS": kernels, "NUMBA_CACHE_DIR": str(tmp_path)}
+        assert in_a_process(KEPT, **program) == "right"

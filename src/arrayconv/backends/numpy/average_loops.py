@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from arrayconv.backends.numpy.addresses import call_at
-from arrayconv.backends.numpy.pool_loops import compiled
+from arrayconv.backends.numpy.loop_forms import compiled
 
 
 @compiled

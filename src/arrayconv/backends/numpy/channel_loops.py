@@ -6,16 +6,14 @@ one channel of a cell is done with its neighbours: a vector needs no other cells
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 
 from arrayconv.backends.numpy.borrowed import borrowed, live_until_here
+from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form, inlined
 from arrayconv.backends.numpy.orders import LINE
-from arrayconv.backends.numpy.pool_loops import compiled, inlined, rows_seen
+from arrayconv.backends.numpy.pool_loops import rows_seen
 from arrayconv.backends.numpy.row_maxima import locate_cells
 from arrayconv.backends.numpy.whole_planes import reduce_cells
 
@@ -73,8 +71,8 @@ def _window(seen: Any, rows: Any, low: Any, high: Any, many: Any, step: Any, cha
     return count
 
 
-@cache
-def pool_channels(maximum: bool, lanes: int) -> Callable[..., None]:
+@compiled_by_form
+def pool_channels(maximum: bool, lanes: int) -> Loop:
     """Return what writes the maximum or the sum of each window, for rows of results.
 
     It takes the lanes of a vector of the cells' dtype. With ``by_rows`` the rows that a window sees
@@ -82,7 +80,6 @@ def pool_channels(maximum: bool, lanes: int) -> Callable[..., None]:
     """
     is_maximum = int(maximum)
 
-    @numba.njit(cache=True, nogil=True, error_model="numpy")
     def run(
         cells: Any,
         out: Any,
@@ -130,18 +127,16 @@ def pool_channels(maximum: bool, lanes: int) -> Callable[..., None]:
                 to += channels
         live_until_here(apart)
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
-@cache
-def locate_channels(lanes: int) -> Callable[..., None]:
+@compiled_by_form
+def locate_channels(lanes: int) -> Loop:
     """Return what writes the maximum of each window and its cell, for rows of results.
 
     It takes the lanes of a vector of the cells' dtype.
     """
 
-    @numba.njit(cache=True, nogil=True, error_model="numpy")
     def run(
         cells: Any,
         out: Any,
@@ -209,8 +204,7 @@ def locate_channels(lanes: int) -> Callable[..., None]:
                         )
                 to += channels
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
 @compiled

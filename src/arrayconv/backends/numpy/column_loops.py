@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from arrayconv.backends.numpy.borrowed import borrowed
-from arrayconv.backends.numpy.pool_loops import compiled, inlined
+from arrayconv.backends.numpy.loop_forms import compiled, inlined
 from arrayconv.backends.numpy.spread_loops import in_turns
 
 BAND = 16 << 10

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
 
 from arrayconv.backends.numpy.addresses import call_at
+from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.vectors import Tile, tile
 from arrayconv.backends.numpy.vectors import sum_products as add
@@ -42,7 +41,7 @@ half written, where their planes are a multiple of a page apart."""
 _narrow = numba.uint32
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def fill(
     source: Any,
     first: Any,
@@ -79,7 +78,7 @@ def fill(
                     made[cell] = seen[cell * step]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def clear(cells: Any, every: Any, planes: Any, starts: Any, lengths: Any) -> None:
     """Write 0 into runs of cells of planes that lie ``every`` apart."""
     for plane in range(planes):
@@ -89,7 +88,7 @@ def clear(cells: Any, every: Any, planes: Any, starts: Any, lengths: Any) -> Non
                 made[cell] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def lay_out(
     source: Any, first: Any, each: Any, cells: Any, every: Any, planes: Any, tables: Any, where: Any
 ) -> None:
@@ -105,7 +104,7 @@ def lay_out(
     fill(source, first, each, cells, every, planes, laid, step)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def convolve_blocks(
     source: Any,
     weight: Any,
@@ -151,7 +150,7 @@ def convolve_blocks(
             )
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def interleave(source: Any, target: Any, begin: Any, end: Any, stride: Any) -> None:
     """Copy rows (R, size), one phase of a row after the other, so that phases take turns."""
     size = source.shape[1]
@@ -172,8 +171,8 @@ def interleave(source: Any, target: Any, begin: Any, end: Any, stride: Any) -> N
                     place += 1
 
 
-@cache
-def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
+@compiled_by_form
+def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
     """Return sums of products for as many outputs as leave ``rest`` beside whole tiles.
 
     It takes flat cells, those of a group after ``each`` others; for each term of a sum the offsets
@@ -184,7 +183,6 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
     """
     outputs, vectors = shape
 
-    @numba.njit(cache=True, nogil=True)
     def run(
         cells: Any,
         each: Any,
@@ -243,5 +241,4 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Callable[..., None]:
                         else:
                             add(rest, 1, cell, begin, end, w, to, v, kept, same)
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run

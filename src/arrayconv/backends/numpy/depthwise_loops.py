@@ -5,15 +5,13 @@ Import this by `compiler.loops` only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 
 from arrayconv._integers import Ints
 from arrayconv.backends.numpy.channel_sums import add_along, sum_channels
+from arrayconv.backends.numpy.loop_forms import Loop, compiled_by_form
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.row_products import add_rows
 from arrayconv.backends.numpy.row_spreads import spread_rows
@@ -25,8 +23,8 @@ VECTORS_ALONG = 4
 """Vectors of channels that are summed over positions at a time."""
 
 
-@cache
-def convolve_rows(shape: Ints) -> Callable[..., None]:
+@compiled_by_form
+def convolve_rows(shape: Ints) -> Loop:
     """Return sums of products for groups of rows of outputs: see `depthwise_rows.Plan`.
 
     ``shape`` has the numbers of `row_sums.Rows`. Of ``outputs`` planes of an image each channel has
@@ -34,7 +32,6 @@ def convolve_rows(shape: Ints) -> Callable[..., None]:
     """
     along, vectors = shape[4], shape[8]
 
-    @numba.njit(cache=True, nogil=True, error_model="numpy")
     def run(
         cells: Any,
         weight: Any,
@@ -62,19 +59,17 @@ def convolve_rows(shape: Ints) -> Callable[..., None]:
                 column, left = before + at * along, outs - at
                 sum_rows(shape, plane, group * entries, first, column, place + at, left, same)
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
-@cache
-def spread_groups(shape: Ints) -> Callable[..., None]:
+@compiled_by_form
+def spread_groups(shape: Ints) -> Loop:
     """Return what spreads positions to groups of rows of cells: see `depthwise_adjoint.Plan`.
 
     ``shape`` has the numbers of `row_spreads.Spread`. An image has so many ``channels``.
     """
     along, vectors = shape[4], shape[10]
 
-    @numba.njit(cache=True, nogil=True, error_model="numpy")
     def run(
         positions: Any,
         weight: Any,
@@ -102,12 +97,11 @@ def spread_groups(shape: Ints) -> Callable[..., None]:
                 to, left, column = place + at * along, line - at * along, before + at
                 spread_rows(shape, plane * size, entry, first, column, to, left, rows, same)
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
-@cache
-def gradient_rows(shape: Ints) -> Callable[..., None]:
+@compiled_by_form
+def gradient_rows(shape: Ints) -> Loop:
     """Return what adds up the gradient to the weight for some planes of outputs, over all images.
 
     ``shape`` has the numbers of `row_products.Products`; the rest is as `convolve_rows` takes it,
@@ -116,7 +110,6 @@ def gradient_rows(shape: Ints) -> Callable[..., None]:
     """
     at_once, taps, dilation = shape[0], shape[1], shape[3]
 
-    @numba.njit(cache=True, nogil=True, error_model="numpy")
     def run(
         cells: Any,
         cotangents: Any,
@@ -163,15 +156,13 @@ def gradient_rows(shape: Ints) -> Callable[..., None]:
                             same,
                         )
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
-@cache
-def convolve_channels(lanes: int) -> Callable[..., None]:
+@compiled_by_form
+def convolve_channels(lanes: int) -> Loop:
     """Return sums of products for rows of results: see `depthwise_channels.Plan`."""
 
-    @numba.njit(cache=True, nogil=True, error_model="numpy")
     def run(
         cells: Any,
         weights: Any,
@@ -229,15 +220,13 @@ def convolve_channels(lanes: int) -> Callable[..., None]:
                         sum_channels(1, 1, cell + at, at, to + at, count, same)
                 o += POSITIONS if grouped else 1
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
-@cache
-def gradient_channels(lanes: int) -> Callable[..., None]:
+@compiled_by_form
+def gradient_channels(lanes: int) -> Loop:
     """Return what adds up the gradient to the weight (taps, C), for the channels of a range."""
 
-    @numba.njit(cache=True, nogil=True, error_model="numpy")
     def run(
         cells: Any,
         positions: Any,
@@ -284,5 +273,4 @@ def gradient_channels(lanes: int) -> Callable[..., None]:
                             total += cells[at] * positions[position + o * channels]
                         result[(rows[n, 1] + tap) * channels + c] += total
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run

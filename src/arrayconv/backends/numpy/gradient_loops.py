@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
-
-import numba
 
 from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.conv_loops import lay_out
 from arrayconv.backends.numpy.inner_products import add_inner_products as add
 from arrayconv.backends.numpy.inner_products import terms_of
+from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
 
 OUTPUTS = 4
 """Outputs that are worked on at a time, at most."""
@@ -19,8 +16,8 @@ PART = 128
 """Vectors that are worked on at a time: the first cache should hold those of some outputs."""
 
 
-@cache
-def add_gradient(outputs: int, count: int, terms: int, lanes: int) -> Callable[..., None]:
+@compiled_by_form
+def add_gradient(outputs: int, count: int, terms: int, lanes: int) -> Loop:
     """Return sums over positions for ``count`` outputs, ``outputs`` at a time, and ``terms`` terms.
 
     Only what is left of both beside whole tiles counts. It takes rows of cotangents, ``next_row``
@@ -32,7 +29,6 @@ def add_gradient(outputs: int, count: int, terms: int, lanes: int) -> Callable[.
     left, last = terms % at_once, terms % terms_of(max(1, rest))
     with_rest = terms_of(max(1, rest))
 
-    @numba.njit(cache=True, nogil=True)
     def run(
         rows: Any,
         next_row: Any,
@@ -70,11 +66,10 @@ def add_gradient(outputs: int, count: int, terms: int, lanes: int) -> Callable[.
                         term = number - last
                         add(rest, last, row, cell, term, n, place + term, same)
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def add_blocks(
     source: Any,
     cotangents: Any,

@@ -6,16 +6,14 @@ first of several maxima is kept, and the last NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 
 from arrayconv.backends.numpy.compiled_pooling import LANES
 from arrayconv.backends.numpy.lane_loops import ALL_LANES, one_by_one, side_by_side
-from arrayconv.backends.numpy.pool_loops import combine, compiled, inlined, rows_seen, split
+from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form, inlined
+from arrayconv.backends.numpy.pool_loops import combine, rows_seen, split
 from arrayconv.backends.numpy.row_maxima import locate_cells, locate_windows
 from arrayconv.backends.numpy.row_windows import Along
 
@@ -149,15 +147,14 @@ def locate_rows(
                 to += outs
 
 
-@cache
-def locate_vectors(shape: Along, lanes: int) -> Callable[..., None]:
+@compiled_by_form
+def locate_vectors(shape: Along, lanes: int) -> Loop:
     """Return the same as `locate_rows`, for windows along a row whose form is written into code.
 
     It takes the lanes of a vector of the cells' dtype.
     """
     kernel, stride, dilation, _ = shape
 
-    @numba.njit(cache=True, nogil=True)
     def run(
         cells: Any,
         out: Any,
@@ -197,8 +194,7 @@ def locate_vectors(shape: Along, lanes: int) -> Callable[..., None]:
                     )
                 to += outs
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
 @inlined
@@ -219,15 +215,14 @@ def cells_seen(shape: Any, ranges: Any, numbers: Any) -> Any:
     return cells, stops
 
 
-@cache
-def locate_lanes(lanes: int) -> Callable[..., None]:
+@compiled_by_form
+def locate_lanes(lanes: int) -> Loop:
     """Return what writes the maximum of each window and its cell, of planes side by side.
 
     It takes the lanes of a vector of the cells' dtype.
     """
     vectors = LANES // lanes
 
-    @numba.njit(cache=True, nogil=True)
     def run(
         cells: Any,
         out: Any,
@@ -251,5 +246,4 @@ def locate_lanes(lanes: int) -> Callable[..., None]:
             one_by_one(best, out, n, end, np.uintp(places))
             one_by_one(at, indices, n, end, np.uintp(places))
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run

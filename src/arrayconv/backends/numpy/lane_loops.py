@@ -6,15 +6,13 @@ cell is done with as many neighbours, however short the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 
 from arrayconv.backends.numpy.compiled_pooling import LANES
-from arrayconv.backends.numpy.pool_loops import compiled, rows_seen
+from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
+from arrayconv.backends.numpy.pool_loops import rows_seen
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.whole_planes import reduce_cells, turn_over
 
@@ -135,15 +133,14 @@ def unfold_lanes(
         one_by_one(made, out, n, end, np.uintp(taps * places))
 
 
-@cache
-def pool_lanes(maximum: bool, lanes: int) -> Callable[..., None]:
+@compiled_by_form
+def pool_lanes(maximum: bool, lanes: int) -> Loop:
     """Return what writes the maximum or the sum of each window: rows first, then along the row.
 
     It takes the lanes of a vector of the cells' dtype.
     """
     is_maximum, vectors = int(maximum), LANES // lanes
 
-    @numba.njit(cache=True, nogil=True)
     def run(
         cells: Any, out: Any, begin: Any, end: Any, shape: Any, ranges: Any, numbers: Any
     ) -> None:
@@ -172,5 +169,4 @@ def pool_lanes(maximum: bool, lanes: int) -> Callable[..., None]:
                     to += LANES
             one_by_one(results, out, n, end, np.uintp(places * outs))
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from arrayconv.backends.numpy.loop_forms import compiled
 from arrayconv.backends.numpy.orders import LINE
-from arrayconv.backends.numpy.pool_loops import compiled
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.whole_planes import turn_over
 

@@ -15,18 +15,13 @@ loops are long runs, which the compiler turns into vectors. Narrow planes are la
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 
+from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form, inlined
 from arrayconv.backends.numpy.row_windows import Along, reduce_windows
 from arrayconv.backends.numpy.whole_planes import reduce_planes
-
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
-inlined = numba.njit(inline="always", error_model="numpy")
 
 
 @inlined
@@ -191,8 +186,8 @@ def rows_seen(shape: Any, ranges: Any, numbers: Any) -> Any:
     return offsets, ends
 
 
-@cache
-def pool_vectors(shape: Along, lanes: int) -> Callable[..., None]:
+@compiled_by_form
+def pool_vectors(shape: Along, lanes: int) -> Loop:
     """Return the same as `pool_rows`, for windows along a row whose form is written into code.
 
     It takes the lanes of a vector of the cells' dtype.
@@ -200,7 +195,6 @@ def pool_vectors(shape: Along, lanes: int) -> Callable[..., None]:
     kernel, stride, dilation, _ = shape
     maximum = int(shape.maximum)
 
-    @numba.njit(cache=True, nogil=True)
     def run(
         cells: Any, out: Any, begin: Any, end: Any, shape: Any, ranges: Any, numbers: Any
     ) -> None:
@@ -233,25 +227,22 @@ def pool_vectors(shape: Along, lanes: int) -> Callable[..., None]:
                     )
                 to += outs
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
-@cache
-def pool_planes(maximum: bool, lanes: int) -> Callable[..., None]:
+@compiled_by_form
+def pool_planes(maximum: bool, lanes: int) -> Loop:
     """Return what writes the maximum or the sum of all cells of each plane.
 
     It takes the lanes of a vector of the cells' dtype.
     """
     is_maximum = int(maximum)
 
-    @numba.njit(cache=True, nogil=True)
     def run(cells: Any, out: Any, begin: Any, end: Any, count: Any) -> None:
         for plane in range(begin, end, lanes):
             reduce_planes(is_maximum, cells, plane * count, count, out, plane, end - plane)
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
 @compiled

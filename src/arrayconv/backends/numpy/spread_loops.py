@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from arrayconv.backends.numpy.pool_loops import combine, compiled, take
+from arrayconv.backends.numpy.loop_forms import compiled
+from arrayconv.backends.numpy.pool_loops import combine, take
 
 ONE, TWO = np.uintp(1), np.uintp(2)
 """Without a sign, as places are: their sums cannot be below 0."""

@@ -15,7 +15,7 @@ import numpy as np
 from arrayconv.backends.numpy import winograd_plans
 from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.conv_loops import lay_out
-from arrayconv.backends.numpy.pool_loops import compiled
+from arrayconv.backends.numpy.loop_forms import compiled
 
 TO_POINTS, FROM_POINTS, ROOM, TRANSFORM, EVERY, HELD = range(8, 14)
 """Where the loops are that make points of cells, and outputs of points; the numbers of a workspace

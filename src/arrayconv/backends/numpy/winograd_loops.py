@@ -6,11 +6,8 @@ the end of a row is written again by the next one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 
 from arrayconv.backends.numpy.conv_loops import convolve, tile
@@ -22,6 +19,7 @@ from arrayconv.backends.numpy.linear_maps import (
     WEIGHT,
     transform,
 )
+from arrayconv.backends.numpy.loop_forms import Loop, compiled_by_form
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.winograd_maps import Square
 
@@ -35,8 +33,8 @@ __all__ = [
 ]
 
 
-@cache
-def to_points(square: Square, of_outputs: bool = False) -> Callable[..., None]:
+@compiled_by_form
+def to_points(square: Square, of_outputs: bool = False) -> Loop:
     """Return what transforms the squares of cells that tiles see to points, or tiles of outputs.
 
     The cells of a channel are ``size``. A tile's row i of column j is ``places[j, i]`` from its
@@ -49,7 +47,6 @@ def to_points(square: Square, of_outputs: bool = False) -> Callable[..., None]:
     points_down, points_across = square.seen
     which = COTANGENTS if of_outputs else CELLS
 
-    @numba.njit(cache=True, nogil=True)
     def run(
         cells: Any,
         size: Any,
@@ -109,12 +106,11 @@ def to_points(square: Square, of_outputs: bool = False) -> Callable[..., None]:
                                 step,
                             )
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
-@cache
-def from_points(square: Square) -> Callable[..., None]:
+@compiled_by_form
+def from_points(square: Square) -> Loop:
     """Return what transforms points to the outputs of tiles, and writes these where they belong.
 
     The points of a tile are ``step`` from one another. An output's results are ``size``; rows of
@@ -124,7 +120,6 @@ def from_points(square: Square) -> Callable[..., None]:
     (down, tall), (over, wide) = square
     rows, columns = square.seen
 
-    @numba.njit(cache=True, nogil=True)
     def run(
         points: Any,
         step: Any,
@@ -186,12 +181,11 @@ def from_points(square: Square) -> Callable[..., None]:
                                 left,
                             )
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run
 
 
-@cache
-def weight_to_points(square: Square, is_flipped: bool) -> Callable[..., None]:
+@compiled_by_form
+def weight_to_points(square: Square, is_flipped: bool) -> Loop:
     """Return what transforms the kernels of pairs of an output and a channel to points.
 
     Kernels are rows of ``length``, which begin ``every`` numbers apart in the flat ``weight``, from
@@ -203,7 +197,6 @@ def weight_to_points(square: Square, is_flipped: bool) -> Callable[..., None]:
     rows, columns = square.seen
     taps = tall * wide
 
-    @numba.njit(cache=True, nogil=True)
     def run(
         weight: Any,
         points: Any,
@@ -238,5 +231,4 @@ def weight_to_points(square: Square, is_flipped: bool) -> Callable[..., None]:
                 at, to = half + i * wide * lanes, made + i * columns * step
                 transform(WEIGHT, over, wide, held, along, at, points, to, step)
 
-    compiled: Callable[..., None] = run
-    return compiled
+    return run

@@ -11,7 +11,6 @@ from __future__ import annotations
 import platform
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -20,9 +19,8 @@ from numba.extending import intrinsic
 
 from arrayconv.backends.numpy.addresses import call, members, number
 from arrayconv.backends.numpy.borrowed import without_owner
+from arrayconv.backends.numpy.loop_forms import compiled
 from arrayconv.backends.numpy.workers import LINE
-
-compiled = numba.njit(cache=True, nogil=True)
 
 ASLEEP, WAITING, CALLED, ASKED, WORKING = range(5)
 """A thread waits for a lock of Python's; it looks at its word again and again; meanwhile it was
