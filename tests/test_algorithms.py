@@ -76,9 +76,9 @@ def geometry(
         sizes = numbers(1, {1: 160, 2: 40, 3: 12}[dims])
         if not full:
             # Each form of windows is compiled for itself.
-            form = int(rng.integers(6))
+            form = int(rng.integers(3))
             kernel = (2, *SOME_SIDES[form])[-dims:]
-            params = {"stride": 1 + form % 2, "dilation": 1 + form // 2 % 2}
+            params = {"stride": 1 + form % 2, "dilation": 1 + form // 2}
             pads = ((2, 1, pads[0][-1])[-dims:], (0, 3, pads[1][-1])[-dims:])
             sizes = (9, 19, sizes[-1])[-dims:]
     elif algorithm == "channel_shifts":

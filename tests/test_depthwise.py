@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -53,8 +54,15 @@ GEOMETRIES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] =
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("multiple", [1, 2])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_each_is_the_generic_body(geometry, multiple, dtype):
+def test_each_is_the_generic_body(geometry, multiple, dtype, request, left_out):
     """Output and gradients; with several outputs a channel too."""
+    if (
+        dtype == "float64"
+        and crc32(geometry.encode()) % 6
+        and not request.config.getoption("--full")
+    ):
+        left_out("compiled depthwise convolutions of float64, most of them: --full runs all")
+        pytest.skip("each form of a window is compiled for each dtype: --full runs all")
     shape, kernel, params = GEOMETRIES[geometry]
     rng, channels = np.random.default_rng(0), shape[1]
     function = getattr(ac, f"conv{len(kernel)}d")

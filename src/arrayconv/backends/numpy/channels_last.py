@@ -15,6 +15,7 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv._window import Windows, input_sizes, output_sizes
 from arrayconv.backends.numpy import compiled_pooling as compiled
+from arrayconv.backends.numpy import pool_geometry
 from arrayconv.backends.numpy.compiler import lanes_of, loops
 from arrayconv.backends.numpy.orders import (
     LINE,
@@ -74,7 +75,7 @@ class Plan(NamedTuple):
 @lru_cache(maxsize=256)
 def _plan(window: Windows, is_adjoint: bool, divisor: Divisor, dtype: Any) -> Plan:
     """Return the plan of a pool, or of the adjoint of a sum, over a divisor."""
-    geometry = (compiled.sights if is_adjoint else compiled.windows)(window)
+    geometry = (pool_geometry.sights if is_adjoint else pool_geometry.windows)(window)
     rows, outs = prod(geometry.outs[:2]), geometry.outs[2]
     spans = (geometry.ranges[:, :, 1] - geometry.ranges[:, :, 0]).max(axis=1)
     seen = [int(-(-span // step)) for span, step in zip(spans, geometry.numbers, strict=False)]

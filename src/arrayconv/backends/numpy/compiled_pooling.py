@@ -13,10 +13,20 @@ import numpy as np
 
 from arrayconv._arrays import library_of
 from arrayconv._integers import Ints
-from arrayconv._window import Axis, Table, Windows, adjoint_axis, input_sizes, output_sizes
+from arrayconv._window import (
+    Axis,
+    Table,
+    Window,
+    Windows,
+    adjoint_axis,
+    input_sizes,
+    kernel_sizes,
+    output_sizes,
+)
+from arrayconv.backends.numpy import spread_plans
 from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
 from arrayconv.backends.numpy.orders import channels_first
-from arrayconv.backends.numpy.ranges import Ranges, cell_ranges, position_ranges, whole_positions
+from arrayconv.backends.numpy.pool_geometry import Geometry, sights, windows
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
 from arrayconv.backends.numpy.threads import at_once, run_range
 from arrayconv.primitives.pooling import Divisor, cells_of, divide
@@ -42,73 +52,6 @@ WIDEST, LARGEST_STRIDE = 16, 8
 
 LARGEST = 2**31
 """Cells of a plane from which on the loops' 32-bit places do not reach."""
-
-
-class Geometry(NamedTuple):
-    """Windows as the loops take them: three axes, and what `pool_loops` says of both arrays."""
-
-    sizes: Ints
-    outs: Ints
-    shape: Any
-    ranges: Any
-    numbers: Any
-    rows: int
-    """The most rows that a window sees."""
-
-    @property
-    def laid(self) -> tuple[Any, Any, Any]:
-        """Return what the loops take."""
-        return self.shape, self.ranges, self.numbers
-
-
-def _geometry(sizes: Ints, outs: Ints, ranges: list[Ranges], last: Ints, steps: Ints) -> Geometry:
-    missing_axes = 3 - len(sizes)
-    ones = (1,) * missing_axes
-    every = [((0, 1),)] * missing_axes + ranges
-    laid = np.zeros((3, max(map(len, every)), 2), np.int64)
-    for row, pairs in zip(laid, every, strict=True):
-        row[: len(pairs)] = pairs
-    lengths = [max(high - low for low, high in each) for each in every]
-    shape = (*ones, *sizes, *ones, *outs)
-    numbers = ones + steps + last
-    return Geometry(
-        ones + sizes,
-        ones + outs,
-        np.asarray(shape, np.int64),
-        laid,
-        np.asarray(numbers, np.int64),
-        prod(lengths[:2]),
-    )
-
-
-_NO_RUN = (0, 0, 1, 1, 0, 0)
-
-
-def _last(axis: Axis | Table) -> Ints:
-    """Return what `pool_loops` says of the last axis: of its regular run, and its first window."""
-    if isinstance(axis, Table):
-        return _NO_RUN
-    run = whole_positions(axis)
-    start = run.start * axis.stride - axis.before
-    return (run.start, run.stop, axis.stride, axis.kernel, start, -axis.before)
-
-
-@lru_cache(maxsize=256)
-def windows(window: Windows) -> Geometry:
-    """Return the geometry of pools: ranges of cells."""
-    steps = tuple(axis.dilation if isinstance(axis, Axis) else 1 for axis in window)
-    ranges = [cell_ranges(axis) for axis in window]
-    return _geometry(input_sizes(window), output_sizes(window), ranges, _last(window[-1]), steps)
-
-
-@lru_cache(maxsize=256)
-def sights(window: Windows) -> Geometry:
-    """Return the geometry of the adjoint of a sum: ranges of positions."""
-    end = window[-1]
-    last = _NO_RUN if isinstance(end, Table) else (end.kernel, end.stride, end.before)
-    ranges = [position_ranges(axis) for axis in window]
-    steps = (1,) * len(window)
-    return _geometry(output_sizes(window), input_sizes(window), ranges, last, steps)
 
 
 def _is_small(geometry: Geometry) -> bool:
@@ -346,9 +289,22 @@ def _spread_loop(window: Windows, dtype: Any, many: bool, divisor: Divisor) -> L
     narrow = many and _is_small(geometry)
     if isinstance(window[-1], Table) or narrow:
         run, known = _reducing(geometry, dtype, False, narrow)
+    elif all(isinstance(axis, Axis) for axis in window) and not spread_plans.unfit(
+        cast(Window, window)
+    ):
+        planned = spread_plans.plan(cast(Window, window), lanes_of(dtype))
+        run = loops("spread_loops").spread_groups(planned.shape)
+        ones = np.ones(prod(kernel_sizes(window)), dtype)
+        known = (len(planned.tiles), 1, ones, *planned[1:])
     else:
         run, known = loops("spread_loops").spread_rows, geometry.laid
     return _of_planes(run, known, output_sizes(window), input_sizes(window), dtype)
+
+
+def _is_written_out(window: Windows) -> bool:
+    """Whether the cells of an adjoint are made in vectors."""
+    is_regular = all(isinstance(axis, Axis) for axis in window)
+    return is_regular and spread_plans.unfit(cast(Window, window)) is None
 
 
 def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:

@@ -14,7 +14,6 @@ from arrayconv.backends.numpy.channel_sums import add_along, sum_channels
 from arrayconv.backends.numpy.loop_forms import Loop, compiled_by_form
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.row_products import add_rows
-from arrayconv.backends.numpy.row_spreads import spread_rows
 from arrayconv.backends.numpy.row_sums import sum_rows
 
 POSITIONS, VECTORS = 4, 2
@@ -58,44 +57,6 @@ def convolve_rows(shape: Ints) -> Loop:
                 at = max(0, min(start, outs - some))
                 column, left = before + at * along, outs - at
                 sum_rows(shape, plane, group * entries, first, column, place + at, left, same)
-
-    return run
-
-
-@compiled_by_form
-def spread_groups(shape: Ints) -> Loop:
-    """Return what spreads positions to groups of rows of cells: see `depthwise_adjoint.Plan`.
-
-    ``shape`` has the numbers of `row_spreads.Spread`. An image has so many ``channels``.
-    """
-    along, vectors = shape[4], shape[10]
-
-    def run(
-        positions: Any,
-        weight: Any,
-        cells: Any,
-        begin: Any,
-        end: Any,
-        table: Any,
-        tiles: Any,
-        numbers: Any,
-        channels: Any,
-    ) -> None:
-        size, width, before, made, line, taps = numbers
-        groups, entries = table.shape
-        zeros = np.zeros(width, cells.dtype)
-        some, strides = vectors * (VECTOR_BYTES // cells.itemsize), -(-line // along)
-        more = line if strides <= some else 0
-        same = (positions, table.reshape(-1), weight, cells, zeros, width, line, more)
-        for number in range(begin, end):
-            plane, group = number // groups, number % groups
-            entry, first = group * entries, plane % channels * taps
-            place, rows = plane * made + tiles[group, 0], tiles[group, 1]
-            for start in range(0, strides, some):
-                # The last vectors may be some of those before again.
-                at = max(0, min(start, strides - some))
-                to, left, column = place + at * along, line - at * along, before + at
-                spread_rows(shape, plane * size, entry, first, column, to, left, rows, same)
 
     return run
 

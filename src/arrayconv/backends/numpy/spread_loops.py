@@ -4,8 +4,9 @@ Arrays are as in `pool_loops`, but ``shape`` has the positions first and the cel
 the positions that see each cell, and ``numbers`` after the first three the last axis' kernel, its
 stride and the cells of padding before it.
 
-Cells a stride apart are seen by the same taps of windows next to one another. So there is a run for
-each phase of the stride, the sum of some runs of positions; the phases are then taken in turns.
+Cells a stride apart are seen by the same taps of windows next to one another. Of small strides and
+kernels what each phase meets is written out in code, and with a weight: `row_spreads`. Else there
+is a run for each phase, the sum of some runs of positions; the phases are then taken in turns.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from arrayconv.backends.numpy.loop_forms import compiled
+from arrayconv._integers import Ints
+from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
 from arrayconv.backends.numpy.pool_loops import combine, take
+from arrayconv.backends.numpy.registers import VECTOR_BYTES
+from arrayconv.backends.numpy.row_spreads import spread_rows as spread
 
 ONE, TWO = np.uintp(1), np.uintp(2)
 """Without a sign, as places are: their sums cannot be below 0."""
@@ -99,3 +103,43 @@ def spread_rows(
                         continue
                     in_turns(mixed, np.uintp(0), phases, np.uintp(stride), count)
                     take(x, row + skipped, mixed, first_cell, left, True, False)
+
+
+@compiled_by_form
+def spread_groups(shape: Ints) -> Loop:
+    """Return what spreads positions to groups of rows of cells: see `spread_plans.Plan`.
+
+    ``shape`` has the numbers of `row_spreads.Spread`. A range counts ``each`` groups as one. Planes
+    have the weights of ``channels`` in turns.
+    """
+    along, vectors = shape[4], shape[10]
+
+    def run(
+        positions: Any,
+        cells: Any,
+        begin: Any,
+        end: Any,
+        each: Any,
+        channels: Any,
+        weight: Any,
+        table: Any,
+        tiles: Any,
+        numbers: Any,
+    ) -> None:
+        size, width, before, made, line, taps = numbers
+        groups, entries = table.shape
+        zeros = np.zeros(width, cells.dtype)
+        some, strides = vectors * (VECTOR_BYTES // cells.itemsize), -(-line // along)
+        more = line if strides <= some else 0
+        same = (positions, table.reshape(-1), weight, cells, zeros, width, line, more)
+        for number in range(begin * each, end * each):
+            plane, group = number // groups, number % groups
+            entry, first = group * entries, plane % channels * taps
+            place, rows = plane * made + tiles[group, 0], tiles[group, 1]
+            for start in range(0, strides, some):
+                # The last vectors may be some of those before again.
+                at = max(0, min(start, strides - some))
+                to, left, column = place + at * along, line - at * along, before + at
+                spread(shape, plane * size, entry, first, column, to, left, rows, same)
+
+    return run
