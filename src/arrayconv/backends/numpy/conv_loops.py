@@ -10,8 +10,8 @@ import numpy as np
 from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
-from arrayconv.backends.numpy.vectors import Tile, tile
-from arrayconv.backends.numpy.vectors import sum_products as add
+from arrayconv.backends.numpy.tile_sums import Tile, tile
+from arrayconv.backends.numpy.tile_sums import sum_products as add
 
 __all__ = [
     "VECTOR_BYTES",

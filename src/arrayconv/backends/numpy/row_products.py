@@ -13,7 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from arrayconv.backends.numpy.vectors import Vectors, number
+from arrayconv.backends.numpy.plane_rows import PlaneRows
+from arrayconv.backends.numpy.vectors import number
 
 Sums = list[list[Any]]
 """For each row of the kernel, and each of its taps, what is summed up."""
@@ -70,7 +71,7 @@ def add_rows(
     return signature, lambda *given: _AddRows(*given).write(Products(*numbers))
 
 
-class _AddRows(Vectors):
+class _AddRows(PlaneRows):
     """The code of some taps."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
@@ -94,7 +95,9 @@ class _AddRows(Vectors):
         builder.cbranch(builder.icmp_signed("<", n, self.end), row, after)
         builder.position_at_end(row)
         entry = builder.add(builder.mul(n, self.entries), self.kernel_row)
-        starts = [self.row(entry, each) for each in range(shape.rows)]
+        seen = [self.load(self.offsets, entry, number(each)) for each in range(shape.rows)]
+        where = (self.zeros, self.column)
+        starts = [self.row(self.cells, self.plane, offset, *where) for offset in seen]
         given = self.at(self.cotangents, self.given, builder.mul(n, self.outs))
         builder.branch(columns)
         builder.position_at_end(columns)
@@ -129,13 +132,6 @@ class _AddRows(Vectors):
             for into, of in zip(sums, values, strict=True):
                 for phi, value in zip(into, of, strict=True):
                     phi.add_incoming(value, block)
-
-    def row(self, entry: Any, row: int) -> Any:
-        """Return where a row of cells begins, at the place of the first cotangent's first tap."""
-        offset = self.load(self.offsets, entry, number(row))
-        is_outside = self.builder.icmp_signed("<", offset, number(0))
-        start = self.at(self.cells, self.plane, offset)
-        return self.at(self.builder.select(is_outside, self.zeros, start), self.column)
 
     def add(self, shape: Products, starts: list[Any], given: Any, at: Any, sums: Sums) -> Sums:
         """Return sums with a vector of cotangents: by lanes where it or its cells are not whole."""
@@ -194,13 +190,6 @@ class _AddRows(Vectors):
                 added.append(self.multiply_add(values, cells, total))
             made.append(added)
         return made
-
-    def seen(self, start: Any, place: int, mask: Any) -> Any:
-        """Return the vector at a place of a row: 0 in lanes that are left out."""
-        if mask is None:
-            return self.load_vector(start, number(place))
-        nothing = ir.Constant(self.vector, [0.0] * self.lanes)
-        return self.load_lanes(self.at(start, number(place)), mask, nothing)
 
     def write_out(self, sums: Sums) -> None:
         """Add the lanes of each sum to the gradient of its tap, unless that is done."""

@@ -13,7 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from arrayconv.backends.numpy.vectors import Vectors, number
+from arrayconv.backends.numpy.plane_rows import PlaneRows
+from arrayconv.backends.numpy.vectors import number
 
 Places = dict[tuple[int, int, int], Any]
 """{(row, vector, phase): what is there}."""
@@ -92,7 +93,7 @@ def spread_rows(
     return signature, lambda *given: _SpreadRows(*given).write(Spread(*numbers))
 
 
-class _SpreadRows(Vectors):
+class _SpreadRows(PlaneRows):
     """The code of some vectors of some rows."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
@@ -137,7 +138,9 @@ class _SpreadRows(Vectors):
         made = dict(sums)
         entry = builder.add(self.entry, builder.mul(piece, number(1 + len(down))))
         first = builder.add(self.first, self.load(self.table, entry))
-        starts = [self.row(entry, 1 + n) for n in range(len(down))]
+        met = [self.load(self.table, entry, number(1 + n)) for n in range(len(down))]
+        where = (self.zeros, self.column)
+        starts = [self.row(self.positions, self.plane, offset, *where) for offset in met]
         some = [v * self.lanes for v in range(shape.vectors)]
         for shift, phases in along.items():
             taps = {(k, t) for users in down.values() for _, k in users for _, t in phases}
@@ -165,20 +168,6 @@ class _SpreadRows(Vectors):
         builder.cbranch(builder.icmp_signed("<", following, number(shape.deep)), slices, after)
         builder.position_at_end(after)
         return made
-
-    def row(self, entry: Any, place: int) -> Any:
-        """Return where a row of positions begins, at the first column."""
-        offset = self.load(self.table, entry, number(place))
-        is_outside = self.builder.icmp_signed("<", offset, number(0))
-        start = self.at(self.positions, self.plane, offset)
-        return self.at(self.builder.select(is_outside, self.zeros, start), self.column)
-
-    def seen(self, start: Any, place: int, mask: Any) -> Any:
-        """Return the vector of positions at a place of a row: 0 where they are outside."""
-        if mask is None:
-            return self.load_vector(start, number(place))
-        nothing = ir.Constant(self.vector, [0.0] * self.lanes)
-        return self.load_lanes(self.at(start, number(place)), mask, nothing)
 
     def write_out(self, shape: Spread, sums: Places) -> None:
         """Store the cells of each row, phases by turns."""

@@ -13,7 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from arrayconv.backends.numpy.vectors import Vectors, number
+from arrayconv.backends.numpy.plane_rows import PlaneRows
+from arrayconv.backends.numpy.vectors import number
 
 Places = dict[tuple[int, int], Any]
 """{(row, vector): what is there}."""
@@ -82,7 +83,7 @@ def sum_rows(
     return signature, lambda *given: _SumRows(*given).write(Rows(*numbers))
 
 
-class _SumRows(Vectors):
+class _SumRows(PlaneRows):
     """The code of some vectors of some rows."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
@@ -119,7 +120,9 @@ class _SumRows(Vectors):
         piece = builder.phi(number)
         earlier = {each: builder.phi(self.vector) for each in places}
         entry = builder.add(self.entry, builder.mul(piece, number(len(shape.steps))))
-        starts = [self.row(entry, n) for n in range(len(shape.steps))]
+        seen = [self.load(self.offsets, entry, number(n)) for n in range(len(shape.steps))]
+        where = (self.zeros, self.column)
+        starts = [self.row(self.cells, self.plane, offset, *where) for offset in seen]
         first = builder.add(self.first, builder.mul(piece, number(shape.tall * shape.wide)))
         builder.branch(taps)
         builder.position_at_end(taps)
@@ -145,13 +148,6 @@ class _SumRows(Vectors):
             sums[each].add_incoming(made[each], taps)
         return made
 
-    def row(self, entry: Any, number_of: int) -> Any:
-        """Return where a row of cells begins, at the windows' first column."""
-        offset = self.load(self.offsets, entry, number(number_of))
-        is_outside = self.builder.icmp_signed("<", offset, number(0))
-        start = self.at(self.cells, self.plane, offset)
-        return self.at(self.builder.select(is_outside, self.zeros, start), self.column)
-
     def add(
         self, shape: Rows, inside: bool, starts: list[Any], first: Any, tap: Any, sums: Places
     ) -> None:
@@ -173,13 +169,6 @@ class _SumRows(Vectors):
                     for row, of_kernel in shape.users(step):
                         total = sums[row, v]
                         sums[row, v] = self.multiply_add(factors[of_kernel], value, total)
-
-    def seen(self, start: Any, place: int, mask: Any) -> Any:
-        """Return the vector of cells at a place of a row: 0 where they are outside."""
-        if mask is None:
-            return self.load_vector(start, number(place))
-        nothing = ir.Constant(self.vector, [0.0] * self.lanes)
-        return self.load_lanes(self.at(start, number(place)), mask, nothing)
 
     def write_out(self, shape: Rows, sums: Places) -> None:
         """Store what belongs to each row: what a vector has beyond the next row overwrites."""

@@ -1,40 +1,23 @@
-"""Sums of products in the processor's vectors, as code for numba's compiler: import by need only.
+"""The processor's vectors, as code for numba's compiler: import this by `compiler.loops` only.
 
-What numba makes of a loop keeps its sums in memory. Here the innermost loop is written in LLVM's
-terms, with as many vectors of sums as the processor has registers for: each vector of cells that
-is loaded serves several outputs, and each weight several vectors. That is how a fast product of
-matrices works (K. Goto, R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication",
-2008); but the rows of the second matrix are found by a table, so that nobody needs to lay it out.
+What numba makes of a loop keeps its sums in memory. So the innermost loops are written in LLVM's
+terms, with as many vectors of sums as the processor has registers for. Here is what they have in
+common: `tile_sums` has those of convolutions, the modules of rows those of pools and of depthwise
+ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from arrayconv.backends.numpy.registers import REGISTERS, VECTOR_BYTES
+from arrayconv.backends.numpy.registers import VECTOR_BYTES
 
 number = ir.IntType(64)
-
-
-class Tile(NamedTuple):
-    """Sums that are held in registers at a time."""
-
-    outputs: int
-    vectors: int
-
-
-def tile(outputs: int) -> Tile:
-    """Return the tile for ``outputs`` outputs, of which it may take a part at a time."""
-    most = 8 if REGISTERS == 32 else 4
-    if outputs >= most - 1:
-        return Tile(min(outputs, most), 3)
-    return Tile(outputs, 4)
 
 
 class Vectors:
@@ -246,132 +229,3 @@ class Vectors:
             lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), order)
             found = self.builder.shuffle_vector(found, vector, lanes)
         return found
-
-
-@intrinsic(prefer_literal=True)
-def sum_products(
-    context: Any,
-    outputs: Any,
-    vectors: Any,
-    cell: Any,
-    begin: Any,
-    end: Any,
-    first: Any,
-    place: Any,
-    number: Any,
-    kept: Any,
-    same: Any,
-) -> Any:
-    """Write sums of products for ``outputs`` outputs and the cells of ``vectors`` vectors.
-
-    ``same`` is (cells, table, weight, step, result, size, stores, ends, held, terms), the same for
-    many tiles. Lane j of a vector v sums ``weight[first + step * i + factor] * cells[cell + v *
-    lanes + offset + j]`` over the rows (offset, factor) of ``table`` from ``begin``, one at least,
-    to ``end``. The rows (place, low, high) of ``stores`` from ``ends[number + v]`` on, up to the
-    next of ``ends``, say where it goes: for j from low to high, to ``result[place + size * i +
-    j]``, counted from the argument ``place`` on. Where ``end`` is not ``terms``, it is kept in
-    ``held`` from ``kept`` on instead; where ``begin`` is not 0, what was kept there is added. All
-    arrays are contiguous; cells may be read up to the end of a vector.
-    """
-    if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
-        return None
-    signature = types.void(outputs, vectors, cell, begin, end, first, place, number, kept, same)
-    shape = Tile(outputs.literal_value, vectors.literal_value)
-    return signature, lambda *given: _SumProducts(*given).write(shape)
-
-
-class _SumProducts(Vectors):
-    """The code of one tile."""
-
-    def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
-
-        self.cell, self.begin, self.end, self.first, self.place = given[2:7]
-        self.vector_number, self.kept = given[7:9]
-        super().__init__(context, builder, signature.args[9].types[0].dtype)
-        of_all = self.unpacked(signature.args[9], given[9])
-        self.cells, self.table, self.weight, self.step = of_all[:4]
-        self.result, self.size, self.stores, self.ends, self.held, self.terms = of_all[4:]
-
-    def write(self, shape: Tile) -> Any:
-        """Write the code: all products, and then all stores."""
-        builder, lanes = self.builder, self.lanes
-        sums = self.sums(shape)
-        places = [
-            [number((output * shape.vectors + v) * lanes) for v in range(shape.vectors)]
-            for output in range(shape.outputs)
-        ]
-        # What was summed up before is added.
-        summed, (more, ready) = builder.block, map(builder.append_basic_block, ("more", "ready"))
-        builder.cbranch(builder.icmp_signed("==", self.begin, number(0)), ready, more)
-        builder.position_at_end(more)
-        added = [
-            [
-                builder.fadd(self.load_vector(self.held, self.kept, place), value)
-                for place, value in zip(*each, strict=True)
-            ]
-            for each in zip(places, sums, strict=True)
-        ]
-        builder.branch(ready)
-        builder.position_at_end(ready)
-        totals = [[builder.phi(self.vector) for _ in line] for line in sums]
-        for line, alone, together in zip(totals, sums, added, strict=True):
-            for total, one, other in zip(line, alone, together, strict=True):
-                total.add_incoming(one, summed)
-                total.add_incoming(other, more)
-        is_last = builder.icmp_signed("==", self.end, self.terms)
-        with builder.if_else(is_last) as (then, otherwise):
-            with then:
-                self.write_out(shape, totals)
-            with otherwise:
-                for line, of_line in zip(totals, places, strict=True):
-                    for total, place in zip(line, of_line, strict=True):
-                        self.store_vector(total, self.held, self.kept, place)
-        return self.nothing()
-
-    def write_out(self, shape: Tile, totals: list[list[Any]]) -> None:
-        """Store the lanes of each vector where they belong."""
-        every_row = [self.builder.mul(self.size, number(n)) for n in range(shape.outputs)]
-        for v in range(shape.vectors):
-            each = self.builder.add(self.vector_number, number(v))
-            start, stop = self.load(self.ends, each), self.load(self.ends, each, number(1))
-            with cgutils.for_range_slice(self.builder, start, stop, number(1)) as (store, _):
-                entry = self.builder.mul(store, number(3))
-                place, low, high = (self.load(self.stores, entry, number(n)) for n in range(3))
-                starts = [self.at(self.result, self.place, place, row) for row in every_row]
-                stores = [(line[v], start) for line, start in zip(totals, starts, strict=True)]
-                self.store_between(stores, low, high)
-
-    def sums(self, shape: Tile) -> list[list[Any]]:
-        """Return the vectors of sums of products for each output."""
-        builder, lanes = self.builder, self.lanes
-        vector, each_output, each_vector = self.vector, range(shape.outputs), range(shape.vectors)
-        rows = [builder.mul(self.step, number(n)) for n in each_output]
-        before = builder.block
-        loop, after = (builder.append_basic_block(name) for name in ("products", "summed"))
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        term = builder.phi(number)
-        term.add_incoming(self.begin, before)
-        held = [[builder.phi(vector) for _ in each_vector] for _ in each_output]
-        entry = builder.mul(term, number(2))
-        start = self.at(self.cells, self.cell, self.load(self.table, entry))
-        factor = self.load(self.table, entry, number(1))
-        seen = [self.load_vector(start, number(v * lanes)) for v in each_vector]
-        made = []
-        for row, sums in zip(rows, held, strict=True):
-            spread = self.spread(self.load(self.weight, self.first, factor, row), vector)
-            made.append(
-                [
-                    self.multiply_add(spread, value, total)
-                    for value, total in zip(seen, sums, strict=True)
-                ]
-            )
-        following = builder.add(term, number(1))
-        term.add_incoming(following, loop)
-        for totals, sums in zip(made, held, strict=True):
-            for total, value in zip(totals, sums, strict=True):
-                value.add_incoming(ir.Constant(vector, None), before)
-                value.add_incoming(total, loop)
-        builder.cbranch(builder.icmp_signed("<", following, self.end), loop, after)
-        builder.position_at_end(after)
-        return made
