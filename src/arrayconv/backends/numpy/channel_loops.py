@@ -13,7 +13,6 @@ import numpy as np
 from arrayconv.backends.numpy.borrowed import borrowed, live_until_here
 from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form, inlined
 from arrayconv.backends.numpy.orders import LINE
-from arrayconv.backends.numpy.pool_loops import rows_seen
 from arrayconv.backends.numpy.row_maxima import locate_cells
 from arrayconv.backends.numpy.whole_planes import reduce_cells
 
@@ -88,6 +87,8 @@ def pool_channels(maximum: bool, lanes: int) -> Loop:
         shape: Any,
         ranges: Any,
         numbers: Any,
+        rows: Any,
+        ends: Any,
         channels: Any,
         by_rows: Any,
         nothing: Any,
@@ -96,7 +97,6 @@ def pool_channels(maximum: bool, lanes: int) -> Loop:
     ) -> None:
         cells, out, ranges = borrowed((cells, out, ranges))
         outs, width, step = shape[5], shape[2] * channels, numbers[2]
-        rows, ends = rows_seen(shape, ranges, numbers)
         places, plane = len(ends) - 1, shape[0] * shape[1] * width
         apart = rows * channels
         most = max(1, (ends[1:] - ends[:-1]).max() * shape[2])
@@ -146,12 +146,13 @@ def locate_channels(lanes: int) -> Loop:
         shape: Any,
         ranges: Any,
         numbers: Any,
+        rows: Any,
+        ends: Any,
         channels: Any,
         nothing: Any,
     ) -> None:
         cells, out, indices, ranges = borrowed((cells, out, indices, ranges))
         outs, step = shape[5], numbers[2]
-        rows, ends = rows_seen(shape, ranges, numbers)
         places, plane = len(ends) - 1, shape[0] * shape[1] * shape[2]
         seen = np.empty(max(1, (ends[1:] - ends[:-1]).max() * shape[2]), np.int64)
         whole = channels - channels % (VECTORS_LOCATED * lanes)

@@ -57,9 +57,7 @@ def grad_unfit(cotangent: Any, index: Any, window: Windows) -> str | None:
 class Plan(NamedTuple):
     """What the loops need to know of windows: see `pool_loops`; and what follows from it."""
 
-    shape: Any
-    ranges: Any
-    numbers: Any
+    geometry: pool_geometry.Geometry
     sizes: Ints
     """Of the results."""
     rows: int
@@ -86,9 +84,7 @@ def _plan(window: Windows, is_adjoint: bool, divisor: Divisor, dtype: Any) -> Pl
     else:
         of_rows, of_columns = np.full(rows, divisor, dtype), np.ones(outs, dtype)
     return Plan(
-        geometry.shape,
-        geometry.ranges,
-        geometry.numbers,
+        geometry,
         input_sizes(window) if is_adjoint else output_sizes(window),
         rows,
         outs,
@@ -102,7 +98,7 @@ def _run(x: Any, plan: Plan, loop: Any, dtypes: list[Any], *more: Any) -> list[A
     cells, batch, channels = flattened(x), x.shape[0], x.shape[1]
     rows, of_row = batch * plan.rows, plan.outs * channels
     results = [np.empty(rows * of_row, dtype) for dtype in dtypes]
-    known = (plan.shape, plan.ranges, plan.numbers, channels, *more)
+    known = (*plan.geometry.laid, *plan.geometry.found, channels, *more)
     some = -(-rows * CHUNK // max(1, cells.nbytes + sum(each.nbytes for each in results)))
     run_range(loop, (cells, *results), rows, known, each=some)
     return [unflattened(each, batch, plan.sizes, channels) for each in results]

@@ -1,9 +1,9 @@
 """Convolution and its adjoint as sums in registers, compiled by numba where that is installed.
 
-No column is laid out: `layouts` makes what a tap sees one run of cells, and `tile_sums`, for a
-few runs at a time, the products of weights and vectors of cells. Each output is one sum in the order of
-channels and taps, so how the work is cut into blocks changes no number. What is compiled is kept
-on disk.
+No column is laid out: `layouts` makes what a tap sees one run of cells, and `tile_sums` adds up,
+for a few runs at a time, products of weights and vectors of cells. Each output is one sum in the
+order of channels and taps, so how the work is cut into blocks changes no number. What is compiled
+is kept on disk.
 """
 
 from __future__ import annotations

@@ -164,12 +164,13 @@ def _run(
     narrow = many and _is_small(geometry)
     run = None if narrow else _in_vectors(window, geometry, dtype, maximum, located)
     if run is not None:
-        return run, geometry.laid
+        return run, (*geometry.found, geometry.line)
     if not located:
         return _reducing(geometry, dtype, maximum, narrow)
     located_by = loops("index_loops")
     if narrow:
-        return located_by.locate_lanes(lanes_of(dtype)), geometry.laid
+        by_lanes = located_by.locate_lanes(lanes_of(dtype))
+        return by_lanes, (prod(geometry.sizes), *geometry.cells_seen())
     return located_by.locate_rows, (*geometry.laid, dtype.type(-inf))
 
 
@@ -178,7 +179,8 @@ def _reducing(
 ) -> tuple[Any, tuple[Any, ...]]:
     """Return the loop for narrow planes, side by side, or for wide ones, by rows."""
     if narrow:
-        return loops("lane_loops").pool_lanes(maximum, lanes_of(dtype)), geometry.laid
+        by_lanes = loops("lane_loops").pool_lanes(maximum, lanes_of(dtype))
+        return by_lanes, (*geometry.laid, *geometry.found)
     nothing = dtype.type(-inf if maximum else 0)
     return loops("pool_loops").pool_rows, (*geometry.laid, maximum, nothing)
 

@@ -13,7 +13,7 @@ import numpy as np
 from arrayconv.backends.numpy.compiled_pooling import LANES
 from arrayconv.backends.numpy.lane_loops import ALL_LANES, one_by_one, side_by_side
 from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form, inlined
-from arrayconv.backends.numpy.pool_loops import combine, rows_seen, split
+from arrayconv.backends.numpy.pool_loops import combine, split
 from arrayconv.backends.numpy.row_maxima import locate_cells, locate_windows
 from arrayconv.backends.numpy.row_windows import Along
 
@@ -161,13 +161,12 @@ def locate_vectors(shape: Along, lanes: int) -> Loop:
         indices: Any,
         begin: Any,
         end: Any,
-        shape: Any,
-        ranges: Any,
-        numbers: Any,
+        offsets: Any,
+        ends: Any,
+        line: Any,
     ) -> None:
-        width, outs, before = shape[2], shape[5], numbers[8]
-        offsets, ends = rows_seen(shape, ranges, numbers)
-        rows, plane = len(ends) - 1, shape[0] * shape[1] * width
+        plane, width, outs, before = line
+        rows = len(ends) - 1
         to = begin * rows * outs
         for n in range(begin, end):
             for row in range(rows):
@@ -197,24 +196,6 @@ def locate_vectors(shape: Along, lanes: int) -> Loop:
     return run
 
 
-@inlined
-def cells_seen(shape: Any, ranges: Any, numbers: Any) -> Any:
-    """Return the cells that each position sees, in their order, and where those of each end."""
-    offsets, ends = rows_seen(shape, ranges, numbers)
-    rows, outs = len(ends) - 1, shape[5]
-    most = (ranges[2, :, 1] - ranges[2, :, 0]).max()
-    cells = np.zeros(len(offsets) * outs * most + 1, np.int64)
-    stops, count = np.zeros(rows * outs + 1, np.int64), 0
-    for row in range(rows):
-        for o in range(outs):
-            for n in range(ends[row], ends[row + 1]):
-                for x in range(ranges[2, o, 0], ranges[2, o, 1], numbers[2]):
-                    cells[count] = offsets[n] + x
-                    count += 1
-            stops[row * outs + o + 1] = count
-    return cells, stops
-
-
 @compiled_by_form
 def locate_lanes(lanes: int) -> Loop:
     """Return what writes the maximum of each window and its cell, of planes side by side.
@@ -229,12 +210,11 @@ def locate_lanes(lanes: int) -> Loop:
         indices: Any,
         begin: Any,
         end: Any,
-        shape: Any,
-        ranges: Any,
-        numbers: Any,
+        size: Any,
+        offsets: Any,
+        ends: Any,
     ) -> None:
-        count = np.uintp(shape[0] * shape[1] * shape[2])
-        offsets, ends = cells_seen(shape, ranges, numbers)
+        count = np.uintp(size)
         places = len(ends) - 1
         beside = np.empty(count * ALL_LANES, cells.dtype)
         best, at = np.empty(places * LANES, cells.dtype), np.empty(places * LANES, np.int32)

@@ -12,7 +12,6 @@ import numpy as np
 
 from arrayconv.backends.numpy.compiled_pooling import LANES
 from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
-from arrayconv.backends.numpy.pool_loops import rows_seen
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.whole_planes import reduce_cells, turn_over
 
@@ -142,11 +141,18 @@ def pool_lanes(maximum: bool, lanes: int) -> Loop:
     is_maximum, vectors = int(maximum), LANES // lanes
 
     def run(
-        cells: Any, out: Any, begin: Any, end: Any, shape: Any, ranges: Any, numbers: Any
+        cells: Any,
+        out: Any,
+        begin: Any,
+        end: Any,
+        shape: Any,
+        ranges: Any,
+        numbers: Any,
+        offsets: Any,
+        ends: Any,
     ) -> None:
         width, outs = shape[2], shape[5]
-        rows, ends = rows_seen(shape, ranges, numbers)
-        rows *= LANES
+        rows = offsets * LANES
         places, count = len(ends) - 1, np.uintp(shape[0] * shape[1] * width)
         along, stops = np.arange(0, width * LANES, LANES), np.empty((2, outs), np.int64)
         columns = along[:: numbers[2]].copy()

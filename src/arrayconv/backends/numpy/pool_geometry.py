@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise, product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -23,11 +24,55 @@ class Geometry(NamedTuple):
     numbers: Any
     rows: int
     """The most rows that a window sees."""
+    offsets: Any
+    """For each row of results where the rows begin in a plane that it sees."""
+    ends: Any
+    """Where those of each row of results begin, and where the last ones end."""
 
     @property
     def laid(self) -> tuple[Any, Any, Any]:
-        """Return what the loops take."""
+        """Return what loops take that find their rows themselves."""
         return self.shape, self.ranges, self.numbers
+
+    @property
+    def found(self) -> tuple[Any, Any]:
+        """Return what loops take beside, or instead, whose rows are found for them."""
+        return self.offsets, self.ends
+
+    @property
+    def line(self) -> Any:
+        """Return the cells of a plane and of a row, the results of a row, and its first window."""
+        numbers = (prod(self.sizes), self.sizes[2], self.outs[2], self.numbers[8])
+        return np.array(numbers, np.int64)
+
+    def cells_seen(self) -> tuple[Any, Any]:
+        """Return the cells that each position sees, in their order, and where those of each end."""
+        of_results, step = self.ranges[2, : self.outs[2]], self.numbers[2]
+        columns = [range(low, high, step) for low, high in of_results]
+        cells: list[int] = []
+        ends = [0]
+        for low, high in pairwise(self.ends):
+            for column in columns:
+                cells += [row + x for row in self.offsets[low:high] for x in column]
+                ends.append(len(cells))
+        return np.array([*cells, 0], np.int64), np.array(ends, np.int64)
+
+
+def _rows_seen(sizes: Ints, ranges: list[Ranges], steps: Ints) -> tuple[Any, Any]:
+    """Return where rows begin that each row of results sees, and where those of each end.
+
+    One more stands behind them, since results without cells look at the first one of theirs too.
+    """
+    slices, rows = (
+        [range(low, high, step) for low, high in each]
+        for each, step in zip(ranges[:2], steps[:2], strict=True)
+    )
+    offsets: list[int] = []
+    ends = [0]
+    for of_slice, of_row in product(slices, rows):
+        offsets += [(z * sizes[1] + y) * sizes[2] for z in of_slice for y in of_row]
+        ends.append(len(offsets))
+    return np.array([*offsets, 0], np.int64), np.array(ends, np.int64)
 
 
 def _geometry(sizes: Ints, outs: Ints, ranges: list[Ranges], last: Ints, steps: Ints) -> Geometry:
@@ -47,6 +92,7 @@ def _geometry(sizes: Ints, outs: Ints, ranges: list[Ranges], last: Ints, steps: 
         laid,
         np.asarray(numbers, np.int64),
         prod(lengths[:2]),
+        *_rows_seen(ones + sizes, every, ones + steps),
     )
 
 

@@ -165,42 +165,18 @@ def pool_rows(
                 to += np.uintp(outs)
 
 
-@inlined
-def rows_seen(shape: Any, ranges: Any, numbers: Any) -> Any:
-    """Return where the rows that each row of results sees begin in a plane, and where those end."""
-    height, width, deep, high = shape[1], shape[2], shape[3], shape[4]
-    most = 1
-    for axis in range(2):
-        lengths = ranges[axis, :, 1] - ranges[axis, :, 0]
-        most *= lengths.max()
-    # One more, since rows without cells look at the first one of theirs too.
-    offsets, ends = np.zeros(deep * high * most + 1, np.int64), np.zeros(deep * high + 1, np.int64)
-    count = 0
-    for d in range(deep):
-        for h in range(high):
-            for z in range(ranges[0, d, 0], ranges[0, d, 1], numbers[0]):
-                for y in range(ranges[1, h, 0], ranges[1, h, 1], numbers[1]):
-                    offsets[count] = (z * height + y) * width
-                    count += 1
-            ends[d * high + h + 1] = count
-    return offsets, ends
-
-
 @compiled_by_form
 def pool_vectors(shape: Along, lanes: int) -> Loop:
-    """Return the same as `pool_rows`, for windows along a row whose form is written into code.
+    """Return what does the same, for windows along a row whose form is written into code.
 
-    It takes the lanes of a vector of the cells' dtype.
+    It takes the lanes of a vector of the cells' dtype; the loop takes what `Geometry` has found.
     """
     kernel, stride, dilation, _ = shape
     maximum = int(shape.maximum)
 
-    def run(
-        cells: Any, out: Any, begin: Any, end: Any, shape: Any, ranges: Any, numbers: Any
-    ) -> None:
-        width, outs, before = shape[2], shape[5], numbers[8]
-        offsets, ends = rows_seen(shape, ranges, numbers)
-        rows, plane = len(ends) - 1, shape[0] * shape[1] * width
+    def run(cells: Any, out: Any, begin: Any, end: Any, offsets: Any, ends: Any, line: Any) -> None:
+        plane, width, outs, before = line
+        rows = len(ends) - 1
         to = begin * rows * outs
         for n in range(begin, end):
             for row in range(rows):
