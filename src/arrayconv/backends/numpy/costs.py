@@ -67,8 +67,8 @@ ALONG_CHANNELS, CACHED_ALONG = (0.09, 0.115), 1 << 20
 """The same in sums over positions, and in those of an array of more bytes than that."""
 TURNED, CACHED = (0.15, 0.3), 2 << 20
 """Nanoseconds to turn over a number for that, and in an array of more bytes than that."""
-PLANE = 65.0
-"""Nanoseconds to begin and end a plane whose sums are no others'."""
+FEW_TERMS = 8
+"""Multiply-adds in whose time compiled sums of few outputs begin and end."""
 LANES = 2.3
 """Nanoseconds to add up the lanes of a vector."""
 
@@ -154,7 +154,10 @@ def numba_im2col_adjoint(shape: Shape) -> float:
     """Return the nanoseconds of columns of a product that compiled loops add to cells."""
     rows = shape.outputs * shape.taps
     columns = shape.positions * rows
-    product = shape.multiply_adds * MULTIPLY_ADD * (1 + FEW * shape.groups / rows)
+    # Of few channels a product is as fast as its columns are written.
+    product = max(
+        shape.multiply_adds * MULTIPLY_ADD * (1 + FEW * shape.groups / rows), columns * FOLDED
+    )
     products = shape.batch * shape.groups
     weights = rows * shape.channels // shape.groups
     return product + columns * FOLDED + weights * WEIGHT + products * PRODUCT + CALLS / 4
@@ -225,13 +228,12 @@ def numba(shape: Shape) -> float:
     lanes = 64 // np.dtype(shape.dtype).itemsize
     # Cells between rows are summed up too, and so is the rest of a vector.
     run = shape.batch * -(-shape.window[0].out * prod(rows[1:]) // lanes) * lanes
-    terms = shape.taps * shape.channels // shape.groups
+    terms = float(shape.taps * shape.channels // shape.groups)
     # Where the outputs of a group are few, each vector of cells that is loaded serves few.
     each = MULTIPLY_ADD * (IN_REGISTERS[vector_bytes()] + shape.groups / shape.outputs)
-    by_plane = shape.groups == shape.channels
-    planes = shape.batch * shape.groups * PLANE if by_plane else 0
-    laid = _laid_out(shape) * (2 if strided(shape.window) and not by_plane else 1)
-    return float(CALLS / 8 + run * shape.outputs * terms * each + laid + planes)
+    laid = _laid_out(shape) * (2 if strided(shape.window) else 1)
+    terms += FEW_TERMS * min(1, 4 * shape.groups / shape.outputs)
+    return float(CALLS / 8 + run * shape.outputs * terms * each + laid)
 
 
 def channels_last(shape: Shape) -> float:
