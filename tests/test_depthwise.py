@@ -36,6 +36,7 @@ GEOMETRIES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] =
     "strided, few cells": ((3, 5, 7, 6), (3, 3), {"stride": 2, "padding": 1}),
     "strided, along a line": ((2, 3, 700), (5,), {"stride": 2, "padding": 2}),
     "strided by 4": ((1, 3, 23, 61), (4, 5), {"stride": 4, "padding": 2}),
+    "strided from row to row": ((2, 3, 3, 150), (2, 3), {"stride": (2, 1), "padding": 1}),
     "strides that differ": ((1, 3, 23, 41), (3, 4), {"stride": (3, 2), "padding": 1}),
     "a stride beyond the kernel": ((1, 3, 23, 41), (2, 2), {"stride": 3}),
     "dilated": ((1, 4, 20, 33), (3, 3), {"dilation": 2, "padding": 2}),
