@@ -97,9 +97,22 @@ def compare(torch: Any, function: str, index: int) -> bool:
     return True
 
 
+def is_depthwise(function: str, index: int) -> bool:
+    """Whether a random call has groups of one channel, whose windows are compiled each by itself."""
+    shapes, params = geometry(np.random.default_rng([FUNCTIONS.index(function), index]), function)
+    return "groups" in params and shapes[1][1] == 1
+
+
 @pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_random_geometries(torch, function, request):
-    count = 1500 if request.config.getoption("--full") else 200
-    accepted = [compare(torch, function, index) for index in range(count)]
-    assert sum(accepted) > count / 2, "most geometries must be ones that torch accepts"
+def test_random_geometries(torch, function, request, left_out):
+    full = request.config.getoption("--full")
+    calls = [
+        index
+        for index in range(1500 if full else 200)
+        if full or index % 6 == 0 or not is_depthwise(function, index)
+    ]
+    if not full:
+        left_out("random depthwise geometries against PyTorch, all but one in 6: --full")
+    accepted = [compare(torch, function, index) for index in calls]
+    assert sum(accepted) > len(calls) / 2, "most geometries must be ones that torch accepts"
