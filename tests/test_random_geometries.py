@@ -98,7 +98,7 @@ def compare(torch: Any, function: str, index: int) -> bool:
 
 
 def is_depthwise(function: str, index: int) -> bool:
-    """Whether a random call has groups of one channel, whose windows are compiled each by itself."""
+    """Whether a random call has groups of one channel, whose windows are compiled one by one."""
     shapes, params = geometry(np.random.default_rng([FUNCTIONS.index(function), index]), function)
     return "groups" in params and shapes[1][1] == 1
 
