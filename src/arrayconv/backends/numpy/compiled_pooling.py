@@ -291,9 +291,7 @@ def _spread_loop(window: Windows, dtype: Any, many: bool, divisor: Divisor) -> L
     narrow = many and _is_small(geometry)
     if isinstance(window[-1], Table) or narrow:
         run, known = _reducing(geometry, dtype, False, narrow)
-    elif all(isinstance(axis, Axis) for axis in window) and not spread_plans.unfit(
-        cast(Window, window)
-    ):
+    elif _is_written_out(window):
         planned = spread_plans.plan(cast(Window, window), lanes_of(dtype))
         run = loops("spread_loops").spread_groups(planned.shape)
         ones = np.ones(prod(kernel_sizes(window)), dtype)
