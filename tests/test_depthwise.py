@@ -94,6 +94,18 @@ def test_each_is_the_generic_body(geometry, multiple, dtype, request, left_out):
         assert_close(each, right, dtype)
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 2_000_003), (1, 2, 2000, 1001), (1, 2, 1_000_000, 2)])
+def test_the_rounding_of_long_sums(shape):
+    """Parts are summed up by themselves."""
+    dims = len(shape) - 2
+    window = sliding_window(shape[2:], (3,) * dims, (1,) * dims, ((1, 1),) * dims, (1,) * dims)
+    x, y = (draw(np.random.default_rng(n), shape, "float32") for n in range(2))
+    got = primitives.conv_weight(x, y, window, 2, algorithm="numba_depthwise")
+    wide = x.astype("float64"), y.astype("float64")
+    wanted = primitives.conv_weight(*wide, window, 2, algorithm="generic")
+    assert np.abs(got - wanted).max() < 3e-6 * np.abs(wanted).max()
+
+
 @pytest.mark.parametrize("geometry", ["rows that end a vector", "strided", "volumes"])
 def test_the_same_bits_on_any_number_of_threads(geometry, monkeypatch):
     for module in (depthwise_rows, depthwise_adjoint, depthwise_gradient):

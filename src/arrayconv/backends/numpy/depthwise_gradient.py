@@ -38,7 +38,8 @@ class Plan(NamedTuple):
     numbers: Any
     """As those of `depthwise_rows.Plan`."""
     some: int
-    """Rows of outputs that are summed up by themselves."""
+    """Rows of outputs that are summed up by themselves, and cells of each."""
+    columns: int
 
 
 def _tile(window: Window) -> tuple[int, int]:
@@ -59,8 +60,9 @@ def plan(window: Window, lanes: int) -> Plan:
     """Return the plan of a gradient in one, two or three dimensions."""
     _, down, along = spatial(window)
     shape = (*_tile(window), along.stride, along.dilation)
-    some = max(1, SUMMED * lanes // along.out)
-    return Plan(shape, offsets(window, range(down.out), 1), numbers(window), some)
+    some = max(1, SUMMED // -(-along.out // lanes))
+    seen = offsets(window, range(down.out), 1)
+    return Plan(shape, seen, numbers(window), some, SUMMED * lanes)
 
 
 def nanoseconds(shape: Shape) -> float:

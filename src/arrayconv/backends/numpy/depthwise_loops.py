@@ -66,8 +66,8 @@ def gradient_rows(shape: Ints) -> Loop:
     """Return what adds up the gradient to the weight for some planes of outputs, over all images.
 
     ``shape`` has the numbers of `row_products.Products`; the rest is as `convolve_rows` takes it,
-    but that each row of outputs has offsets for all rows of the kernel. ``some`` rows are summed up
-    by themselves.
+    but that each row of outputs has offsets for all rows of the kernel. ``some`` rows, and of
+    each ``some_columns``, are summed up by themselves.
     """
     at_once, taps, dilation = shape[0], shape[1], shape[3]
 
@@ -80,6 +80,7 @@ def gradient_rows(shape: Ints) -> Loop:
         offsets: Any,
         numbers: Any,
         some: Any,
+        some_columns: Any,
         batch: Any,
         outputs: Any,
         multiple: Any,
@@ -89,9 +90,11 @@ def gradient_rows(shape: Ints) -> Loop:
         wide = of_kernel // tall
         zeros = np.zeros(width, cells.dtype)
         same = (cells, offsets.reshape(-1), cotangents, result, zeros, width, outs, tall, wide)
+        columns = -(-outs // some_columns)
         for number in range(begin, end):
-            for part in range(batch * -(-rows // some)):
-                image, low = part % batch, part // batch * some
+            for part in range(batch * -(-rows // some) * columns):
+                image, start = part % batch, part // batch % columns * some_columns
+                stop, low = min(outs, start + some_columns), part // (batch * columns) * some
                 high = min(rows, low + some)
                 made = image * outputs + number
                 plane, given = made // multiple * size, made * positions
@@ -100,20 +103,19 @@ def gradient_rows(shape: Ints) -> Loop:
                     top = max(0, min(line, tall - at_once))
                     for tap in range(0, wide, taps):
                         left = max(0, min(tap, wide - taps))
-                        column = before + left * dilation
-                        place = number * of_kernel + top * wide + left
-                        done, done_taps = line - top, tap - left
                         add_rows(
                             shape,
                             plane,
                             given,
                             low,
                             high,
+                            start,
+                            stop,
                             top,
-                            column,
-                            place,
-                            done,
-                            done_taps,
+                            before + left * dilation,
+                            number * of_kernel + top * wide + left,
+                            line - top,
+                            tap - left,
                             same,
                         )
 

@@ -45,6 +45,8 @@ def add_rows(
     given: Any,
     begin: Any,
     end: Any,
+    start: Any,
+    stop: Any,
     kernel_row: Any,
     column: Any,
     place: Any,
@@ -56,16 +58,17 @@ def add_rows(
 
     ``shape`` has the numbers of `Products`, ``same`` is (cells, offsets, cotangents, result, zeros,
     width, outs, entries, wide). Rows of ``outs`` cotangents follow one another from
-    ``cotangents[given]`` on; those from ``begin`` to ``end`` are taken. The row of ``width`` cells
-    that number n sees by row k of the kernel begins at ``cells[plane + offsets[entries * n + k]]``;
-    an offset below 0 stands for a row of ``zeros``. The first of the kernel's rows is
+    ``cotangents[given]`` on; those from ``begin`` to ``end`` are taken, and of each what lies from
+    ``start`` to ``stop``, which is whole vectors further on or the row's end. The row of ``width``
+    cells that number n sees by row k of the kernel begins at ``cells[plane + offsets[entries * n +
+    k]]``; an offset below 0 stands for a row of ``zeros``. The first of the kernel's rows is
     ``kernel_row``; its first tap sees, of the first cotangent, the place ``column`` of these rows,
     or one before them. Sums are added to ``result[place + wide * row + tap]``, but for the first
     ``done`` of the rows and ``done_taps`` of the taps. All arrays are contiguous.
     """
     if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
         return None
-    where = (plane, given, begin, end, kernel_row, column, place, done, done_taps)
+    where = (plane, given, begin, end, start, stop, kernel_row, column, place, done, done_taps)
     signature = types.void(shape, *where, same)
     numbers = [each.literal_value for each in shape]
     return signature, lambda *given: _AddRows(*given).write(Products(*numbers))
@@ -75,10 +78,10 @@ class _AddRows(PlaneRows):
     """The code of some taps."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
-        super().__init__(context, builder, signature.args[10].types[0].dtype)
-        self.plane, self.given, self.begin, self.end = given[1:5]
-        self.kernel_row, self.column, self.place, *self.done = given[5:10]
-        of_all = self.unpacked(signature.args[10], given[10])
+        super().__init__(context, builder, signature.args[12].types[0].dtype)
+        self.plane, self.given, self.begin, self.end, self.start, self.stop = given[1:7]
+        self.kernel_row, self.column, self.place, *self.done = given[7:12]
+        of_all = self.unpacked(signature.args[12], given[12])
         self.cells, self.offsets, self.cotangents, self.result = of_all[:4]
         self.zeros, self.width, self.outs, self.entries, self.wide = of_all[4:]
 
@@ -105,13 +108,13 @@ class _AddRows(PlaneRows):
         sums = self.phis(shape)
         made = self.add(shape, starts, given, at, sums)
         last, following = builder.block, builder.add(at, number(self.lanes))
-        builder.cbranch(builder.icmp_signed("<", following, self.outs), columns, next_row)
+        builder.cbranch(builder.icmp_signed("<", following, self.stop), columns, next_row)
         builder.position_at_end(next_row)
         next_n = builder.add(n, number(1))
         builder.branch(rows)
         n.add_incoming(self.begin, before)
         n.add_incoming(next_n, next_row)
-        at.add_incoming(number(0), row)
+        at.add_incoming(self.start, row)
         at.add_incoming(following, last)
         nothing = [[ir.Constant(self.vector, None)] * shape.taps] * shape.rows
         self.joined(held, (nothing, before), (made, next_row))
