@@ -33,10 +33,10 @@ WEIGHTS = 1 << 17
 and the cells."""
 MOST = 128
 """Outputs whose sums are held at a time, at most."""
-FEW_TERMS = 400
-"""Terms up to which the cells of a vector are loaded again for every two tiles of outputs: then
-there is little to gain by holding them, and the lines of many outputs would push out one another,
-half written, where their planes are a multiple of a page apart."""
+FEW_ROWS = 56
+"""Rows of cells, each seen by neighbouring terms, up to which they are loaded again for every two
+tiles of outputs: then there is little to gain by holding them, and the lines of many outputs would
+push out one another, half written, where their planes are a multiple of a page apart."""
 
 _narrow = numba.uint32
 
@@ -127,13 +127,15 @@ def convolve_blocks(
         # What vectors see past the last cell is dropped, but some numbers would be slow to add.
         cells[channels * size : channels * size + slack] = 0
         for n in range(low, high):
-            loop, table, terms, factor, place, stores, count, columns, ends, end_count = sums[n]
+            loop, table, terms, rows, factor, place = sums[n, :6]
+            stores, count, columns, ends, end_count = sums[n, 6:]
             call_at(
                 loop,
                 (
                     cells,
                     seen * size,
                     tables[table : table + 2 * terms].reshape(terms, 2),
+                    rows,
                     weight,
                     factor,
                     of_group,
@@ -176,10 +178,10 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
     """Return sums of products for as many outputs as leave ``rest`` beside whole tiles.
 
     It takes flat cells, those of a group after ``each`` others; for each term of a sum the offsets
-    of its cell and its weight (terms, 2); flat weights, their first, their steps from group to
-    group and from output to output; numbers of groups and of outputs; a flat array for the results,
-    the first, and their steps from group to group and from output to output; and where lanes of
-    vectors are stored: see `sum_products`.
+    of its cell and its weight (terms, 2), and how many rows these cells lie in; flat weights, their
+    first, their steps from group to group and from output to output; numbers of groups and of
+    outputs; a flat array for the results, the first, and their steps from group to group and from
+    output to output; and where lanes of vectors are stored: see `sum_products`.
     """
     outputs, vectors = shape
 
@@ -187,6 +189,7 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
         cells: Any,
         each: Any,
         table: Any,
+        rows: Any,
         weight: Any,
         first: Any,
         every: Any,
@@ -204,7 +207,7 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
         held = np.empty(MOST * vectors * lanes, cells.dtype)
         same = (cells, table, weight, step, result, size, stores, ends, held, terms)
         # Of a phase's weights those of the others are neighbours, which come along.
-        most = MOST if terms > FEW_TERMS else 2 * outputs
+        most = MOST if rows > FEW_ROWS else 2 * outputs
         at_once = max(1, min(most, WEIGHTS * count // max(1, every)) // outputs) * outputs
         parts = -(-count // at_once)
         at_a_time = -(-terms // max(1, -(-terms // TERMS)))

@@ -26,7 +26,7 @@ WORTH_A_THREAD = 1 << 19
 """Multiply-adds below which a block is not cut for another thread."""
 FEW = 4
 """Blocks of a thread below which all should have as many."""
-SUMS = 10
+SUMS = 11
 """Numbers that say what a pass of a block sums up."""
 
 
@@ -40,10 +40,9 @@ class Plan(NamedTuple):
     `tables` have its layout, of `Layout.placed`."""
     sums: Any
     """Of one pass of a block the loop; where `tables` have, for each term, where its cell and its
-    weight are, and the number of terms; the first weight and the first result; where, how many and
-    of how many columns are the lanes of a vector of sums, of a depthwise one its rows; and where
-    and how many say how many of these there are before each vector, or the steps from row to
-    row."""
+    weight are, the number of terms, and of the rows that their cells lie in; the first weight and
+    the first result; where, how many and of how many columns are the lanes of a vector of sums;
+    and where and how many say how many of these there are before each vector."""
     tables: Any
     numbers: Any
     """Cells of a channel of the source, channels of a group, weights of a group and from output to
@@ -119,7 +118,8 @@ class _Planner:
         placed = self.tables.place
         for table, stores, ends in self.passes(*where):
             yield (
-                *(address(loop, self.itemsize), placed(table), len(table), weight, place),
+                *(address(loop, self.itemsize), placed(table), len(table)),
+                *(_rows(table, self.slack), weight, place),
                 *(placed(stores), *stores.shape, placed(ends), len(ends)),
             )
 
@@ -246,7 +246,7 @@ def address(loop: Any, itemsize: int) -> int:
     flat, rows = np.empty(1, np.int64), np.empty((1, 1), np.int64)
     found: int = loops("addresses").address_of(
         loop,
-        *(numbers, 0, rows, numbers, *[0] * 5),
+        *(numbers, 0, rows, 0, numbers, *[0] * 5),
         *(numbers, *[0] * 3, rows, flat),
     )
     return found
@@ -263,6 +263,11 @@ def _table(each: Pass, channels: int, size: int, weights: int) -> Any:
     of_taps = np.array([each.offsets, each.taps], np.int64).T
     of_channels = np.arange(channels)[:, None] * np.array([size, weights])
     return np.ascontiguousarray((of_channels[:, None] + of_taps).reshape(-1, 2))
+
+
+def _rows(table: Any, reach: int) -> int:
+    """Return how many rows the cells of a table lie in: those closer than a reach share one."""
+    return 1 + int((np.diff(np.sort(table[:, 0])) > reach).sum())
 
 
 def _stores(crop: Copies, lanes: int) -> tuple[Any, Any]:

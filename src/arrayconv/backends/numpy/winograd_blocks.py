@@ -81,6 +81,7 @@ def make(
                 points[group * seen * tiles :],
                 step_of(channels * tiles, lanes),
                 terms,
+                seen,
                 factors,
                 group * every,
                 pairs,
