@@ -108,13 +108,14 @@ def full(request: pytest.FixtureRequest, left_out: Callable[[str], None]) -> boo
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_random_geometries(algorithm, full):
-    """Each against the generic body in float64, with blocks of every size."""
+    """Each against the generic body in float64, with blocks of every size, and biases by turns."""
     served = 0
     for index in range(1500 if full else 200):
         rng = np.random.default_rng([NAMES.index(algorithm), index])
         x, w, params, dims = geometry(rng, algorithm, full)
         function = getattr(ac, f"conv{dims}d")
-        given = x.astype("float32"), w.astype("float32")
+        bias = [draw(rng, (len(w),), "float64")] if index % 2 else []
+        given = [each.astype("float32") for each in (x, w, *bias)]
         try:
             wide = [each.astype("float64") for each in given]
             wanted = function(*wide, **params, algorithm="generic")

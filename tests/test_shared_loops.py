@@ -265,9 +265,10 @@ def test_a_program_ends_while_threads_wait(calls):
 def convolution(shape: Any, weight: Any, algorithm: str, **params: Any) -> list[Any]:
     """Return a layer's output, its adjoint's, and both gradients."""
     rng = np.random.default_rng(0)
-    x, w = (rng.standard_normal(each).astype("float32") for each in (shape, weight))
+    shapes = (shape, weight, weight[:1])
+    x, w, bias = (rng.standard_normal(each).astype("float32") for each in shapes)
     dims = len(shape) - 2
-    y, pullback = ac.vjp(getattr(ac, f"conv{dims}d"), x, w, algorithm=algorithm, **params)
+    y, pullback = ac.vjp(getattr(ac, f"conv{dims}d"), x, w, bias, algorithm=algorithm, **params)
     return [y, *pullback(y)]
 
 

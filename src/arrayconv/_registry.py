@@ -40,6 +40,9 @@ class Implementation:
     """What ``slow`` is where every implementation that can has its weight prepared."""
     workspace: Callable[..., int] | None = None
     """The bytes it holds beyond its arguments and its result, at its peak, where that is known."""
+    adds_bias: bool = False
+    """Whether a convolution's ``run``, and what ``prepare`` returns, take a bias (O,) at the end,
+    or None, and add it where they sum up: that spares a way through the output."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,11 +72,11 @@ def _conv_weight_unfit(x: Any, y: Any, window: Window, groups: int) -> str | Non
     return _conv_unfit(x, y, window, groups)
 
 
-def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
+def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     """Return torch's convolution."""
     padded, padding = _padded(x, window)
     run = _CONV[len(window)]
-    return run(padded, w, None, _strides(window), padding, _dilations(window), groups)
+    return run(padded, w, bias, _strides(window), padding, _dilations(window), groups)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
@@ -191,10 +191,11 @@ def _in_float32(run: Callable[..., Any]) -> Callable[..., Any]:
     ones depends on the processor.
     """
 
-    def summed(a: Any, b: Any, window: Window, groups: int) -> Any:
+    def summed(a: Any, b: Any, window: Window, groups: int, *bias: Any) -> Any:
         if a.dtype not in (torch.float16, torch.bfloat16) or a.device.type != "cpu":
-            return run(a, b, window, groups)
-        return run(a.float(), b.float(), window, groups).to(a.dtype)
+            return run(a, b, window, groups, *bias)
+        biases = (None if each is None else each.float() for each in bias)
+        return run(a.float(), b.float(), window, groups, *biases).to(a.dtype)
 
     return summed
 
@@ -206,7 +207,7 @@ implementations = {
     "scatter_add": (Implementation("native", scatter_add, slow=_scatter_add_slow),),
     "unfold": (Implementation("native", unfold),),
     "fold": (Implementation("native", fold, _fold_unfit),),
-    "conv": (Implementation("native", _in_float32(conv), _conv_unfit),),
+    "conv": (Implementation("native", _in_float32(conv), _conv_unfit, adds_bias=True),),
     "conv_transpose": (Implementation("native", _in_float32(conv_transpose), _conv_unfit),),
     "conv_weight": (Implementation("native", _in_float32(conv_weight), _conv_weight_unfit),),
 }

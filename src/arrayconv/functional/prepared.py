@@ -8,7 +8,7 @@ from typing import Any
 from arrayconv._arrays import Array, library_of
 from arrayconv.functional.convolution import conv1d, conv2d, conv3d
 from arrayconv.functional.operations import check_arguments, operation_of
-from arrayconv.functional.weights import finished
+from arrayconv.functional.weights import with_bias
 
 _CONVOLUTIONS: tuple[Callable[..., Array], ...] = (conv1d, conv2d, conv3d)
 
@@ -53,15 +53,15 @@ class Prepared:
         chosen = primitive.choose(algorithm, *arguments, prepared=True)
         x, _, window, groups = arguments
         if chosen.prepare is None:
-            output = chosen.run(*arguments)
+            output = with_bias(chosen, chosen.run, arguments, bias)
         else:
             held = self._ready.get(chosen.name)
             if held is None or not self._holds(held[0], weight):
                 xp = library_of("weight", weight).xp
                 own = weight if weight is self.weight else xp.asarray(weight, copy=True)
                 held = self._ready[chosen.name] = own, chosen.prepare(own, groups)
-            output = held[1](x, window)
-        return finished(output, bias, input.ndim < weight.ndim)
+            output = with_bias(chosen, held[1], (x, window), bias)
+        return output[0, ...] if input.ndim < weight.ndim else output
 
     def _holds(self, own: Array, weight: Array) -> bool:
         """Whether what was prepared is of these values."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from arrayconv._arrays import Array, library_of
 from arrayconv._integers import Ints
+from arrayconv._registry import Implementation
 from arrayconv.functional.operations import Call
 
 CONVOLVED = ("input", "weight", "bias")
@@ -40,14 +44,22 @@ def check_weight(
 
 def finish(call: Call, bias: Array | None, unbatched: bool) -> Array:
     """Run a parsed convolution: the primitive, the bias, and no N where the input had none."""
-    return finished(call.run(), bias, unbatched)
-
-
-def finished(output: Array, bias: Array | None, unbatched: bool) -> Array:
-    """Return a convolution's output with the bias, and without N where the input had none."""
-    if bias is not None:
-        output = _add_bias(output, bias)
+    chosen = call.primitive.choose(call.algorithm, *call.arguments)
+    output = with_bias(chosen, chosen.run, call.arguments, bias)
     return output[0, ...] if unbatched else output
+
+
+def with_bias(
+    chosen: Implementation,
+    run: Callable[..., Array],
+    arguments: tuple[Any, ...],
+    bias: Array | None,
+) -> Array:
+    """Return what an implementation, or what it prepared, makes of arguments, with the bias."""
+    if chosen.adds_bias:
+        return run(*arguments, bias)
+    output = run(*arguments)
+    return output if bias is None else _add_bias(output, bias)
 
 
 def _add_bias(output: Array, bias: Array) -> Array:

@@ -28,9 +28,10 @@ def sum_channels(
 ) -> Any:
     """Write sums of products for ``vectors`` vectors of channels of ``positions`` positions.
 
-    ``same`` is (cells, weights, seen, taps, result, step, size). Position p sums, for n less than
-    ``count``, ``weights[weight + taps[n] + j] * cells[cell + step * p + seen[n] + j]``; that goes
-    to ``result[place + size * p + j]``. All arrays are contiguous.
+    ``same`` is (cells, weights, biases, seen, taps, result, step, size). Position p sums
+    ``biases[weight + j]`` and, for n less than ``count``, ``weights[weight + taps[n] + j] *
+    cells[cell + step * p + seen[n] + j]``; that goes to ``result[place + size * p + j]``. All
+    arrays are contiguous.
     """
     if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
         return None
@@ -47,9 +48,12 @@ def sum_channels(
 def _write(code: Vectors, signature: Any, given: Any, positions: int, vectors: int) -> Any:
     builder, before = code.builder, code.builder.block
     cell, weight, place, count = given[2:6]
-    cells, weights, seen, taps, result, step, size = code.unpacked(signature.args[6], given[6])
+    of_all = code.unpacked(signature.args[6], given[6])
+    cells, weights, biases, seen, taps, result, step, size = of_all
     places = [(p, v) for p in range(positions) for v in range(vectors)]
     steps = [builder.mul(step, number(p)) for p in range(positions)]
+    each_vector = [number(v * code.lanes) for v in range(vectors)]
+    begun = [code.load_vector(biases, weight, each) for each in each_vector]
     loop, body, after = map(builder.append_basic_block, ("taps", "tap", "summed"))
     builder.branch(loop)
     builder.position_at_end(loop)
@@ -58,13 +62,11 @@ def _write(code: Vectors, signature: Any, given: Any, positions: int, vectors: i
     builder.cbranch(builder.icmp_signed("<", n, count), body, after)
     builder.position_at_end(body)
     start, factors = code.at(cells, cell, code.load(seen, n)), code.load(taps, n)
-    of_tap = [
-        code.load_vector(weights, weight, factors, number(v * code.lanes)) for v in range(vectors)
-    ]
+    of_tap = [code.load_vector(weights, weight, factors, each) for each in each_vector]
     for p, v in places:
-        seen_there = code.load_vector(start, steps[p], number(v * code.lanes))
+        seen_there = code.load_vector(start, steps[p], each_vector[v])
         total = totals[p, v]
-        total.add_incoming(ir.Constant(code.vector, None), before)
+        total.add_incoming(begun[v], before)
         total.add_incoming(code.multiply_add(of_tap[v], seen_there, total), body)
     n.add_incoming(number(0), before)
     n.add_incoming(builder.add(n, number(1)), body)
@@ -72,7 +74,7 @@ def _write(code: Vectors, signature: Any, given: Any, positions: int, vectors: i
     builder.position_at_end(after)
     for (p, v), total in totals.items():
         row = builder.mul(size, number(p))
-        code.store_vector(total, result, place, row, number(v * code.lanes))
+        code.store_vector(total, result, place, row, each_vector[v])
     return code.nothing()
 
 

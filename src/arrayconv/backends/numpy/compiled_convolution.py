@@ -8,6 +8,7 @@ is kept on disk.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,18 +29,31 @@ def unfit(shape: Shape) -> str | None:
     return missing()
 
 
-def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
+@lru_cache(maxsize=64)
+def _zeros(count: int, dtype: np.dtype[Any]) -> Any:
+    return np.zeros(count, dtype)
+
+
+def biases(bias: Any, outputs: int, dtype: np.dtype[Any]) -> Any:
+    """Return the biases (O,) as loops take them: zeros where there are none."""
+    return _zeros(outputs, dtype) if bias is None else np.ascontiguousarray(bias)
+
+
+def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     """Return y (N, O, *positions)."""
-    return _run(x, w, (len(x), len(w), *output_sizes(window)), window, groups, is_adjoint=False)
+    shape = (len(x), len(w), *output_sizes(window))
+    return _run(x, w, shape, window, groups, bias, is_adjoint=False)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     """Return x (N, C, *sizes): for each phase of the stride a convolution with some of the taps."""
     shape = (len(y), groups * w.shape[1], *input_sizes(window))
-    return _run(y, w, shape, window, groups, is_adjoint=True)
+    return _run(y, w, shape, window, groups, None, is_adjoint=True)
 
 
-def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoint: bool) -> Any:
+def _run(
+    source: Any, w: Any, shape: Ints, window: Window, groups: int, bias: Any, is_adjoint: bool
+) -> Any:
     """Return the convolution of ``source``, or its adjoint."""
     if 0 in shape:
         return np.empty(shape, source.dtype)
@@ -52,7 +66,7 @@ def _run(source: Any, w: Any, shape: Ints, window: Window, groups: int, is_adjoi
     compiled = loops("conv_loops")
     run_range(
         compiled.convolve_blocks,
-        (flat, weight, result),
+        (flat, weight, biases(bias, shape[1], source.dtype), result),
         len(planned.blocks),
         (np.empty((at_once(len(planned.blocks)), planned.cells), w.dtype), *planned[:4]),
         each=1,

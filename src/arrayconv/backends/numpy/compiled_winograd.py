@@ -19,6 +19,7 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv._window import Window, adjoint_axis, output_sizes
 from arrayconv.backends.numpy import winograd
+from arrayconv.backends.numpy.compiled_convolution import biases
 from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
 from arrayconv.backends.numpy.convolution_plans import address as sums_address
 from arrayconv.backends.numpy.costs import Shape
@@ -123,7 +124,7 @@ def _addresses(square: Square) -> tuple[int, int]:
     to_points, from_points = compiled.to_points(square), compiled.from_points(square)
     return (
         address_of(to_points, numbers, 0, table, flat, 0, 0, *buffers, 0),
-        address_of(from_points, numbers, 0, 0, 0, 0, *buffers, 0, flat, flat, 0),
+        address_of(from_points, numbers, *[0] * 4, numbers, 0, *buffers, 0, flat, flat, 0),
     )
 
 
@@ -136,6 +137,7 @@ def run(
     weight: Any = None,
     factors: Any = None,
     is_flipped: bool = False,
+    bias: Any = None,
 ) -> Any:
     """Return y (N, O, *positions), by a weight of a shape: the flat one, or its points."""
     batch, channels = x.shape[:2]
@@ -151,6 +153,7 @@ def run(
     compiled, room = loops("winograd_blocks"), planned.room
     source, result = channels_first(x).reshape(-1), y.reshape(-1)
     is_whole = len(bounds) == 1
+    start = biases(bias, outputs, x.dtype)
     jobs, held, more = len(bounds), parts.numbers, room[2]
     if is_whole:
         jobs, held, more = len(planned.blocks), room[0], max(room[1:])
@@ -164,12 +167,12 @@ def run(
     known = (planned.laid, parts.rows, planned.tables, numbers)
     if is_whole:
         points = transform_weight(weight, parts) if factors is None else factors
-        loop, before = compiled.convolve_squares, (source, points, result)
+        loop, before = compiled.convolve_squares, (source, points, start, result)
     else:
         points, cells = (np.empty(count, x.dtype) for count in room[:2])
         compiled.see(source, points, cells, planned.laid[0], planned.tables, numbers)
         del cells
-        loop, before = compiled.convolve_parts, (points, weight, result)
+        loop, before = compiled.convolve_parts, (points, weight, start, result)
     workspace = np.empty((at_once(jobs), held + more), x.dtype)
     run_range(loop, before, jobs, (workspace, *known), each=1, least=1, numbered=True)
     return _in_order(y, window)
@@ -187,16 +190,20 @@ def _in_order(phased: Any, window: Window) -> Any:
     return y.reshape(shape)
 
 
-def conv(x: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
+def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None, *, tile: int) -> Any:
     """Return y (N, O, *positions)."""
-    return run(x, w.shape, window, groups, tile, _flat(w))
+    return run(x, w.shape, window, groups, tile, _flat(w), bias=bias)
 
 
-def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window], Any]:
+def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window, Any], Any]:
     """Return the convolution of an input by a window, with the weight transformed beforehand."""
     shape, whole = w.shape, ((0, w.shape[0] // groups),)
     factors = transform_weight(_flat(w), _parts(shape, groups, tile, False, whole))
-    return lambda x, window: run(x, shape, window, groups, tile, factors=factors)
+
+    def convolve(x: Any, window: Window, bias: Any = None) -> Any:
+        return run(x, shape, window, groups, tile, factors=factors, bias=bias)
+
+    return convolve
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int, tile: int) -> Any:

@@ -108,6 +108,7 @@ def lay_out(
 def convolve_blocks(
     source: Any,
     weight: Any,
+    bias: Any,
     result: Any,
     begin: Any,
     end: Any,
@@ -119,11 +120,11 @@ def convolve_blocks(
     numbers: Any,
 ) -> None:
     """Convolve some of the blocks of `convolution_plans.Plan`."""
-    each, seen, of_group, step, results, results_of, slack = numbers
+    each, seen, of_group, step, made, results, results_of, slack = numbers
     cells = workspace[thread]
     for block in range(begin, end):
-        size, first, channels, groups, outputs, low, high = blocks[block, :7]
-        lay_out(source, first, each, cells, size, channels, tables, blocks[block, 7:])
+        size, first, channels, groups, outputs, output, low, high = blocks[block, :8]
+        lay_out(source, first, each, cells, size, channels, tables, blocks[block, 8:])
         # What vectors see past the last cell is dropped, but some numbers would be slow to add.
         cells[channels * size : channels * size + slack] = 0
         for n in range(low, high):
@@ -140,6 +141,9 @@ def convolve_blocks(
                     factor,
                     of_group,
                     step,
+                    bias,
+                    output,
+                    made,
                     groups,
                     outputs,
                     result,
@@ -179,9 +183,10 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
 
     It takes flat cells, those of a group after ``each`` others; for each term of a sum the offsets
     of its cell and its weight (terms, 2), and how many rows these cells lie in; flat weights, their
-    first, their steps from group to group and from output to output; numbers of groups and of
-    outputs; a flat array for the results, the first, and their steps from group to group and from
-    output to output; and where lanes of vectors are stored: see `sum_products`.
+    first, their steps from group to group and from output to output; biases, the first, and their
+    step from group to group; numbers of groups and of outputs; a flat array for the results, the
+    first, and their steps from group to group and from output to output; and where lanes of vectors
+    are stored: see `sum_products`.
     """
     outputs, vectors = shape
 
@@ -194,6 +199,9 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
         first: Any,
         every: Any,
         step: Any,
+        biases: Any,
+        bias: Any,
+        next_bias: Any,
         groups: Any,
         count: Any,
         result: Any,
@@ -205,7 +213,7 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
     ) -> None:
         terms, every_vector = table.shape[0], ends.shape[0] - 1
         held = np.empty(MOST * vectors * lanes, cells.dtype)
-        same = (cells, table, weight, step, result, size, stores, ends, held, terms)
+        same = (cells, table, weight, step, biases, result, size, stores, ends, held, terms)
         # Of a phase's weights those of the others are neighbours, which come along.
         most = MOST if rows > FEW_ROWS else 2 * outputs
         at_once = max(1, min(most, WEIGHTS * count // max(1, every)) // outputs) * outputs
@@ -216,32 +224,32 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
             many = min(at_once, count - one)
             whole = many if many == at_once else many - rest
             factors = first + group * every + one * step
-            goal = target + group * block + one * size
+            goal, start = target + group * block + one * size, bias + group * next_bias + one
             for v in range(0, every_vector, vectors):
                 left, cell = every_vector - v, group * each + v * lanes
                 for begin in range(0, terms, at_a_time):
                     end = min(terms, begin + at_a_time)
                     for output in range(0, whole, outputs):
-                        w, to = factors + output * step, goal + output * size
+                        w, b, to = factors + output * step, start + output, goal + output * size
                         kept = output * vectors * lanes
                         if left >= vectors:
-                            add(outputs, vectors, cell, begin, end, w, to, v, kept, same)
+                            add(outputs, vectors, cell, begin, end, w, b, to, v, kept, same)
                         elif vectors > 3 and left == 3:
-                            add(outputs, 3, cell, begin, end, w, to, v, kept, same)
+                            add(outputs, 3, cell, begin, end, w, b, to, v, kept, same)
                         elif left == 2:
-                            add(outputs, 2, cell, begin, end, w, to, v, kept, same)
+                            add(outputs, 2, cell, begin, end, w, b, to, v, kept, same)
                         else:
-                            add(outputs, 1, cell, begin, end, w, to, v, kept, same)
+                            add(outputs, 1, cell, begin, end, w, b, to, v, kept, same)
                     if rest > 0 and whole < many:
-                        w, to = factors + whole * step, goal + whole * size
+                        w, b, to = factors + whole * step, start + whole, goal + whole * size
                         kept = whole * vectors * lanes
                         if left >= vectors:
-                            add(rest, vectors, cell, begin, end, w, to, v, kept, same)
+                            add(rest, vectors, cell, begin, end, w, b, to, v, kept, same)
                         elif vectors > 3 and left == 3:
-                            add(rest, 3, cell, begin, end, w, to, v, kept, same)
+                            add(rest, 3, cell, begin, end, w, b, to, v, kept, same)
                         elif left == 2:
-                            add(rest, 2, cell, begin, end, w, to, v, kept, same)
+                            add(rest, 2, cell, begin, end, w, b, to, v, kept, same)
                         else:
-                            add(rest, 1, cell, begin, end, w, to, v, kept, same)
+                            add(rest, 1, cell, begin, end, w, b, to, v, kept, same)
 
     return run

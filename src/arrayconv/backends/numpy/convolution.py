@@ -61,13 +61,17 @@ FORWARD = Rule(
     costs.forward,
     (
         # The one that most calls end at is the first to be asked, but for `_by_order`.
-        Algorithm("numba", compiled.conv, compiled.unfit, costs.numba, workspaces.compiled),
+        Algorithm(
+            *("numba", compiled.conv, compiled.unfit, costs.numba, workspaces.compiled),
+            adds_bias=True,
+        ),
         Algorithm(
             "channels_last",
             depthwise_channels.conv,
             depthwise_channels.unfit,
             costs.channels_last,
             workspaces.turned,
+            adds_bias=True,
         ),
         Algorithm(
             "numba_depthwise",
@@ -75,6 +79,7 @@ FORWARD = Rule(
             depthwise_rows.unfit,
             depthwise_rows.nanoseconds,
             workspaces.nothing,
+            adds_bias=True,
         ),
         Algorithm(
             "channel_shifts",
@@ -111,6 +116,7 @@ FORWARD = Rule(
                 partial(winograd_costs.compiled, tile=tile),
                 partial(workspaces.compiled_squares, tile=tile),
                 partial(compiled_winograd.prepare, tile=tile),
+                adds_bias=True,
             )
             for tile in (4, 2)
         ),
@@ -175,6 +181,7 @@ BACKWARD = Rule(
                 run=_ADJOINTS.get(each.name, _sliding(each.run)),
                 unfit=_if_sliding(each.unfit),
                 prepare=None,
+                adds_bias=False,
             )
             for each in FORWARD.algorithms
             if each.name not in ("im2col", "pointwise", "numba", "numba_depthwise")

@@ -36,8 +36,8 @@ class Plan(NamedTuple):
     blocks: Any
     """Ranges of images or of the first dimension, of groups, and of the outputs of each. Of a block
     a channel's cells, the first cell of the source that it sees, in the first channel; how many
-    channels, groups, and outputs of a group it has; the first and last of its sums; and where
-    `tables` have its layout, of `Layout.placed`."""
+    channels, groups, and outputs of a group it has; the first output; the first and last of its
+    sums; and where `tables` have its layout, of `Layout.placed`."""
     sums: Any
     """Of one pass of a block the loop; where `tables` have, for each term, where its cell and its
     weight are, the number of terms, and of the rows that their cells lie in; the first weight and
@@ -46,7 +46,8 @@ class Plan(NamedTuple):
     tables: Any
     numbers: Any
     """Cells of a channel of the source, channels of a group, weights of a group and from output to
-    output, results of a group and of an output, and numbers of vectors that may be past a cell."""
+    output, outputs of a group, results of a group and of an output, and numbers of vectors that may
+    be past a cell."""
     cells: int
     """The most numbers that a block lays out, and those that vectors may see past the last one."""
     holes: bool
@@ -129,14 +130,15 @@ class _Planner:
         layout, low = self.laid(*where), len(self.sums)
         count, many = of[1] - of[0], some[1] - some[0]
         place = images[0] * self.target[0] + part[0] * self.target[1]
-        place += (some[0] * self.made + of[0]) * prod(self.sizes)
+        output = some[0] * self.made + of[0]
+        place += output * prod(self.sizes)
         weight = some[0] * self.made * self.seen * self.taps + of[0] * self.step
         self.sums.extend(self._sums(where, count, weight, place))
         cells = images[0] * self.source[0] + some[0] * self.seen * prod(self.from_sizes)
         cells += self._part(*part).low * self.source[1]
         self.blocks.append(
             (
-                *(layout.size, cells, many * self.seen, many, count, low, len(self.sums)),
+                *(layout.size, cells, many * self.seen, many, count, output, low, len(self.sums)),
                 *layout.placed(self.tables),
             )
         )
@@ -185,7 +187,7 @@ class _Planner:
         """Return the blocks that were added."""
         numbers = (
             *(prod(self.from_sizes), self.seen, self.made * self.taps * self.seen, self.step),
-            *(self.made * prod(self.sizes), prod(self.sizes), self.slack),
+            *(self.made, self.made * prod(self.sizes), prod(self.sizes), self.slack),
         )
         blocks = np.array(self.blocks, np.int64)
         whole = self.laid(1, 0, self.sizes[0])
@@ -246,8 +248,8 @@ def address(loop: Any, itemsize: int) -> int:
     flat, rows = np.empty(1, np.int64), np.empty((1, 1), np.int64)
     found: int = loops("addresses").address_of(
         loop,
-        *(numbers, 0, rows, 0, numbers, *[0] * 5),
-        *(numbers, *[0] * 3, rows, flat),
+        *(numbers, 0, rows, 0, numbers, *[0] * 3),
+        *(numbers, *[0] * 4, numbers, *[0] * 3, rows, flat),
     )
     return found
 

@@ -101,14 +101,14 @@ def unfit(shape: Shape) -> str | None:
     return compiled.unfit(shape)
 
 
-def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
+def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     """Return y (N, C, *positions), in the order in memory that ``x`` has."""
     if 0 in x.shape or is_channels_last(x):
-        return _conv(x, w, window)
-    return channels_first(_conv(channels_last(x), w, window))
+        return _conv(x, w, window, bias)
+    return channels_first(_conv(channels_last(x), w, window, bias))
 
 
-def _conv(x: Any, w: Any, window: Window) -> Any:
+def _conv(x: Any, w: Any, window: Window, bias: Any) -> Any:
     """Return y of an array whose channels are next to one another."""
     batch, channels = x.shape[:2]
     planned, outs = plan(window), output_sizes(window)
@@ -119,7 +119,8 @@ def _conv(x: Any, w: Any, window: Window) -> Any:
         run = loops("depthwise_loops").convolve_channels(lanes_of(x.dtype))
         same = (planned.rows, planned.ends, planned.columns, planned.numbers, channels)
         some = -(-rows * CHUNK // (cells.nbytes + result.nbytes))
-        run_range(run, (cells, weights, result), rows, same, each=some)
+        before = (cells, weights, compiled.biases(bias, channels, x.dtype), result)
+        run_range(run, before, rows, same, each=some)
     return unflattened(result, batch, outs, channels)
 
 

@@ -26,14 +26,15 @@ VECTORS_ALONG = 4
 def convolve_rows(shape: Ints) -> Loop:
     """Return sums of products for groups of rows of outputs: see `depthwise_rows.Plan`.
 
-    ``shape`` has the numbers of `row_sums.Rows`. Of ``outputs`` planes of an image each channel has
-    ``multiple``.
+    ``shape`` has the numbers of `row_sums.Rows`. Of ``outputs`` planes of an image, of a bias each,
+    each channel has ``multiple``.
     """
     along, vectors = shape[4], shape[8]
 
     def run(
         cells: Any,
         weight: Any,
+        biases: Any,
         result: Any,
         begin: Any,
         end: Any,
@@ -50,13 +51,15 @@ def convolve_rows(shape: Ints) -> Loop:
         some = vectors * (VECTOR_BYTES // cells.itemsize)
         for number in range(begin, end):
             made, group = number // groups, number % groups
-            plane, first = made // multiple * size, made % outputs * taps
+            plane, output = made // multiple * size, made % outputs
+            first, bias = output * taps, biases[output]
             place = made * positions + places[group]
             for start in range(0, outs, some):
                 # The last vectors may be some of those before again.
                 at = max(0, min(start, outs - some))
                 column, left = before + at * along, outs - at
-                sum_rows(shape, plane, group * entries, first, column, place + at, left, same)
+                entry, to = group * entries, place + at
+                sum_rows(shape, plane, entry, first, bias, column, to, left, same)
 
     return run
 
@@ -124,11 +127,12 @@ def gradient_rows(shape: Ints) -> Loop:
 
 @compiled_by_form
 def convolve_channels(lanes: int) -> Loop:
-    """Return sums of products for rows of results: see `depthwise_channels.Plan`."""
+    """Return sums of products and biases for rows of results: see `depthwise_channels.Plan`."""
 
     def run(
         cells: Any,
         weights: Any,
+        biases: Any,
         result: Any,
         begin: Any,
         end: Any,
@@ -144,7 +148,7 @@ def convolve_channels(lanes: int) -> Loop:
         most = max(1, (ends[1:] - ends[:-1]).max() * columns[:, 2].max())
         seen, taps = np.empty(most, np.int64), np.empty(most, np.int64)
         step, together = stride * channels, last - first >= POSITIONS
-        same = (cells, weights, seen, taps, result, step, channels)
+        same = (cells, weights, biases, seen, taps, result, step, channels)
         whole = channels - channels % (VECTORS * lanes)
         for row in range(begin, end):
             image, place = row // places, row % places
@@ -165,7 +169,7 @@ def convolve_channels(lanes: int) -> Loop:
                 cell, to = (image * plane + column) * channels, (row * outs + o) * channels
                 for c in range(channels if channels < lanes else 0):
                     for p in range(POSITIONS if grouped else 1):
-                        total = cells.dtype.type(0)
+                        total = biases[c]
                         for n in range(count):
                             total += weights[taps[n] + c] * cells[cell + p * step + seen[n] + c]
                         result[to + p * channels + c] = total

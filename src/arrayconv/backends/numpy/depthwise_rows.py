@@ -161,7 +161,7 @@ def read(shape: Shape) -> float:
     return (cells + shape.positions * shape.outputs) * READ
 
 
-def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
+def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     """Return y (N, O, *positions)."""
     shape: Ints = (len(x), len(w), *output_sizes(window))
     result = np.empty(shape, x.dtype)
@@ -173,7 +173,7 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     run = loops("depthwise_loops").convolve_rows(planned.shape)
     run_range(
         run,
-        (cells, weight, result.reshape(-1)),
+        (cells, weight, compiled.biases(bias, shape[1], x.dtype), result.reshape(-1)),
         count,
         (planned.offsets, planned.places, planned.numbers, shape[1], shape[1] // groups),
         each=-(-count * CHUNK // (cells.nbytes + result.nbytes)),

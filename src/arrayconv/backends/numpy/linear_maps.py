@@ -25,11 +25,12 @@ def transform(
     source: Any,
     places: Any,
     first: Any,
+    start: Any,
     target: Any,
     place: Any,
     step: Any,
 ) -> Any:
-    """Multiply vectors by one of the maps of `winograd_maps.lines`.
+    """Multiply vectors by one of the maps of `winograd_maps.lines`, and add ``start``, if not None.
 
     ``which`` is `CELLS`, `OUTPUTS`, `IN_TURNS`, `WEIGHT` or, from outputs to points, `COTANGENTS`.
     Vector ``j`` of the factor is at ``source[first + places[j]]``, and vector ``i`` of the product
@@ -39,7 +40,7 @@ def transform(
     """
     if any(array.layout != "C" for array in (source, places, target)):
         return None
-    given = (which, outputs, kernel, source, places, first, target, place, step)
+    given = (which, outputs, kernel, source, places, first, start, target, place, step)
     map_of, *line = (each.literal_value for each in given[:3])
     maps = lines(Line(*line))
     matrix = (maps.cells, maps.outputs, maps.outputs, maps.weight, maps.outputs.T)[map_of]
@@ -54,15 +55,16 @@ def _transform(
     code = Vectors(context, builder, signature.args[3].dtype)
     source, places, target = (
         context.make_array(signature.args[place])(context, builder, given[place]).data
-        for place in (3, 4, 6)
+        for place in (3, 4, 7)
     )
-    first, place, step = given[5], given[7], given[8]
+    first, place, step = given[5], given[8], given[9]
+    start = None if signature.args[6] == types.none else code.spread(given[6], code.vector)
     seen = [
         code.load_vector(source, first, code.load(places, number(j))) for j in range(len(rows[0]))
     ]
     made = []
     for row in rows:
-        total = None
+        total = start
         for factor, vector in zip(row, seen, strict=True):
             if factor == 0:
                 continue

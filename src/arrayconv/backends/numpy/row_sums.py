@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -61,6 +60,7 @@ def sum_rows(
     plane: Any,
     entry: Any,
     first: Any,
+    bias: Any,
     column: Any,
     place: Any,
     left: Any,
@@ -72,13 +72,13 @@ def sum_rows(
     line). The rows of ``width`` cells that are seen begin at ``cells[plane + offset]`` for offsets
     from ``offsets[entry]`` on, slice after slice; those below 0 stand for rows of ``zeros``, as
     many as a row has cells. Lane 0's window begins at the place ``column`` of these rows, or before
-    them. Weights lie from ``weight[first]`` on. Results of row r go to ``result[place + line * r]``
-    and on, for lanes less than ``left``; where a row has fewer, others are written behind them
-    first, and then the rows that follow. All arrays are contiguous.
+    them. Weights lie from ``weight[first]`` on, and ``bias`` is added to each sum. Results of row r
+    go to ``result[place + line * r]`` and on, for lanes less than ``left``; where a row has fewer,
+    others are written behind them first, and then the rows that follow. All arrays are contiguous.
     """
     if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
         return None
-    signature = types.void(shape, plane, entry, first, column, place, left, same)
+    signature = types.void(shape, plane, entry, first, bias, column, place, left, same)
     numbers = [each.literal_value for each in shape]
     return signature, lambda *given: _SumRows(*given).write(Rows(*numbers))
 
@@ -87,9 +87,10 @@ class _SumRows(PlaneRows):
     """The code of some vectors of some rows."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
-        super().__init__(context, builder, signature.args[7].types[0].dtype)
-        self.plane, self.entry, self.first, self.column, self.place, self.left = given[1:7]
-        of_all = self.unpacked(signature.args[7], given[7])
+        super().__init__(context, builder, signature.args[8].types[0].dtype)
+        self.plane, self.entry, self.first, self.bias = given[1:5]
+        self.column, self.place, self.left = given[5:8]
+        of_all = self.unpacked(signature.args[8], given[8])
         self.cells, self.offsets, self.weight, self.result = of_all[:4]
         self.zeros, self.width, self.line = of_all[4:]
 
@@ -111,6 +112,7 @@ class _SumRows(PlaneRows):
     def over_slices(self, shape: Rows, inside: bool) -> Places:
         """Return the sums: of each slice of the kernel, and along its rows."""
         builder, before = self.builder, self.builder.block
+        begun = self.spread(self.bias, self.vector)
         slices, taps, summed, after = map(
             builder.append_basic_block, ("slices", "taps", "slice", "after")
         )
@@ -142,7 +144,7 @@ class _SumRows(PlaneRows):
             counter.add_incoming(number(0), start)
             counter.add_incoming(following, end)
         for each in places:
-            earlier[each].add_incoming(ir.Constant(self.vector, None), before)
+            earlier[each].add_incoming(begun, before)
             earlier[each].add_incoming(made[each], summed)
             sums[each].add_incoming(earlier[each], slices)
             sums[each].add_incoming(made[each], taps)

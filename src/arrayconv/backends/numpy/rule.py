@@ -22,6 +22,7 @@ class Algorithm(NamedTuple):
     workspace: Callable[[Shape], int] | None = None
     """Of a shape, the bytes that it holds beyond input, weight and output."""
     prepare: Callable[..., Callable[..., Any]] | None = None
+    adds_bias: bool = False
 
 
 class Judged(NamedTuple):
@@ -88,6 +89,7 @@ class Rule:
                 prepare=each.prepare,
                 slow_prepared=self._slow(each.name, prepared=True),
                 workspace=self._workspace(each),
+                adds_bias=each.adds_bias,
             )
             for each in self.algorithms
         )

@@ -43,6 +43,7 @@ def sum_products(
     begin: Any,
     end: Any,
     first: Any,
+    bias: Any,
     place: Any,
     number: Any,
     kept: Any,
@@ -50,18 +51,21 @@ def sum_products(
 ) -> Any:
     """Write sums of products for ``outputs`` outputs and the cells of ``vectors`` vectors.
 
-    ``same`` is (cells, table, weight, step, result, size, stores, ends, held, terms), the same for
-    many tiles. Lane j of a vector v sums ``weight[first + step * i + factor] * cells[cell + v *
-    lanes + offset + j]`` over the rows (offset, factor) of ``table`` from ``begin``, one at least,
-    to ``end``. The rows (place, low, high) of ``stores`` from ``ends[number + v]`` on, up to the
-    next of ``ends``, say where it goes: for j from low to high, to ``result[place + size * i +
-    j]``, counted from the argument ``place`` on. Where ``end`` is not ``terms``, it is kept in
-    ``held`` from ``kept`` on instead; where ``begin`` is not 0, what was kept there is added. All
-    arrays are contiguous; cells may be read up to the end of a vector.
+    ``same`` is (cells, table, weight, step, biases, result, size, stores, ends, held, terms), the
+    same for many tiles. Lane j of a vector v sums ``biases[bias + i]`` and ``weight[first + step *
+    i + factor] * cells[cell + v * lanes + offset + j]`` over the rows (offset, factor) of ``table``
+    from ``begin``, one at least, to ``end``. The rows (place, low, high) of ``stores`` from
+    ``ends[number + v]`` on, up to the next of ``ends``, say where it goes: for j from low to high,
+    to ``result[place + size * i + j]``, counted from the argument ``place`` on. Where ``end`` is
+    not ``terms``, it is kept in ``held`` from ``kept`` on instead; where ``begin`` is not 0, what
+    was kept there is added, and no bias. All arrays are contiguous; cells may be read up to the end
+    of a vector.
     """
     if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
         return None
-    signature = types.void(outputs, vectors, cell, begin, end, first, place, number, kept, same)
+    signature = types.void(
+        *(outputs, vectors, cell, begin, end, first, bias, place, number, kept, same)
+    )
     shape = Tile(outputs.literal_value, vectors.literal_value)
     return signature, lambda *given: _SumProducts(*given).write(shape)
 
@@ -70,13 +74,12 @@ class _SumProducts(Vectors):
     """The code of one tile."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
-
-        self.cell, self.begin, self.end, self.first, self.place = given[2:7]
-        self.vector_number, self.kept = given[7:9]
-        super().__init__(context, builder, signature.args[9].types[0].dtype)
-        of_all = self.unpacked(signature.args[9], given[9])
-        self.cells, self.table, self.weight, self.step = of_all[:4]
-        self.result, self.size, self.stores, self.ends, self.held, self.terms = of_all[4:]
+        self.cell, self.begin, self.end, self.first, self.bias, self.place = given[2:8]
+        self.vector_number, self.kept = given[8:10]
+        super().__init__(context, builder, signature.args[10].types[0].dtype)
+        of_all = self.unpacked(signature.args[10], given[10])
+        self.cells, self.table, self.weight, self.step, self.biases = of_all[:5]
+        self.result, self.size, self.stores, self.ends, self.held, self.terms = of_all[5:]
 
     def write(self, shape: Tile) -> Any:
         """Write the code: all products, and then all stores."""
@@ -132,6 +135,10 @@ class _SumProducts(Vectors):
         builder, lanes = self.builder, self.lanes
         vector, each_output, each_vector = self.vector, range(shape.outputs), range(shape.vectors)
         rows = [builder.mul(self.step, number(n)) for n in each_output]
+        is_first = builder.icmp_signed("==", self.begin, number(0))
+        biases = [self.load(self.biases, self.bias, number(n)) for n in each_output]
+        biases = [builder.select(is_first, each, ir.Constant(each.type, 0.0)) for each in biases]
+        begun = [self.spread(each, vector) for each in biases]
         before = builder.block
         loop, after = (builder.append_basic_block(name) for name in ("products", "summed"))
         builder.branch(loop)
@@ -154,9 +161,9 @@ class _SumProducts(Vectors):
             )
         following = builder.add(term, number(1))
         term.add_incoming(following, loop)
-        for totals, sums in zip(made, held, strict=True):
+        for totals, sums, start in zip(made, held, begun, strict=True):
             for total, value in zip(totals, sums, strict=True):
-                value.add_incoming(ir.Constant(vector, None), before)
+                value.add_incoming(start, before)
                 value.add_incoming(total, loop)
         builder.cbranch(builder.icmp_signed("<", following, self.end), loop, after)
         builder.position_at_end(after)

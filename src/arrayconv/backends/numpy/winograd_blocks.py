@@ -56,6 +56,7 @@ def see(source: Any, points: Any, cells: Any, block: Any, tables: Any, numbers: 
 def make(
     points: Any,
     factors: Any,
+    biases: Any,
     result: Any,
     sums: Any,
     block: Any,
@@ -68,7 +69,7 @@ def make(
     rows, columns, lanes, channels, groups, _, results_of, line = numbers[:8]
     first, made, convolve, every, apart, term, pairs = part[:7]
     tiles, seen, square = count * across, channels // groups, rows * columns
-    vectors = -(-tiles // lanes)
+    vectors, zeros = -(-tiles // lanes), np.zeros(made, sums.dtype)
     terms = np.empty((seen, 2), np.int64)
     for channel in range(seen):
         terms[channel, 0], terms[channel, 1] = channel * tiles, channel * term
@@ -86,6 +87,9 @@ def make(
                 group * every,
                 pairs,
                 apart,
+                zeros,
+                0,
+                0,
                 square,
                 made,
                 sums,
@@ -104,6 +108,8 @@ def make(
             line,
             across,
             groups * made,
+            biases,
+            first,
             np.empty(square * lanes, sums.dtype),
             np.arange(max(columns, 2)) * lanes,
             result[target + first * results_of :],
@@ -119,6 +125,7 @@ def make(
 def convolve_squares(
     source: Any,
     factors: Any,
+    biases: Any,
     result: Any,
     begin: Any,
     end: Any,
@@ -134,13 +141,14 @@ def convolve_squares(
     points, cells = workspace[thread, :room], workspace[thread, room:]
     for n in range(begin, end):
         see(source, points, cells, blocks[n], tables, numbers)
-        make(points, factors, result, cells, blocks[n], parts[0], tables, numbers)
+        make(points, factors, biases, result, cells, blocks[n], parts[0], tables, numbers)
 
 
 @compiled
 def convolve_parts(
     points: Any,
     weight: Any,
+    biases: Any,
     result: Any,
     begin: Any,
     end: Any,
@@ -157,4 +165,4 @@ def convolve_parts(
     for n in range(begin, end):
         pairs, first, vectors, length = parts[n, 6:10]
         call_at(transform, (weight, factors, 0, vectors, first, every, length, pairs))
-        make(points, factors, result, sums, blocks[0], parts[n], tables, numbers)
+        make(points, factors, biases, result, sums, blocks[0], parts[n], tables, numbers)

@@ -75,6 +75,7 @@ def to_points(square: Square, of_outputs: bool = False) -> Loop:
                             cells,
                             one,
                             seen,
+                            None,
                             points,
                             made,
                             step,
@@ -88,6 +89,7 @@ def to_points(square: Square, of_outputs: bool = False) -> Loop:
                                 cells,
                                 places[j],
                                 seen,
+                                None,
                                 held,
                                 j * lanes,
                                 line,
@@ -101,6 +103,7 @@ def to_points(square: Square, of_outputs: bool = False) -> Loop:
                                 held,
                                 along,
                                 i * line,
+                                None,
                                 points,
                                 to,
                                 step,
@@ -113,9 +116,9 @@ def to_points(square: Square, of_outputs: bool = False) -> Loop:
 def from_points(square: Square) -> Loop:
     """Return what transforms points to the outputs of tiles, and writes these where they belong.
 
-    The points of a tile are ``step`` from one another. An output's results are ``size``; rows of
-    ``across`` tiles, of ``width`` results and of the given heights, begin at ``starts``, and lines
-    of results are ``apart`` from one another.
+    The points of a tile are ``step`` from one another. An output's bias is the one of ``biases``
+    from ``first`` on, its results are ``size``; rows of ``across`` tiles, of ``width`` results and
+    of the given heights, begin at ``starts``, and lines of results are ``apart`` from one another.
     """
     (down, tall), (over, wide) = square
     rows, columns = square.seen
@@ -126,6 +129,8 @@ def from_points(square: Square) -> Loop:
         apart: Any,
         across: Any,
         outputs: Any,
+        biases: Any,
+        first: Any,
         held: Any,
         along: Any,
         result: Any,
@@ -139,6 +144,7 @@ def from_points(square: Square) -> Loop:
         by_point = along // lanes * step
         by_row = np.arange(rows) * (columns * step)
         for output in range(outputs):
+            bias = biases[first + output]
             for row in range(starts.shape[0]):
                 for v in range(0, across, lanes):
                     seen = (output * starts.shape[0] + row) * across + v
@@ -151,6 +157,7 @@ def from_points(square: Square) -> Loop:
                             points,
                             by_point,
                             seen,
+                            bias,
                             result,
                             to,
                             left,
@@ -164,6 +171,7 @@ def from_points(square: Square) -> Loop:
                                 points,
                                 by_row,
                                 seen + j * step,
+                                None,
                                 held,
                                 j * lanes,
                                 line,
@@ -176,6 +184,7 @@ def from_points(square: Square) -> Loop:
                                 held,
                                 along,
                                 i * line,
+                                bias,
                                 result,
                                 to + i * apart,
                                 left,
@@ -222,13 +231,13 @@ def weight_to_points(square: Square, is_flipped: bool) -> Loop:
                     held[place * lanes + lane] = seen[lane * taps + tap]
             made = row * length + v
             if rows == 1:
-                transform(WEIGHT, over, wide, held, along, 0, points, made, step)
+                transform(WEIGHT, over, wide, held, along, 0, None, points, made, step)
                 continue
             for j in range(wide):
                 at = half + j * lanes
-                transform(WEIGHT, down, tall, held, by_row, j * lanes, held, at, wide * lanes)
+                transform(WEIGHT, down, tall, held, by_row, j * lanes, None, held, at, wide * lanes)
             for i in range(rows):
                 at, to = half + i * wide * lanes, made + i * columns * step
-                transform(WEIGHT, over, wide, held, along, at, points, to, step)
+                transform(WEIGHT, over, wide, held, along, at, None, points, to, step)
 
     return run
