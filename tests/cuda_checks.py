@@ -249,15 +249,24 @@ TAPS_TOGETHER = (DEPTHWISE[0], *IN_ROWS)
 GRADIENTS = {"depthwise", "depthwise_transpose", "depthwise_weight", "depthwise_weight_sum"}
 
 
+def _arrays_of_depthwise(case: Case, dtype: str, xp: Any) -> list[Any]:
+    shapes = (*case.shapes, case.shapes[1][:1])
+    return [made(xp, shape, dtype, seed) for seed, shape in enumerate(shapes)]
+
+
 def _depthwise(case: Case, dtype: str, xp: Any) -> list[Any]:
-    x, w = (made(xp, shape, dtype, seed) for seed, shape in enumerate(case.shapes))
+    x, w, bias = _arrays_of_depthwise(case, dtype, xp)
     groups = {**case.params, "groups": x.shape[1]}
-    return pulled(xp, getattr(ac, case.function), x, w, None, **groups)
+    results = pulled(xp, getattr(ac, case.function), x, w, bias, **groups)
+    transpose = getattr(ac, case.function.replace("conv", "conv_transpose"))
+    # With padding cells would be cropped, of which enough are known by the gradient.
+    groups["padding"] = 0
+    return [*results, transpose(results[0], w, bias[: x.shape[1]], **groups)]
 
 
 def _depthwise_forward(case: Case, dtype: str, xp: Any) -> list[Any]:
-    x, w = (made(xp, shape, dtype, seed) for seed, shape in enumerate(case.shapes))
-    return [getattr(ac, case.function)(x, w, None, groups=x.shape[1], **case.params)]
+    x, w, bias = _arrays_of_depthwise(case, dtype, xp)
+    return [getattr(ac, case.function)(x, w, bias, groups=x.shape[1], **case.params)]
 
 
 def depthwise() -> Iterator[Check]:

@@ -20,8 +20,11 @@ def _implementation(
     run: Callable[..., Any],
     unfit: Callable[..., str | None],
     slow: Callable[..., str | None] = never,
+    *,
+    adds_bias: bool = False,
 ) -> Implementation:
-    return Implementation(name, run, unfit, slow, (primitive, name) in VERIFIED)
+    verified = (primitive, name) in VERIFIED
+    return Implementation(name, run, unfit, slow, verified, adds_bias=adds_bias)
 
 
 def _cuda(primitive: str, *functions: Callable[..., Any]) -> tuple[Implementation, ...]:
@@ -31,11 +34,12 @@ def _cuda(primitive: str, *functions: Callable[..., Any]) -> tuple[Implementatio
 def _convolution(primitive: str, *depthwise: Callable[..., Any]) -> tuple[Implementation, ...]:
     """Return the kernels for channels that are convolved alone, those for all others, and cuDNN."""
     on_tensor_cores = implicit.ON_TENSOR_CORES[primitive]
-    run = getattr(implicit, primitive)
+    run, adds_bias = getattr(implicit, primitive), primitive != "conv_weight"
+    own = partial(_implementation, primitive=primitive, adds_bias=adds_bias)
     return (
-        *_cuda(primitive, *depthwise),
-        _implementation("cuda-tensor", primitive, on_tensor_cores, implicit.tensor_unfit),
-        _implementation("cuda-implicit", primitive, run, implicit.unfit),
+        own("cuda", run=depthwise[0], unfit=depthwise[1]),
+        own("cuda-tensor", run=on_tensor_cores, unfit=implicit.tensor_unfit),
+        own("cuda-implicit", run=run, unfit=implicit.unfit),
         _implementation(
             "cudnn", primitive, partial(cudnn.run, primitive), partial(cudnn.unfit, primitive)
         ),

@@ -29,6 +29,7 @@ from arrayconv.backends.cupy.launch import (
     Plan,
     executor_of,
     plan,
+    pointer,
     run,
     summand,
     wide,
@@ -103,13 +104,13 @@ def _forward_plan(array: Description, window: Window, outputs: int) -> Plan:
     )
 
 
-def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
+def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     """Return y (N, O, *positions)."""
     executor = executor_of(x)
     made = _forward_plan(described(x), window, w.shape[0])
     layout, *structs = made.structs
     y = executor.empty(x, made.shape, x.dtype)
-    return run(made, y, x, layout, executor.contiguous(w), *structs, y)
+    return run(made, y, x, layout, executor.contiguous(w), pointer(bias), *structs, y)
 
 
 @lru_cache(maxsize=4096)
@@ -130,13 +131,13 @@ def _transpose_plan(array: Description, window: Window, groups: int) -> Plan:
     return sliding_plan(*given, row=sizes[-1], file=FILE)
 
 
-def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
+def conv_transpose(y: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     """Return x (N, C, *sizes)."""
     executor = executor_of(y)
     made = _transpose_plan(described(y), window, groups)
     layout, *structs = made.structs
     x = executor.empty(y, made.shape, y.dtype)
-    return run(made, x, y, layout, executor.contiguous(w), *structs, x)
+    return run(made, x, y, layout, executor.contiguous(w), pointer(bias), *structs, x)
 
 
 @lru_cache(maxsize=4096)

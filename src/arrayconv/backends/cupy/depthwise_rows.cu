@@ -1,9 +1,10 @@
 // Depthwise convolution in two dimensions, where the compiler knows the kernel and the stride.
 //
-// y (N, O, *positions) of x and w, as in depthwise.cu, but that a thread takes Rows positions below
-// each other: it reads each cell that they see once, and each weight once, into registers. Threads
-// of a warp are beside each other. At one position a thread, the reads of x and w would take longer
-// than the memory does. Flipped turns the kernel around: a gradient to x is then of this form too.
+// y (N, O, *positions) of x, w and bias, as in depthwise.cu, but that a thread takes Rows positions
+// below each other: it reads each cell that they see once, and each weight once, into registers.
+// Threads of a warp are beside each other. At one position a thread, the reads of x and w would take
+// longer than the memory does. Flipped turns the kernel around: a gradient to x is then of this form
+// too.
 //
 // `groups.row_groups` is the number of runs of Rows rows in a plane of y. Launch: a thread for each
 // column of each run.
@@ -12,8 +13,8 @@ template <typename T, typename Index, int Dims, int Kernel, int Stride, int Rows
           bool Flipped>
 __global__ void depthwise_rows(
     const T* __restrict__ x, const Layout<Index> layout, const T* __restrict__ w,
-    const Window<Index> window, const Groups<Index> groups, T* __restrict__ y,
-    const Index count) {
+    const T* __restrict__ bias, const Window<Index> window, const Groups<Index> groups,
+    T* __restrict__ y, const Index count) {
     static_assert(Dims == 2 && Kernel > 0, "two dimensions, and a kernel that is known");
     typedef typename Sum<T>::Type Wide;
     constexpr int TAPS = Kernel * Kernel;
@@ -27,11 +28,13 @@ __global__ void depthwise_rows(
     const Index output = plane - image * groups.outputs;
     const Index channel = groups.by_multiplier.quotient(output);
     const T* from = x + image * layout.image + channel * layout.channel;
-    Wide weights[TAPS], sum[Rows] = {};
+    Wide weights[TAPS], sum[Rows];
 #pragma unroll
     for (int tap = 0; tap < TAPS; ++tap) {
         weights[tap] = widen(w[output * TAPS + (Flipped ? TAPS - 1 - tap : tap)]);
     }
+#pragma unroll
+    for (int row = 0; row < Rows; ++row) sum[row] = bias_of(bias, output);
     const Index top = first * Stride - height.before, left = column * Stride - width.before;
 #pragma unroll
     for (int r = 0; r < (Rows - 1) * Stride + Kernel; ++r) {

@@ -1,7 +1,8 @@
 // Convolution as a product of matrices, whose column matrix is never made; and its gradients.
 //
 // Each is a Problem for product.cuh. Weights w (O, C / groups, *kernel) are contiguous, `taps` for
-// each pair of channels; x and y are read as they lie in memory; what is written is contiguous.
+// each pair of channels; x and y are read as they lie in memory; what is written is contiguous, and
+// so is the bias of each output, if there is one.
 // Launch: THREADS threads for each tile of each part, phase and group.
 
 // The cell that a tap of a position sees is `position * stride - before + tap * dilation`: the
@@ -28,10 +29,10 @@ struct Sliding {
     }
 };
 
-// y[o, (n, position)] = sum of w[o, (c, tap)] * x[(c, tap), (n, position)]
+// y[o, (n, position)] = bias[o] + sum of w[o, (c, tap)] * x[(c, tap), (n, position)]
 template <typename T, typename Index, int Dims>
 struct Forward {
-    const T *left, *right;
+    const T *left, *right, *bias;
     T* result;
     Index row_step, sizes[3];
     const Sliding<Index> sliding;
@@ -54,20 +55,22 @@ struct Forward {
         return number < product.columns ? (plane - image) * positions + number : -1;
     }
     __device__ __forceinline__ void write(Index to, Index row, typename Sum<T>::Type sum) const {
-        result[to + row * positions] = Narrow<T>::from(sum);
+        const Index output = tile.group * product.rows + row;
+        result[to + row * positions] = Narrow<T>::from(plus(sum, bias_of(bias, output)));
     }
 };
 
 template <typename T, typename Index, int Dims, int Run, typename Cores>
 __global__ void implicit_conv(
     const T* __restrict__ x, const Layout<Index> layout, const T* __restrict__ w,
-    const Window<Index> window, const Product<Index> product, T* __restrict__ y,
-    const Index channels, const Index positions) {
+    const T* __restrict__ bias, const Window<Index> window, const Product<Index> product,
+    T* __restrict__ y, const Index channels, const Index positions) {
     const Tile<Index> tile(product, Cores::ROWS, Cores::COLUMNS);
     const Axis<Index>* axes = window.axes;
     const Forward<T, Index, Dims> problem = {
         w + tile.group * product.rows * product.steps,
         x + tile.group * channels * layout.channel,
+        bias,
         y,
         product.steps,
         {axes[0].size, axes[1].size, axes[2].size},

@@ -29,6 +29,7 @@ from arrayconv.backends.cupy.launch import (
     Plan,
     executor_of,
     plan,
+    pointer,
     run,
     summand,
     wide,
@@ -124,7 +125,9 @@ def _forward_plan(
     return plan(made, bits, shape, structs, channels, positions, blocks=blocks, shared=shared)
 
 
-def conv(x: Any, w: Any, window: Window, groups: int, tensor: bool = False) -> Any:
+def conv(
+    x: Any, w: Any, window: Window, groups: int, bias: Any = None, *, tensor: bool = False
+) -> Any:
     """Return y (N, O, *positions)."""
     executor = executor_of(x)
     w = executor.contiguous(w)
@@ -132,7 +135,7 @@ def conv(x: Any, w: Any, window: Window, groups: int, tensor: bool = False) -> A
     made = _forward_plan(described(x), window, w.shape[0], groups, tensor, aligned)
     layout, *structs = made.structs
     y = executor.empty(x, made.shape, x.dtype)
-    return run(made, y, x, layout, w, *structs, y)
+    return run(made, y, x, layout, w, pointer(bias), *structs, y)
 
 
 @lru_cache(maxsize=4096)
@@ -163,13 +166,15 @@ def _transpose_plan(
     return plan(made, bits, shape, structs, outputs, taps, blocks=blocks, shared=shared)
 
 
-def conv_transpose(y: Any, w: Any, window: Window, groups: int, tensor: bool = False) -> Any:
+def conv_transpose(
+    y: Any, w: Any, window: Window, groups: int, bias: Any = None, *, tensor: bool = False
+) -> Any:
     """Return x (N, C, *sizes)."""
     executor = executor_of(y)
     made = _transpose_plan(described(y), window, w.shape[1], groups, tensor)
     layout, *structs = made.structs
     x = executor.empty(y, made.shape, y.dtype)
-    return run(made, x, y, layout, executor.contiguous(w), *structs, x)
+    return run(made, x, y, layout, executor.contiguous(w), pointer(bias), *structs, x)
 
 
 @lru_cache(maxsize=4096)

@@ -5,14 +5,15 @@
 // axis position + k - round * position_step. So each phase is a convolution of y with a stride of
 // 1, and a Problem for product.cuh:
 //
-// x[c, (n, k)] = sum of w[(o, round), c] * y[(o, round), (n, k)]
+// x[c, (n, k)] = bias[c] + sum of w[(o, round), c] * y[(o, round), (n, k)]
 //
 // Weights w (O, C / groups, *kernel) are contiguous, `taps` for each pair of channels; x is
-// contiguous. Launch: THREADS threads for each tile of each phase and group.
+// contiguous, and so is the bias, if there is one. Launch: THREADS threads for each tile of each phase
+// and group.
 
 template <typename T, typename Index, int Dims>
 struct Transpose {
-    const T *left, *right;
+    const T *left, *right, *bias;
     T* result;
     Index row_step, sizes[3];
     const Window<Index>& window;
@@ -63,20 +64,23 @@ struct Transpose {
     }
     __device__ __forceinline__ void write(Index to, Index row, typename Sum<T>::Type sum) const {
         const Axis<Index>* axes = window.axes;
-        result[to + row * axes[0].size * axes[1].size * axes[2].size] = Narrow<T>::from(sum);
+        const Index cells = axes[0].size * axes[1].size * axes[2].size;
+        const Index channel = tile.group * product.rows + row;
+        result[to + row * cells] = Narrow<T>::from(plus(sum, bias_of(bias, channel)));
     }
 };
 
 template <typename T, typename Index, int Dims, int Run, typename Cores>
 __global__ void implicit_conv_transpose(
     const T* __restrict__ y, const Layout<Index> layout, const T* __restrict__ w,
-    const Window<Index> window, const Product<Index> product, T* __restrict__ x,
-    const Index outputs, const Index taps) {
+    const T* __restrict__ bias, const Window<Index> window, const Product<Index> product,
+    T* __restrict__ x, const Index outputs, const Index taps) {
     const Tile<Index> tile(product, Cores::ROWS, Cores::COLUMNS);
     const Axis<Index>* axes = window.axes;
     Transpose<T, Index, Dims> problem = {
         w + tile.group * outputs * product.rows * taps,
         y + tile.group * outputs * layout.channel,
+        bias,
         x,
         taps,
         {axes[0].out, axes[1].out, axes[2].out},

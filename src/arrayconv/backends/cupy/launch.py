@@ -224,6 +224,9 @@ class CupyExecutor:
         return value.passed
 
 
+NOWHERE = Value(np.uint64(0))
+"""What is passed for an array that there is not: a pointer to nothing."""
+
 _seconds: dict[str, float] = {}
 
 
@@ -257,6 +260,11 @@ def executor_of(array: Any) -> Executor:
     if kind not in EXECUTORS:
         EXECUTORS[kind] = CupyExecutor()
     return EXECUTORS[kind]
+
+
+def pointer(bias: Any) -> Any:
+    """Return a bias as kernels take it: its cells in a row, or nowhere where it is None."""
+    return NOWHERE if bias is None else executor_of(bias).contiguous(bias)
 
 
 class Plan(NamedTuple):

@@ -118,6 +118,12 @@ __device__ __forceinline__ Complex<Real> multiply_add(
             a.real * b.imag + a.imag * b.real + sum.imag};
 }
 
+// The bias of an output, with which its sum begins or ends; 0 where there is none.
+template <typename T, typename Index>
+__device__ __forceinline__ typename Sum<T>::Type bias_of(const T* bias, Index output) {
+    return bias ? widen(bias[output]) : typename Sum<T>::Type();
+}
+
 // A share of a sum, the reciprocal of a divisor: of integers and bools all of it.
 template <typename T>
 __device__ __forceinline__ T share_of(T sum, double) {
