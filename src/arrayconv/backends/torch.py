@@ -7,8 +7,9 @@ sides alike.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,28 +30,35 @@ _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-def _strides(window: Window) -> Ints:
-    return tuple(axis.stride for axis in window)
+class _Arguments(NamedTuple):
+    """How torch's convolutions are told of a window."""
+
+    strides: Ints
+    dilations: Ints
+    padding: Ints
+    """On both sides, once that of ``pairs`` is there."""
+    pairs: list[int] | None
+    """What is padded before, where it is not the same on both sides."""
 
 
-def _dilations(window: Window) -> Ints:
-    return tuple(axis.dilation for axis in window)
-
-
-def _is_even(window: Window) -> bool:
-    """Whether torch has this very window with the same padding on both sides."""
-    return all(
+@lru_cache(maxsize=1024)
+def _arguments(window: Window) -> _Arguments:
+    """Return what tells torch of this very window: to find it takes longer than a small call."""
+    even = all(
         axis.before >= 0
         and (axis.size + 2 * axis.before - span(axis)) // axis.stride + 1 == axis.out
         for axis in window
     )
+    return _Arguments(
+        tuple(axis.stride for axis in window),
+        tuple(axis.dilation for axis in window),
+        tuple(axis.before if even else 0 for axis in window),
+        None if even else _flat_pairs(window),
+    )
 
 
-def _padded(x: Any, window: Window) -> tuple[Any, Ints]:
-    """Return the input, and the padding on both sides by which torch has this very window."""
-    if _is_even(window):
-        return x, tuple(axis.before for axis in window)
-    return F.pad(x, _flat_pairs(window)), (0,) * len(window)
+def _padded(x: Any, pairs: list[int] | None) -> Any:
+    return x if pairs is None else F.pad(x, pairs)
 
 
 def _flat_pairs(window: Window) -> list[int]:
@@ -74,41 +82,54 @@ def _conv_weight_unfit(x: Any, y: Any, window: Window, groups: int) -> str | Non
 
 def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     """Return torch's convolution."""
-    padded, padding = _padded(x, window)
+    strides, dilations, padding, pairs = _arguments(window)
     run = _CONV[len(window)]
-    return run(padded, w, bias, _strides(window), padding, _dilations(window), groups)
+    return run(_padded(x, pairs), w, bias, strides, padding, dilations, groups)
 
 
-def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
-    """Return torch's transposed convolution."""
-    padding = tuple(max(0, axis.before) for axis in window)
+@lru_cache(maxsize=1024)
+def _adjoint_padding(window: Window) -> tuple[Ints, Ints] | None:
+    """Return torch's padding and output_padding of a transposed convolution, or None.
+
+    Where there are none, its whole output is to be cropped.
+    """
     extra = tuple(
         axis.size - ((axis.out - 1) * axis.stride - 2 * axis.before + span(axis)) for axis in window
     )
-    run = _CONV_TRANSPOSE[len(window)]
     if all(
         axis.before >= 0 and 0 <= more < max(axis.stride, axis.dilation)
         for axis, more in zip(window, extra, strict=True)
     ):
-        return run(y, w, None, _strides(window), padding, extra, groups, _dilations(window))
-    whole = run(y, w, None, _strides(window), 0, 0, groups, _dilations(window))
+        return tuple(axis.before for axis in window), extra
+    return None
+
+
+def conv_transpose(y: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
+    """Return torch's transposed convolution."""
+    run, (strides, dilations, _, _) = _CONV_TRANSPOSE[len(window)], _arguments(window)
+    padding = _adjoint_padding(window)
+    if padding is not None:
+        return run(y, w, bias, strides, *padding, groups, dilations)
+    whole = run(y, w, None, strides, 0, 0, groups, dilations)
     crop = [n for axis in reversed(window) for n in (-axis.before, -needed_after(axis))]
-    return F.pad(whole, crop)
+    cropped = F.pad(whole, crop)
+    # What no position sees has the bias too.
+    return cropped if bias is None else cropped + bias.reshape(-1, *(1 for _ in window))
 
 
 def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     """Return the gradient to the weight, as torch computes it for its own backward pass."""
-    padded, padding = _padded(x, window)
+    strides, dilations, padding, pairs = _arguments(window)
     shape = (y.shape[1], x.shape[1] // groups, *kernel_sizes(window))
     return torch.ops.aten.convolution_backward(
         y,
-        padded,
+        _padded(x, pairs),
         # Only its shape is read.
         x.new_empty(1).expand(shape),
         None,
-        _strides(window),
+        strides,
         padding,
-        _dilations(window),
+        dilations,
         False,
         (0,) * len(window),
         groups,
@@ -134,16 +155,16 @@ def _fold_unfit(columns: Any, window: Window) -> str | None:
         return f"torch folds 2 spatial dimensions, not {len(window)}"
     if columns.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
         return f"torch sums a fold of {columns.dtype} in that dtype, or not at all"
-    if not _is_even(window):
+    if _arguments(window).pairs is not None:
         return "torch folds windows with the same padding on both sides only"
     return None
 
 
 def fold(columns: Any, window: Window) -> Any:
     """Return torch's fold."""
-    padding = tuple(axis.before for axis in window)
     kernel, sizes = kernel_sizes(window), input_sizes(window)
-    return F.fold(columns, sizes, kernel, _dilations(window), padding, _strides(window))
+    strides, dilations, padding, _ = _arguments(window)
+    return F.fold(columns, sizes, kernel, dilations, padding, strides)
 
 
 def _pad_unfit(x: Any, pairs: Pairs, mode: str, value: Any) -> str | None:
@@ -208,6 +229,8 @@ implementations = {
     "unfold": (Implementation("native", unfold),),
     "fold": (Implementation("native", fold, _fold_unfit),),
     "conv": (Implementation("native", _in_float32(conv), _conv_unfit, adds_bias=True),),
-    "conv_transpose": (Implementation("native", _in_float32(conv_transpose), _conv_unfit),),
+    "conv_transpose": (
+        Implementation("native", _in_float32(conv_transpose), _conv_unfit, adds_bias=True),
+    ),
     "conv_weight": (Implementation("native", _in_float32(conv_weight), _conv_weight_unfit),),
 }

@@ -24,7 +24,13 @@ from arrayconv._window import (
 )
 from arrayconv.primitives.pooling import Divisor, cells_of, divide
 
-_MAX_POOL: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_MAX_POOL: dict[int, Any] = {1: torch.max_pool1d, 2: torch.max_pool2d, 3: torch.max_pool3d}
+"""What torch's functional ones call, when they have seen that no indices are wanted."""
+_MAX_POOL_INDICES: dict[int, Any] = {
+    1: F.max_pool1d_with_indices,
+    2: F.max_pool2d_with_indices,
+    3: F.max_pool3d_with_indices,
+}
 _AVG_POOL: dict[int, Any] = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
@@ -112,7 +118,7 @@ def max_pool(x: Any, window: Windows) -> Any:
 def max_pool_indices(x: Any, window: Windows) -> Any:
     """Return torch's maxima and their indices."""
     kernel, stride, padding, ceil_mode, dilation = _arguments(window)
-    return _MAX_POOL[len(window)](x, kernel, stride, padding, dilation, ceil_mode, True)
+    return _MAX_POOL_INDICES[len(window)](x, kernel, stride, padding, dilation, ceil_mode)
 
 
 @lru_cache(maxsize=1024)

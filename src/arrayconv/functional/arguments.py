@@ -32,6 +32,7 @@ def common_library(
         raise TypeError(f"{operation} cannot serve {first_name} of dtype {dtype.name}: {reason}")
     if library.lazy:
         _check_sizes_known(**arrays, bias=bias)
+    here = device_of(library, first)
     for name, array in others:
         other = library_of(name, array)
         if other is not library and other.name not in library.blocks:
@@ -44,12 +45,11 @@ def common_library(
                 f"{first_name} and {name} must have one dtype, got "
                 f"{dtype.name} and {library.dtype(array.dtype, name).name}"
             )
-        if library.has_devices:
-            here, there = device_of(library, first), device_of(library, array)
-            if here is not None and there is not None and here != there:
-                raise TypeError(
-                    f"{first_name} and {name} must be on one device, got {here} and {there}"
-                )
+        there = None if here is None else device_of(library, array)
+        if there is not None and here != there:
+            raise TypeError(
+                f"{first_name} and {name} must be on one device, got {here} and {there}"
+            )
     return library, dtype
 
 
