@@ -30,9 +30,10 @@ class Judged(NamedTuple):
 
     unfit: dict[str, str]
     """Why some cannot serve it."""
+    slow: dict[str, str]
+    """Why others would be passed by: all but one."""
     nanoseconds: dict[str, float]
-    """The estimate of each of the others."""
-    best: str
+    """The estimates, of those that can serve it."""
 
 
 class Rule:
@@ -61,7 +62,7 @@ class Rule:
                     continue
                 ready = {"prepared": True} if prepared and each.prepare else {}
                 times[each.name] = each.nanoseconds(shape, **ready)
-            found = Judged(reasons, times, min(times, key=times.__getitem__))
+            found = Judged(reasons, _slow(times), times)
             if len(self._known) >= 1024:
                 self._known.clear()
             self._known[key] = found
@@ -114,12 +115,21 @@ class Rule:
 
     def _slow(self, name: str, prepared: bool) -> Callable[..., str | None]:
         def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
-            _, times, best = self._judged(a, b, window, groups, prepared)
-            if best == name:
-                return None
-            if times[name] == inf:
-                return "its rounding, and how inf and NaN spread, are accepted for float32 only"
-            share = times[name] / max(1.0, times[best])
-            return f"estimated at {share:.3g} times the time of {best}"
+            return self._judged(a, b, window, groups, prepared).slow.get(name)
 
         return reason
+
+
+_NOT_ACCEPTED = "its rounding, and how inf and NaN spread, are accepted for float32 only"
+
+
+def _slow(times: dict[str, float]) -> dict[str, str]:
+    """Return why each but the one with the lowest estimate would be passed by."""
+    best = min(times, key=times.__getitem__)
+    return {
+        name: _NOT_ACCEPTED
+        if time == inf
+        else f"estimated at {time / max(1.0, times[best]):.3g} times the time of {best}"
+        for name, time in times.items()
+        if name != best
+    }
