@@ -162,6 +162,10 @@ PADS = (
     Case("pad", ((2, 3, 4),), {"pad": (5, 1, -1, 7), "mode": "replicate"}),
     Case("pad", ((2, 3, 4),), {"pad": (4, 2, 2, -1), "mode": "circular"}),
     Case("pad", ((1, 4, 1),), {"pad": (0, 2, -3, 2), "mode": "replicate"}),
+    Case("pad", ((2, 3, 4),), {"pad": (3, 2, 1, 2), "mode": "reflect"}),
+    Case("pad", ((2, 3, 4),), {"pad": (5, 1, 0, 7), "mode": "replicate"}),
+    Case("pad", ((2, 3, 4),), {"pad": (4, 2, 2, 3, 1, 0), "mode": "circular"}),
+    Case("pad", ((2, 6),), {"pad": (-9, 5), "value": 3}),
 )
 CASES = (*CONVOLUTIONS, *TRANSPOSED, *COLUMNS, *DENSE, *PADS)
 INEXACT = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")

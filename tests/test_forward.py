@@ -35,7 +35,10 @@ def test_every_dtype(library, case, dtype, skip_unless_supported):
     check(library, case, dtype)
 
 
-@pytest.mark.parametrize("case", [*CONVOLUTIONS, *TRANSPOSED, *COLUMNS], ids=lambda case: case.id)
+EACH = [*CONVOLUTIONS, *TRANSPOSED, *COLUMNS, *PADS]
+
+
+@pytest.mark.parametrize("case", EACH, ids=lambda case: case.id)
 @pytest.mark.parametrize("dtype", ["float32", "complex128", "int32"])
 def test_every_implementation(library, case, dtype):
     arrays = [library.frozen(array, dtype) for array in case.arrays(dtype)]
@@ -49,6 +52,14 @@ def test_every_implementation(library, case, dtype):
         with ac.options(algorithm=name), library.no_synchronisation():
             got = case.run(*arrays)
         assert_close(library.to_numpy(got), wanted, dtype)
+
+
+def test_a_pad_of_no_axes_is_a_copy(library):
+    number = library.asarray(np.full((), 3.0), "float64")
+    padded = ac.pad(number, ())
+    assert padded.shape == ()
+    assert library.to_numpy(padded) == 3.0
+    assert library.name != "numpy" or not np.shares_memory(padded, number)
 
 
 @pytest.mark.parametrize("case", [*CONVOLUTIONS, *TRANSPOSED, *COLUMNS], ids=lambda case: case.id)

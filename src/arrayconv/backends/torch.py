@@ -172,6 +172,8 @@ def _pad_unfit(x: Any, pairs: Pairs, mode: str, value: Any) -> str | None:
         return f"torch pads in the mode {mode!r} in some dimensions only"
     if not x.dtype.is_floating_point:
         return f"torch's padding of {x.dtype} is not tried"
+    if any(size + min(0, *pair) < 0 for size, pair in zip(x.shape, pairs, strict=True)):
+        return "torch crops no more than there is"
     return None
 
 

@@ -1,7 +1,14 @@
 """NumPy's implementations: they work in blocks, so that no column matrix is ever whole."""
 
 from arrayconv._registry import Implementation
-from arrayconv.backends.numpy import channels_last, columns, convolution, pooling, separable
+from arrayconv.backends.numpy import (
+    channels_last,
+    columns,
+    convolution,
+    padding,
+    pooling,
+    separable,
+)
 from arrayconv.backends.numpy import compiled_columns as folding
 from arrayconv.backends.numpy import compiled_pooling as compiled
 from arrayconv.backends.numpy.blas import Hold, one_thread
@@ -43,6 +50,8 @@ implementations = {
         Implementation("numba", compiled.max_pool_grad, compiled.grad_unfit),
         Implementation("scatter", pooling.max_pool_grad),
     ),
+    "pad": (Implementation("numpy_pad", padding.pad, padding.unfit),),
+    "pad_adjoint": (Implementation("added", padding.pad_adjoint, padding.unfit),),
     "place": (Implementation("assign", pooling.place),),
     "scatter_add": (Implementation("add_at", pooling.scatter_add),),
 }
