@@ -175,6 +175,10 @@ def test_relu_and_flatten_are_torchs(torch, library):
     wanted = tensor.grad.numpy()
     finite = ~np.isnan(x)
     np.testing.assert_array_equal(library.to_numpy(gradient)[finite], wanted[finite])
+    # What is given to an element that is 0 or less is lost, even if it is no number.
+    odd = np.asarray([[np.inf, np.nan, 3.0], [1.0, -np.inf, np.nan]])
+    (gradient,) = pullback(library.frozen(odd))
+    np.testing.assert_array_equal(library.to_numpy(gradient)[finite], [0, 0, 3, -np.inf, 0])
     y = library.frozen(np.arange(24).reshape(2, 3, 4))
     assert tuple(ac.flatten(y).shape) == (24,)
     assert tuple(ac.flatten(y, 1).shape) == (2, 12)

@@ -23,6 +23,7 @@ from arrayconv._window import (
     output_sizes,
 )
 from arrayconv.primitives.indexing import scatter_add
+from arrayconv.primitives.padding import pad_axis
 from arrayconv.primitives.taps import taps, taps_adjoint
 
 MANY_TAPS = 64
@@ -137,8 +138,8 @@ def _run_of_cells(axis: Axis | Table) -> slice | None:
     """Return the cells that the one window of an axis sees, if it has one and they are a run."""
     if isinstance(axis, Table) or axis.out != 1 or axis.dilation != 1:
         return None
-    stop = min(axis.size, axis.kernel - axis.before)
-    return slice(max(0, -axis.before), max(0, stop))
+    start, stop = max(0, -axis.before), min(axis.size, axis.kernel - axis.before)
+    return slice(start, max(start, stop))
 
 
 Divisor = int | tuple[Ints, ...]
@@ -199,9 +200,19 @@ def spread(y: Array, window: Windows, divisor: Divisor = 1) -> Array:
 
     Each window is divided by ``divisor``, or by its own.
     """
+    xp = library_of("cotangent", y).xp
     if divisor != 1:
-        y = divide(library_of("cotangent", y).xp.astype(y, y.dtype, copy=True), divisor)
-    for dim in range(2, 2 + len(window)):
-        axis = window[dim - 2]
-        y = taps_adjoint([y] * axis.kernel, dim, axis)
+        y = divide(xp.astype(y, y.dtype, copy=True), divisor)
+    runs = [_run_of_cells(axis) for axis in window]
+    for dim, (axis, run) in enumerate(zip(window, runs, strict=True), 2):
+        if run is None:
+            y = taps_adjoint([y] * axis.kernel, dim, axis)
+    if any(run is not None for run in runs):
+        # All dimensions with one window at once: its cells have one share.
+        ends = zip(y.shape[2:], runs, strict=True)
+        sizes = (size if run is None else run.stop - run.start for size, run in ends)
+        y = xp.astype(xp.broadcast_to(y, (*y.shape[:2], *sizes)), y.dtype, copy=True)
+    for dim, (axis, run) in enumerate(zip(window, runs, strict=True), 2):
+        if run is not None:
+            y = pad_axis(y, dim, run.start, axis.size - run.stop)
     return y

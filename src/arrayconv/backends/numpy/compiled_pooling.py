@@ -37,6 +37,9 @@ LANES = 16
 FEW_CELLS = 4096
 """Cells of a plane up to which many, side by side, stay in the cache."""
 
+FEW_TO_SEARCH = 1 << 14
+"""The same of planes in which windows that share little look for their maxima."""
+
 FEW_RESULTS = 4
 """Results of a row below which a vector of them is not worth it."""
 
@@ -167,10 +170,12 @@ def _run(
         return run, (*geometry.found, geometry.line)
     if not located:
         return _reducing(geometry, dtype, maximum, narrow)
-    located_by = loops("index_loops")
-    if narrow:
-        by_lanes = located_by.locate_lanes(lanes_of(dtype))
-        return by_lanes, (prod(geometry.sizes), *geometry.cells_seen())
+    located_by, cells = loops("index_loops"), prod(geometry.sizes)
+    if narrow or (many and cells <= FEW_TO_SEARCH):
+        seen = geometry.cells_seen()
+        # Of windows that share most of their cells, rows are better taken once.
+        if narrow or len(seen[0]) <= 2 * cells:
+            return located_by.locate_lanes(lanes_of(dtype)), (cells, *seen)
     return located_by.locate_rows, (*geometry.laid, dtype.type(-inf))
 
 
