@@ -21,8 +21,8 @@ NEEDED = {
 }
 BAD_ARGUMENT, INTERRUPTED = 2, 130
 SUITE_NAMES = (
-    *("photograph", "quick", "resnet50", "unfold", "pool", "conv", "grad", "dtypes", "small"),
-    *("scaling", "gpu", "all"),
+    *("photograph", "quick", "resnet50", "unfold", "pool", "conv", "bias", "grad", "dtypes"),
+    *("small", "scaling", "gpu", "all"),
 )
 
 DESCRIPTION = """\

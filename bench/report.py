@@ -151,6 +151,7 @@ FAMILIES = {
         _kind(r) == "depthwise" and r.direction == "forward"
     ),
     "transposed convolutions": lambda r: _kind(r) == "transposed" and r.direction == "forward",
+    "convolutions with a bias": lambda r: _kind(r) == "biased",
     "pools": lambda r: "pool" in r.op and r.direction == "forward",
     "unfold": lambda r: r.op == "unfold" and r.direction == "forward",
     "fold": lambda r: r.op == "fold" and r.direction == "forward",
@@ -159,6 +160,8 @@ FAMILIES = {
 
 
 def _kind(record: Record) -> str:
+    if record.case.endswith(", bias"):
+        return "biased"
     if record.op.startswith("conv_transpose"):
         return "transposed"
     if not record.op.startswith("conv"):

@@ -154,6 +154,14 @@ SMALL = (
 )
 
 
+# Some with the bias that they have in their networks: added on the way it costs nothing, and else a
+# pass through the output.
+BIASES = tuple(
+    replace(case, name=f"{case.name}, bias", bias=True)
+    for case in (VGG16[1], DEPTHWISE[0], OTHERS[0], SMALL[0])
+)
+
+
 def gradient(case: Case, direction: str) -> Case:
     word = "input" if direction == TO_INPUT else "weight"
     return replace(case, name=f"{case.name}, to {word}", direction=direction)
@@ -241,7 +249,8 @@ def _gpu() -> tuple[Case, ...]:
     pools = (*POOLS[1:3], POOLS[7], *_gradients(POOLS[1], POOLS[7]))
     halves = tuple(of_dtype(case, dtype) for dtype in ("bfloat16", "float16") for case in TABLE)
     first = (*columns, *folds, *pools, *TABLE, *halves, SMALL[0], *DEPTHWISE[:4])
-    rest = (*GRADIENTS, *CONVOLUTIONS, *POOLS, *UNFOLDS, *FOLDS, *SMALL, *HALF_TYPES, *DTYPES)
+    rest = (*GRADIENTS, *CONVOLUTIONS, *POOLS, *UNFOLDS, *FOLDS, *SMALL, *BIASES)
+    rest = (*rest, *HALF_TYPES, *DTYPES)
     return tuple({case.name: case for case in (*first, *rest)}.values())
 
 
@@ -261,6 +270,7 @@ SUITES: dict[str, tuple[Callable[[], tuple[Case, ...]], str]] = {
         lambda: CONVOLUTIONS,
         "ResNet-50, VGG, U-Net, ConvNeXt, MobileNet, patches, audio, video, transposed",
     ),
+    "bias": (lambda: BIASES, "layers with the bias that they have in their networks"),
     "grad": (lambda: GRADIENTS, "gradients to the input and to the weight"),
     "dtypes": (lambda: (*DTYPES, *HALF_TYPES), "float64, complex64 and the half types"),
     "small": (lambda: SMALL, "tiny inputs, where the call itself is what takes time"),
