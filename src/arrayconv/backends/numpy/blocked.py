@@ -80,7 +80,7 @@ def _by_group(planes: Any, block: Block) -> Any:
     return part.reshape(*part.shape[:2], part.shape[2] * part.shape[3])
 
 
-def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
+def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     """Return y (N, O, *positions): the weights times each block of columns."""
     x = channels_first(x) if turns_fast(x) else x
     batch, channels = x.shape[:2]
@@ -89,19 +89,25 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     planned = plan(window, batch, channels, outputs, groups, x.dtype, workspace, is_flat)
     blocks, dtype, rows, per_group, positions = planned
     weights = w.reshape(groups, per_group, rows).astype(dtype, copy=False)
+    biases = None if bias is None else bias.reshape(groups, per_group, 1).astype(dtype)
     if len(blocks) == batch == 1:
         columns_of = column_maker(x, blocks, dtype)
         y = whole_product(weights, columns_of(blocks[0]).reshape(groups, rows, -1))
+        if biases is not None:
+            y += biases
         return y.reshape(1, outputs, *positions).astype(x.dtype, copy=False)
     y = np.empty((batch, groups, per_group, prod(positions)), x.dtype)
 
     def work(block: Block, columns_of: Callable[[Block], Any]) -> None:
         columns = columns_of(block).reshape(groups, rows, -1)
         images = block.images.stop - block.images.start
-        if images == 1 and dtype == y.dtype:
-            np.matmul(weights, columns, out=y[block.images.start, :, :, block.flat])
-        else:
-            result = np.matmul(weights, columns).reshape(groups, per_group, images, -1)
+        apart = images > 1 or dtype != y.dtype
+        made = None if apart else y[block.images.start, :, :, block.flat]
+        result = np.matmul(weights, columns, out=made)
+        if biases is not None:
+            result += biases
+        if apart:
+            result = result.reshape(groups, per_group, images, -1)
             y[block.images, :, :, block.flat] = result.transpose(2, 0, 1, 3)
 
     run_blocks(work, blocks, products=True, workspace=lambda: column_maker(x, blocks, dtype))

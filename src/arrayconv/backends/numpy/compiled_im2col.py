@@ -36,7 +36,7 @@ def planes_at_a_time(window: Window, channels: int, itemsize: int) -> int:
     return min(channels, max(room, -(-ROWS // taps)))
 
 
-def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
+def conv_transpose(y: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     """Return x (N, C, *sizes): columns made by a product, added to the cells that they saw."""
     batch, outputs = y.shape[:2]
     each, taps, positions = w.shape[1], prod(kernel_sizes(window)), prod(output_sizes(window))
@@ -46,6 +46,7 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     weights = w.reshape(groups, outputs // groups, each * taps).swapaxes(1, 2)
     some = planes_at_a_time(window, each, y.itemsize)
     add = adding(window, some)
+    biases = None if bias is None else bias.reshape(groups, each, 1)
 
     def work(block: tuple[int, int, int], buffer: Any) -> None:
         image, group, first = block
@@ -55,6 +56,8 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
         np.matmul(part, planes[image, group], out=columns)
         cells = x[image, group, first:stop].reshape(-1)
         add.loop(columns.reshape(-1), cells, 0, (stop - first) * add.parts, *add.known)
+        if biases is not None:
+            x[image, group, first:stop] += biases[group, first:stop]
 
     run_blocks(
         work,

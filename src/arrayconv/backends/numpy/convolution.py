@@ -88,7 +88,7 @@ FORWARD = Rule(
             costs.channel_shifts,
             workspaces.channel_shifted,
         ),
-        Algorithm("im2col", blocked.conv, never, costs.im2col, workspaces.im2col),
+        Algorithm("im2col", blocked.conv, never, costs.im2col, workspaces.im2col, adds_bias=True),
         Algorithm(
             "pointwise", pointwise.conv, pointwise.unfit, costs.pointwise, workspaces.pointwise
         ),
@@ -168,6 +168,7 @@ BACKWARD = Rule(
             compiled_im2col.unfit,
             costs.numba_im2col_adjoint,
             workspaces.folded,
+            adds_bias=True,
         ),
         Algorithm(
             "numba_depthwise",
