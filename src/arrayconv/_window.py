@@ -209,6 +209,24 @@ class Run(NamedTuple):
     length: int
 
 
+class Kept(NamedTuple):
+    """Which cells of an axis a padding by a constant keeps, and how many it adds at the ends."""
+
+    start: int
+    stop: int
+    before: int
+    after: int
+
+
+def padding_kept(size: int, before: int, after: int) -> Kept:
+    """Return what becomes of an axis that is padded, or cropped where a number is negative."""
+    start, stop = max(0, -before), size - max(0, -after)
+    if start >= stop:
+        # A crop may take some of the cells that the other end has.
+        return Kept(0, 0, 0, size + before + after)
+    return Kept(start, stop, max(0, before), max(0, after))
+
+
 PADDING_MODES = ("constant", "reflect", "replicate", "circular")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from arrayconv._arrays import Array, device_of, library_of
 from arrayconv._integers import Pairs
 from arrayconv._registry import primitive
-from arrayconv._window import Run, padding_runs
+from arrayconv._window import Run, padding_kept, padding_runs
 
 
 def take_slice(array: Array, dim: int, start: int, stop: int, step: int = 1) -> Array:
@@ -18,17 +18,14 @@ def take_slice(array: Array, dim: int, start: int, stop: int, step: int = 1) -> 
 def pad_axis(array: Array, dim: int, before: int, after: int, value: Any = 0) -> Array:
     """Return the array with cells of ``value`` added at (or cropped from) the ends of one axis."""
     size = array.shape[dim]
-    start, stop = max(0, -before), size - max(0, -after)
-    if start >= stop:
-        start = stop = 0
-        before, after = 0, size + before + after
-    if (start, stop) != (0, size):
-        array = take_slice(array, dim, start, stop)
+    kept = padding_kept(size, before, after)
+    if (kept.start, kept.stop) != (0, size):
+        array = take_slice(array, dim, kept.start, kept.stop)
     parts = [array]
-    if before > 0:
-        parts.insert(0, _filled(array, dim, before, value))
-    if after > 0:
-        parts.append(_filled(array, dim, after, value))
+    if kept.before > 0:
+        parts.insert(0, _filled(array, dim, kept.before, value))
+    if kept.after > 0:
+        parts.append(_filled(array, dim, kept.after, value))
     return array if len(parts) == 1 else library_of("input", array).xp.concat(parts, axis=dim)
 
 

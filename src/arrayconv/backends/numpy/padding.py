@@ -9,7 +9,7 @@ import numpy as np
 
 from arrayconv._arrays import library_of
 from arrayconv._integers import Pairs
-from arrayconv._window import Run, padding_runs
+from arrayconv._window import Run, padding_kept, padding_runs
 
 Place = tuple[slice, ...]
 _MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -29,18 +29,9 @@ def pad(x: Any, pairs: Pairs, mode: str, value: Any) -> Any:
     """Return a new array, padded or cropped by a (before, after) pair for each axis."""
     if mode != "constant":
         return np.pad(x, pairs, _MODES[mode])
-    ends = zip(x.shape, pairs, strict=True)
-    kept, added = zip(*(_kept_and_added(size, *pair) for size, pair in ends), strict=True)
-    return np.pad(x[kept], added, constant_values=value)
-
-
-def _kept_and_added(size: int, before: int, after: int) -> tuple[slice, tuple[int, int]]:
-    """Return what is left of an axis, and the cells around that."""
-    start, stop = max(0, -before), size - max(0, -after)
-    if start >= stop:
-        # A crop may take some of the cells that the other end has.
-        return slice(0, 0), (0, size + before + after)
-    return slice(start, stop), (max(0, before), max(0, after))
+    cuts = [padding_kept(size, *pair) for size, pair in zip(x.shape, pairs, strict=True)]
+    kept = tuple(slice(each.start, each.stop) for each in cuts)
+    return np.pad(x[kept], [(each.before, each.after) for each in cuts], constant_values=value)
 
 
 def pad_adjoint(y: Any, pairs: Pairs, mode: str) -> Any:
