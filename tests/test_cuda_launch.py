@@ -269,3 +269,17 @@ def test_who_sees_a_cell(stride, dilation):
                     found.add((tap, position))
                 tap, position = tap + seen.tap_step, position - seen.position_step
         assert found == wanted
+
+
+def test_a_bias_is_in_a_row_and_between_no_two_elements(tmp_path):
+    numbers = np.arange(3, dtype=np.float32)
+    odd = np.zeros(13, np.uint8)[1:].view(np.float32)
+    odd[:] = numbers
+    with on_host(HostExecutor(tmp_path)):
+        assert launch.pointer(None) is launch.NOWHERE
+        assert launch.pointer(numbers) is numbers
+        for bias in (odd, np.repeat(numbers, 2)[::2], np.broadcast_to(numbers[:1], 3)):
+            passed = launch.pointer(bias)
+            assert passed.flags.c_contiguous
+            assert passed.ctypes.data % 4 == 0
+            np.testing.assert_array_equal(passed, bias)

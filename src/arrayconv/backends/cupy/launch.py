@@ -264,7 +264,12 @@ def executor_of(array: Any) -> Executor:
 
 def pointer(bias: Any) -> Any:
     """Return a bias as kernels take it: its cells in a row, or nowhere where it is None."""
-    return NOWHERE if bias is None else executor_of(bias).contiguous(bias)
+    if bias is None:
+        return NOWHERE
+    executor = executor_of(bias)
+    found = executor.contiguous(bias)
+    # No kernel can read between two elements, where an input or a weight is refused.
+    return found.copy() if executor.address(found) % found.dtype.itemsize else found
 
 
 class Plan(NamedTuple):
