@@ -25,9 +25,10 @@ from arrayconv.backends.numpy.convolution_plans import address as sums_address
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import at_once, run_range
+from arrayconv.backends.numpy.winograd_cuts import phases_of
 from arrayconv.backends.numpy.winograd_maps import Square
 from arrayconv.backends.numpy.winograd_maps import square as square_of
-from arrayconv.backends.numpy.winograd_plans import FLOAT, phases_of, plan_of, sizes_of
+from arrayconv.backends.numpy.winograd_plans import FLOAT, plan_of, sizes_of
 
 VECTORS = 64
 """Vectors of kernels that a thread transforms at a time."""
@@ -51,9 +52,9 @@ class Parts(NamedTuple):
 
     rows: Any
     """Of each the first output, and how many it has of a group; where the code is that sums them
-    up; of the points of its weight the steps from group to group, from output to output, from
-    channel to channel and from point to point; and of the weight itself the first number, the
-    vectors of kernels, and the kernels of a row."""
+    up; of the points of the weight the steps from group to group, from output to output, from
+    channel to channel and from point to point, and where those of the part begin; and of the weight
+    that is transformed the first number, the vectors of kernels, and the kernels of a row."""
     every: int
     """Numbers of the weight from one row of kernels to the next."""
     numbers: int
@@ -64,11 +65,12 @@ class Parts(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _parts(
-    shape: Ints, groups: int, tile: int, is_flipped: bool, bounds: tuple[Ints, ...]
+    shape: Ints, groups: int, tile: int, is_flipped: bool, bounds: tuple[Ints, ...], apart: bool
 ) -> Parts:
     """Return parts of the outputs of a weight of a shape, given where each begins and ends.
 
-    With a flipped weight the adjoint is a convolution; it is read so, and not made.
+    With a flipped weight the adjoint is a convolution; it is read so, and not made. The weight is
+    transformed as a whole, or each part of it ``apart``.
     """
     compiled, square = loops("winograd_loops"), square_of(shape[2:], tile)
     taps, lanes = prod(shape[2:]), lanes_of(FLOAT)
@@ -77,18 +79,19 @@ def _parts(
     rows, most = [], 0
     for start, stop in bounds:
         made = stop - start
+        first, held = (start, made) if apart else (0, every)
         # Of all outputs rows follow one another, and so are one.
-        in_rows = is_flipped and made < every
-        count, length = (seen, made) if in_rows else (1, groups * made * seen)
-        steps = (1, made) if is_flipped else (seen, 1)
+        in_rows = is_flipped and held < every
+        count, length = (seen, held) if in_rows else (1, groups * held * seen)
+        steps = (1, held) if is_flipped else (seen, 1)
         step = -(-count * length // lanes) * lanes + lanes
         most = max(most, square.points * step + lanes)
         rows.append(
             (
                 *(start, made),
                 sums_address(compiled.convolve(of_tile, made % of_tile.outputs, lanes), 4),
-                *(made * seen, *steps, step, start * taps * (1 if is_flipped else seen)),
-                *(count * -(-length // lanes), length),
+                *(held * seen, *steps, step, (start - first) * steps[0]),
+                *(first * taps * (1 if is_flipped else seen), count * -(-length // lanes), length),
             )
         )
     transform = compiled.weight_to_points(square, is_flipped)
@@ -100,10 +103,10 @@ def _flat(w: Any) -> Any:
 
 
 def transform_weight(weight: Any, parts: Parts) -> Any:
-    """Return the points of a flat weight whose outputs are one part."""
+    """Return the points of a flat weight that is transformed as a whole."""
     points = np.empty(parts.numbers, weight.dtype)
-    pairs, first, vectors, length = map(int, parts.rows[0, 6:])
-    known = (first, parts.every, length, pairs)
+    step, _, first, vectors, length = map(int, parts.rows[0, 6:])
+    known = (first, parts.every, length, step)
     run_range(parts.transform, (weight, points), vectors, known, each=VECTORS)
     return points
 
@@ -148,32 +151,32 @@ def run(
     if y.size == 0:
         return _in_order(y, window)
     planned = plan_of(window, batch, channels, outputs, groups, tile, factors is not None)
-    bounds = tuple((part.start, part.stop) for part in planned.parts)
-    parts = _parts(shape, groups, tile, is_flipped, bounds)
+    bounds, apart = tuple((part.start, part.stop) for part in planned.parts), planned.transforms
+    parts = _parts(shape, groups, tile, is_flipped, bounds, apart)
     compiled, room = loops("winograd_blocks"), planned.room
     source, result = channels_first(x).reshape(-1), y.reshape(-1)
-    is_whole = len(bounds) == 1
     start = biases(bias, outputs, x.dtype)
-    jobs, held, more = len(bounds), parts.numbers, room[2]
-    if is_whole:
-        jobs, held, more = len(planned.blocks), room[0], max(room[1:])
+    shared = apart and len(planned.blocks) == 1
+    jobs = len(bounds if shared else planned.blocks)
+    # What each thread holds: its own cells' points, cells or then sums, and a part's weight.
+    held = (0 if shared else room[0], room[2] if shared else max(room[1:]))
     numbers = np.array(
         [
             *(*planned.tile.seen, lanes_of(x.dtype), channels, groups),
             *(x[0, 0].size, y[0, 0].size, sizes[1], *_addresses(planned.tile)),
-            *(held, _address(parts), parts.every, planned.tile.points),
+            *(*held, _address(parts) if apart else 0, parts.every, planned.tile.points),
         ]
     )
     known = (planned.laid, parts.rows, planned.tables, numbers)
-    if is_whole:
-        points = transform_weight(weight, parts) if factors is None else factors
-        loop, before = compiled.convolve_squares, (source, points, start, result)
-    else:
-        points, cells = (np.empty(count, x.dtype) for count in room[:2])
-        compiled.see(source, points, cells, planned.laid[0], planned.tables, numbers)
+    factors = weight if apart else transform_weight(weight, parts) if factors is None else factors
+    loop, seen = compiled.convolve_squares, source
+    if shared:
+        seen, cells = (np.empty(count, x.dtype) for count in room[:2])
+        compiled.see(source, seen, cells, planned.laid[0], planned.tables, numbers)
         del cells
-        loop, before = compiled.convolve_parts, (points, weight, start, result)
-    workspace = np.empty((at_once(jobs), held + more), x.dtype)
+        loop = compiled.convolve_parts
+    workspace = np.empty((at_once(jobs), sum(held) + apart * parts.numbers), x.dtype)
+    before = (seen, factors, start, result)
     run_range(loop, before, jobs, (workspace, *known), each=1, least=1, numbered=True)
     return _in_order(y, window)
 
@@ -198,7 +201,7 @@ def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None, *, tile:
 def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window, Any], Any]:
     """Return the convolution of an input by a window, with the weight transformed beforehand."""
     shape, whole = w.shape, ((0, w.shape[0] // groups),)
-    factors = transform_weight(_flat(w), _parts(shape, groups, tile, False, whole))
+    factors = transform_weight(_flat(w), _parts(shape, groups, tile, False, whole, False))
 
     def convolve(x: Any, window: Window, bias: Any = None) -> Any:
         return run(x, shape, window, groups, tile, factors=factors, bias=bias)

@@ -17,16 +17,11 @@ from arrayconv.backends.numpy.compiled_winograd import unfit
 from arrayconv.backends.numpy.compiler import lanes_of, loops
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import at_once, run_blocks
+from arrayconv.backends.numpy.winograd_cuts import limit_of_gradient
 from arrayconv.backends.numpy.winograd_gradient import from_points
 from arrayconv.backends.numpy.winograd_maps import Square, transforms
 from arrayconv.backends.numpy.winograd_maps import square as square_of
-from arrayconv.backends.numpy.winograd_plans import (
-    FLOAT,
-    Plan,
-    limit_of_gradient,
-    plans_of_gradient,
-    step_of,
-)
+from arrayconv.backends.numpy.winograd_plans import FLOAT, Plan, plans_of_gradient, step_of
 
 __all__ = ["conv_weight", "unfit"]
 
@@ -81,7 +76,7 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
     cells = channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window))
     square = square_of(kernel, tile)
     weights = square.points * outputs * channels // groups
-    most = limit_of_gradient(batch * cells * x.itemsize, weights, x.itemsize)
+    most = limit_of_gradient(batch * cells * x.itemsize, weights)
     plans = plans_of_gradient(window, batch, channels, outputs, tile, most)
     sides = [_Points(each, of, square, groups) for each, of in zip((x, y), plans, strict=True)]
     shape = (square.points, groups, outputs // groups, channels // groups)

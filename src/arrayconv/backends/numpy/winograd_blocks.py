@@ -17,10 +17,12 @@ from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.conv_loops import lay_out
 from arrayconv.backends.numpy.loop_forms import compiled
 
-TO_POINTS, FROM_POINTS, ROOM, TRANSFORM, EVERY, HELD = range(8, 14)
+TO_POINTS, FROM_POINTS, POINTS, SUMS, TRANSFORM, EVERY, HELD = range(8, 15)
 """Where the loops are that make points of cells, and outputs of points; the numbers of a workspace
-that hold points of cells, or of a part's weight; where the loop is that makes the latter, and the
-numbers of a weight from row to row; the vectors of a square between its two transforms."""
+that hold points of cells, and those that hold cells or then the points of outputs, before those of
+a part's weight; where the loop is that makes the latter, or 0 where the whole weight is transformed
+before, and the numbers of a weight from row to row; the vectors of a square between its two
+transforms."""
 
 
 step_of = compiled(winograd_plans.step_of)
@@ -67,7 +69,7 @@ def make(
     """Write a part of a block's outputs; ``sums`` is room for their points."""
     _, _, _, count, across, _, target, outputs, heights, width, stores = block[:11]
     rows, columns, lanes, channels, groups, _, results_of, line = numbers[:8]
-    first, made, convolve, every, apart, term, pairs = part[:7]
+    first, made, convolve, every, apart, term, step, factor = part[:8]
     tiles, seen, square = count * across, channels // groups, rows * columns
     vectors, zeros = -(-tiles // lanes), np.zeros(made, sums.dtype)
     terms = np.empty((seen, 2), np.int64)
@@ -84,8 +86,8 @@ def make(
                 terms,
                 seen,
                 factors,
-                group * every,
-                pairs,
+                factor + group * every,
+                step,
                 apart,
                 zeros,
                 0,
@@ -122,9 +124,38 @@ def make(
 
 
 @compiled
+def make_parts(
+    points: Any,
+    weight: Any,
+    biases: Any,
+    result: Any,
+    begin: Any,
+    end: Any,
+    sums: Any,
+    factors: Any,
+    block: Any,
+    parts: Any,
+    tables: Any,
+    numbers: Any,
+) -> None:
+    """Write some parts of a block's outputs, by the points of the whole weight or by a flat one.
+
+    The weight of each part is transformed then; ``factors`` is room for its points.
+    """
+    transform, every = numbers[TRANSFORM], numbers[EVERY]
+    for n in range(begin, end):
+        seen = weight
+        if transform != 0:
+            step, _, first, vectors, length = parts[n, 6:]
+            call_at(transform, (weight, factors, 0, vectors, first, every, length, step))
+            seen = factors
+        make(points, seen, biases, result, sums, block, parts[n], tables, numbers)
+
+
+@compiled
 def convolve_squares(
     source: Any,
-    factors: Any,
+    weight: Any,
     biases: Any,
     result: Any,
     begin: Any,
@@ -136,12 +167,16 @@ def convolve_squares(
     tables: Any,
     numbers: Any,
 ) -> None:
-    """Write the outputs of some blocks, which are one part."""
-    room = numbers[ROOM]
-    points, cells = workspace[thread, :room], workspace[thread, room:]
+    """Write the outputs of some blocks."""
+    first, last = numbers[POINTS], numbers[POINTS] + numbers[SUMS]
+    points, cells = workspace[thread, :first], workspace[thread, first:last]
+    factors, count = workspace[thread, last:], parts.shape[0]
     for n in range(begin, end):
-        see(source, points, cells, blocks[n], tables, numbers)
-        make(points, factors, biases, result, cells, blocks[n], parts[0], tables, numbers)
+        block = blocks[n]
+        see(source, points, cells, block, tables, numbers)
+        make_parts(
+            points, weight, biases, result, 0, count, cells, factors, block, parts, tables, numbers
+        )
 
 
 @compiled
@@ -159,10 +194,9 @@ def convolve_parts(
     tables: Any,
     numbers: Any,
 ) -> None:
-    """Write some parts of the outputs of one block, with the weight of each transformed before."""
-    room, transform, every = numbers[ROOM], numbers[TRANSFORM], numbers[EVERY]
-    factors, sums = workspace[thread, :room], workspace[thread, room:]
-    for n in range(begin, end):
-        pairs, first, vectors, length = parts[n, 6:10]
-        call_at(transform, (weight, factors, 0, vectors, first, every, length, pairs))
-        make(points, factors, biases, result, sums, blocks[0], parts[n], tables, numbers)
+    """Write some parts of the outputs of one block, whose points are known."""
+    last = numbers[SUMS]
+    sums, factors, block = workspace[thread, :last], workspace[thread, last:], blocks[0]
+    make_parts(
+        points, weight, biases, result, begin, end, sums, factors, block, parts, tables, numbers
+    )

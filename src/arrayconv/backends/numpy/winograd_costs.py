@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import NamedTuple
 
+from arrayconv._options import current
 from arrayconv._window import Window, kernel_sizes
 from arrayconv.backends.numpy.costs import (
     CALLS,
@@ -15,8 +16,8 @@ from arrayconv.backends.numpy.costs import (
     Shape,
     vector_bytes,
 )
+from arrayconv.backends.numpy.winograd_cuts import CELL, POINT, limit_of_gradient, way
 from arrayconv.backends.numpy.winograd_maps import square as square_of
-from arrayconv.backends.numpy.winograd_plans import limit_of_gradient
 
 WEIGHT_POINT = 0.6
 """Nanoseconds to make a number of a transformed weight."""
@@ -25,23 +26,16 @@ WINOGRAD_POINT = (1.6, 0.035)
 for each point of the tile, since the transforms are products."""
 WINOGRAD_LINE = 1.8
 """The same for lines, which have few points."""
-COMPILED_POINT = (0.5, 0.38)
-"""Nanoseconds for each of a tile's points in compiled loops: where they are made, and where outputs
-are made of them; each row has whole vectors of tiles."""
-COMPILED_CELL = {2: 1.0, 4: 2.0}
-"""And of each cell, laid out by phases."""
-COMPILED_MORE = {64: 1.2, 32: 0.85, 16: 0.85}
-"""All of it over the sum of its parts, by the bytes of a vector: with short ones products take
-longer, and so all else less beside them. Lines were measured with 32 bytes, and nothing with 16."""
-COMPILED_POINTS = (0.03, 0.25, 0.25)
-"""Nanoseconds of a multiply-add there, to read a number of the transformed weight, and to make it.
-"""
+COMPILED_MORE = {64: 1.1, 32: 1.1, 16: 1.1}
+"""What compiled loops take over the sum of their parts, by the bytes of a vector; with 16 nothing
+was measured."""
+COMPILED_CALLS = {64: 1.0, 32: 0.5, 16: 0.5}
+"""The same of `CALLS`: where vectors are wide, products are fast, and all else is slow beside
+them."""
 COMPILED_GRADIENT = (0.3, 0.5, 0.3, 0.03)
 """Nanoseconds of the gradient to a weight with compiled transforms: to lay out a cotangent's
 number; for each of a weight's points to add a product to those of other blocks, to make taps of
 them, and more for each tap."""
-ONE_LEFT = 0.7
-"""Vectors that one takes longer which is left when all others are multiplied by threes."""
 
 
 class _Tiles(NamedTuple):
@@ -85,21 +79,12 @@ def squares(shape: Shape, tile: int, prepared: bool = False) -> float:
 
 def compiled(shape: Shape, tile: int, prepared: bool = False) -> float:
     """Return the nanoseconds of the same with compiled transforms, in one and two dimensions."""
-    points, _, down, across = _tiles(shape.window, tile)
-    pairs = points * shape.outputs * shape.channels // shape.groups
-    to_points, from_points = COMPILED_POINT
-    multiply_add, read, make = COMPILED_POINTS
-    vector = vector_bytes()
-    each = vector // 4
-    vectors = -(-shape.batch * down * across // each)
-    multiplied = (vectors + ONE_LEFT * (vectors % 3 == 1)) * each
-    lanes = shape.batch * down * -(-across // each) * each
-    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
-    return (
-        pairs * (multiplied * multiply_add + read + (0 if prepared else make))
-        + lanes * points * (shape.channels * to_points + shape.outputs * from_points)
-        + cells * COMPILED_CELL[tile]
-    ) * COMPILED_MORE[vector] + CALLS
+    vector, options = vector_bytes(), current()
+    found = way(
+        *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile),
+        *(vector // 4, options.workspace_bytes, 1, prepared),
+    )
+    return found.nanoseconds * COMPILED_MORE[vector] + CALLS * COMPILED_CALLS[vector]
 
 
 def to_weight(shape: Shape, tile: int) -> float:
@@ -126,14 +111,14 @@ def compiled_to_weight(shape: Shape, tile: int) -> float:
     both = shape.channels + shape.outputs
     cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
     made = tiles * outputs * shape.outputs
-    room = limit_of_gradient(4 * (cells + made), pairs, 4)
+    room = limit_of_gradient(4 * (cells + made), pairs)
     blocks = -(-points * both * tiles // room)
     each = vector_bytes() // 4
     lanes = shape.batch * down * -(-across // each) * each
     multiply_add = MULTIPLY_ADD * (1 + FEW * shape.groups / shape.outputs)
     return (
         pairs * (tiles * multiply_add + blocks * add + make + of_tap * shape.taps)
-        + lanes * points * both * COMPILED_POINT[0]
-        + cells * COMPILED_CELL[tile]
+        + lanes * points * both * POINT[0]
+        + cells * CELL[tile]
         + made * lay_out
     ) + (1 + blocks) * CALLS / 2

@@ -13,27 +13,17 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._parts import sliding_part
-from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes
-from arrayconv.backends.numpy import layouts, shifts, winograd
+from arrayconv._window import Axis, Window, kernel_sizes, output_sizes
+from arrayconv.backends.numpy import layouts, shifts
 from arrayconv.backends.numpy.compiler import lanes_of
 from arrayconv.backends.numpy.layouts import Layout
 from arrayconv.backends.numpy.tables import Tables
-from arrayconv.backends.numpy.winograd import SINGLE, part_of
+from arrayconv.backends.numpy.winograd import SINGLE
+from arrayconv.backends.numpy.winograd_cuts import Cut, cut_of_gradient, phases_of, tiles_of, way
 from arrayconv.backends.numpy.winograd_maps import Line, Square
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 
 FLOAT = np.dtype(np.float32)
-WORTH_A_THREAD = 1 << 21
-"""Multiply-adds below which there is no block for another thread."""
-CHUNK = 4 << 20
-"""Bytes of points that a block holds, of cells and of outputs: the second cache should."""
-WHOLE = 8
-"""Outputs that are summed up together, at most; parts have multiples of them."""
-FEW_VECTORS = 3
-"""Vectors of tiles that are summed up at a time."""
-PART = 2 << 20
-"""Bytes of a transformed weight that are made at a time where a block sees all tiles: the cache
-holds them until they were used, and the rest never is in memory."""
 
 
 class Block(NamedTuple):
@@ -74,6 +64,8 @@ class Plan(NamedTuple):
     at a time; each with those that vectors may see past the last one."""
     parts: tuple[slice, ...] = ()
     """Outputs of a group that are made at a time; of several groups all."""
+    transforms: bool = False
+    """Whether the weight of a part is transformed where it is used, in each block anew."""
 
 
 def _laid(blocks: Sequence[Block], lanes: int) -> tuple[Any, Any]:
@@ -93,18 +85,6 @@ def _laid(blocks: Sequence[Block], lanes: int) -> tuple[Any, Any]:
             )
         )
     return np.array(rows, np.int64), tables.flat()
-
-
-def _tiles(axis: Axis, line: Line) -> Axis:
-    """Return the axis of a phase whose positions are tiles, and whose taps are a tile's cells."""
-    of_phase = -(-axis.out // axis.dilation)
-    stride = line.outputs * axis.dilation
-    return axis._replace(kernel=line.cells, stride=stride, out=-(-of_phase // line.outputs))
-
-
-def phases_of(window: Window) -> Ints:
-    """Return how many phases of cells there are, of the last two dimensions."""
-    return (1, *(axis.dilation for axis in window))[-2:]
 
 
 def sizes_of(window: Window) -> Ints:
@@ -149,41 +129,12 @@ def _seen(
     )
 
 
-class Cut(NamedTuple):
-    """How many images, rows of tiles and tiles of a row a block has, at most."""
-
-    images: int
-    rows: int
-    columns: int
-
-
-def _cut(window: Window, square: Square, batch: int, numbers: int, limit: int, workers: int) -> Cut:
-    """Return blocks that have ``numbers`` for each of a tile's points, and no more than a limit.
-
-    But for a row of tiles. Each of some workers has a block, where there are rows enough.
-    """
-    height, width = map(_tiles, (SINGLE,) * (2 - len(window)) + window, square)
-    per_tile = square.points * numbers * prod(phases_of(window))
-    images = min(batch, limit // (per_tile * width.out * height.out), -(-batch // workers))
-    images = max(1, images)
-    # Of each block of images.
-    workers = -(-workers // -(-batch // images))
-    columns = width.out
-    if square.seen[0] == 1:
-        # Rows of squares are not cut: where they meet, cells would be transformed twice.
-        most = min(limit // per_tile, -(-width.out // max(1, workers // height.out)))
-        # Whole vectors of tiles.
-        columns = min(width.out, -(-part_of(width.out, most) // 16) * 16)
-    rows = part_of(height.out, min(limit // (per_tile * columns), -(-height.out // workers)))
-    return Cut(images, rows, columns)
-
-
 def _blocks(
     window: Window, square: Square, batch: int, channels: int, outputs: int, cut: Cut
 ) -> tuple[Block, ...]:
     """Return the blocks of a window, in order."""
     whole = (SINGLE,) * (2 - len(window)) + window
-    height, width = map(_tiles, whole, square)
+    height, width = map(tiles_of, whole, square)
     phases, sizes = phases_of(window), sizes_of(window)
     source = (channels * whole[0].size * whole[1].size, whole[1].size, 1)
     plane = prod(phases) * prod(sizes)
@@ -235,22 +186,10 @@ def _plan(square: Square, blocks: tuple[Block, ...], channels: int, points: int,
 
 @lru_cache(maxsize=256)
 def plan(
-    window: Window,
-    batch: int,
-    channels: int,
-    outputs: int,
-    at_once: int,
-    tile: int,
-    limit: int,
-    workers: int,
+    window: Window, batch: int, channels: int, outputs: int, at_once: int, tile: int, cut: Cut
 ) -> Plan:
-    """Return the plan by which no block has more than ``limit`` points, those of a row at least.
-
-    Of the outputs it has the points of ``at_once`` at a time. Each of some workers has a block,
-    where there are rows enough.
-    """
+    """Return the plan of blocks, that have the points of ``at_once`` outputs at a time."""
     square = square_of(kernel_sizes(window), tile)
-    cut = _cut(window, square, batch, channels + at_once, limit, workers)
     blocks = _blocks(window, square, batch, channels, outputs, cut)
     return _plan(square, blocks, channels, square.points, at_once)
 
@@ -264,7 +203,7 @@ def plans_of_gradient(
     There a tile is what it sees: its own outputs.
     """
     square = square_of(kernel_sizes(window), tile)
-    cut = _cut(window, square, batch, channels + outputs, limit, 1)
+    cut = cut_of_gradient(window, square, batch, channels + outputs, limit)
     own = Square(*(Line(line.outputs, 1) for line in square))
     alone = tuple(
         Axis(axis.out, 1, 1, axis.dilation, before=0, after=0, out=axis.out) for axis in window
@@ -285,17 +224,6 @@ def step_of(numbers: int, lanes: int) -> int:
     return (numbers // lanes | 1) * lanes + 2 * lanes
 
 
-def limit(bytes_in_and_out: int, weights: int, itemsize: int) -> int:
-    """Return the points that a block may have."""
-    room = winograd.room(bytes_in_and_out, weights * itemsize)
-    return max(min(room, CHUNK // itemsize), weights // 4)
-
-
-def limit_of_gradient(bytes_in_and_out: int, weights: int, itemsize: int) -> int:
-    """Return the same where products are added to the points of a weight: few times, if many."""
-    return max(limit(bytes_in_and_out, weights, itemsize), weights // 2)
-
-
 def plan_of(
     window: Window,
     batch: int,
@@ -305,28 +233,12 @@ def plan_of(
     tile: int,
     prepared: bool = False,
 ) -> Plan:
-    """Return the plan of a convolution of float32, for as many threads as the options allow.
-
-    A large weight that is not prepared is transformed in parts, if one block sees all tiles: else
-    each block would do so again. Then threads share parts, and not blocks. They do so too where of
-    the tiles each would have too few for its sums.
-    """
-    square, itemsize = square_of(kernel_sizes(window), tile), 4
-    weights = square.points * outputs * channels // groups
-    cells = batch * (channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window)))
-    multiply_adds = weights * batch * prod(output_sizes(window)) // prod(square.made)
-    workers = max(1, min(current().threads, multiply_adds // WORTH_A_THREAD))
-    tiles = batch * prod(output_sizes(window)) // prod(square.made)
-    few = workers > 1 and tiles < workers * FEW_VECTORS * lanes_of(FLOAT)
-    if groups == 1 and not prepared and (few or weights * itemsize >= 2 * PART):
-        count = max(workers, weights * itemsize // PART)
-        each = -(-outputs // count // WHOLE) * WHOLE
-        most = max(limit(cells * itemsize, PART // itemsize, itemsize), weights // 2)
-        planned = plan(window, batch, channels, outputs, each, tile, most, 1)
-        if len(planned.blocks) == 1:
-            starts = range(0, outputs, each)
-            parts = tuple(slice(start, min(outputs, start + each)) for start in starts)
-            return planned._replace(parts=parts)
-    most = limit(cells * itemsize, weights, itemsize)
-    planned = plan(window, batch, channels, outputs, outputs, tile, most, workers)
-    return planned._replace(parts=(slice(0, outputs // groups),))
+    """Return the plan of a convolution of float32, for as many threads as the options allow."""
+    found = way(
+        *(window, batch, channels, outputs, groups, tile, lanes_of(FLOAT)),
+        *(current().workspace_bytes, current().threads, prepared),
+    )
+    of_group, each = outputs // groups, found.part
+    planned = plan(window, batch, channels, outputs, groups * each, tile, found.cut)
+    parts = tuple(slice(n, min(of_group, n + each)) for n in range(0, of_group, each))
+    return planned._replace(parts=parts, transforms=found.transforms)

@@ -214,14 +214,17 @@ def compiled_squares(shape: Shape, tile: int) -> int:
     planned = winograd_plans.plan_of(
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile)
     )
-    made = max(part.stop - part.start for part in planned.parts) * shape.groups
-    weights = square * made * shape.channels // shape.groups
-    in_parts, most = len(planned.parts) > 1, 0
+    part = max(part.stop - part.start for part in planned.parts) * shape.groups
+    of_output, apart = square * shape.channels // shape.groups, planned.transforms
+    weights = of_output * (part if apart else shape.outputs)
+    shared, most = apart and len(planned.blocks) == 1, 0
     for block in planned.blocks:
         points = square * len(block.starts) * block.across
-        cells, sums = shape.channels * block.layout.size, made * points
-        if in_parts:
+        cells, sums = shape.channels * block.layout.size, part * points
+        if shared:
             sums = (sums + weights) * at_once(len(planned.parts))
         most = max(most, shape.channels * points + max(cells, sums))
-    numbers: int = most if in_parts else weights + most * at_once(len(planned.blocks))
-    return numbers * _itemsize(shape)
+    if not shared:
+        jobs = at_once(len(planned.blocks))
+        most = (most + apart * weights) * jobs + (not apart) * weights
+    return most * _itemsize(shape)

@@ -1,0 +1,267 @@
+"""How `compiled_winograd` cuts tiles into blocks, and outputs into parts; and what that takes.
+
+Sums hold whole vectors of tiles, three at a time: of 7 tiles a vector of 16 is half empty. So of
+the ways to cut that its memory allows, the one is taken whose estimated time is the lowest. What
+each way needs is whole numbers only, and no array is made; the estimates are those of `costs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import product
+from math import inf, prod
+from typing import NamedTuple
+
+from arrayconv._integers import Ints
+from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.numpy import winograd
+from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
+from arrayconv.backends.numpy.winograd import SINGLE, part_of
+from arrayconv.backends.numpy.winograd_maps import Line, Square
+from arrayconv.backends.numpy.winograd_maps import square as square_of
+
+ITEMSIZE = 4
+CHUNK = 4 << 20
+"""Bytes of points that a block holds, of cells and of outputs."""
+WHOLE = 8
+"""Outputs that are summed up together, at most; parts have multiples of them."""
+PART = 512 << 10
+"""Bytes of the transformed weight of a part: the second cache holds them until they were used."""
+FAR = 12 << 20
+"""Bytes of a transformed weight from which on it is in memory before it is used."""
+WORTH_A_THREAD = 1 << 21
+"""Multiply-adds below which there is no block for another thread."""
+
+POINT = (0.23, 0.23)
+"""Nanoseconds for each of a tile's points: where they are made, and where outputs are made of them;
+each row has whole vectors of tiles."""
+CELL = {2: 0.35, 4: 0.75}
+"""And of each cell, laid out by phases; by the outputs of a tile's side."""
+WEIGHT_POINTS = (0.0205, 0.05, 0.25)
+"""Nanoseconds of a multiply-add, to read a number of the transformed weight, and to make it."""
+WEIGHT_FAR = 0.5
+"""And more of one that is in memory in between."""
+ONE_LEFT = 0.5
+"""Vectors that one takes longer which is left when all others are multiplied by threes."""
+
+
+class Cut(NamedTuple):
+    """How many images, rows of tiles and tiles of a row a block has, at most."""
+
+    images: int
+    rows: int
+    columns: int
+
+
+class Way(NamedTuple):
+    """A way to cut a convolution."""
+
+    cut: Cut
+    part: int
+    """Outputs of a group that are made at a time."""
+    transforms: bool
+    """Whether the weight of a part is transformed where it is used, in each block anew; else all of
+    the weight is before."""
+    nanoseconds: float
+
+
+def tiles_of(axis: Axis, line: Line) -> Axis:
+    """Return the axis of a phase whose positions are tiles, and whose taps are a tile's cells."""
+    of_phase = -(-axis.out // axis.dilation)
+    stride = line.outputs * axis.dilation
+    return axis._replace(kernel=line.cells, stride=stride, out=-(-of_phase // line.outputs))
+
+
+def phases_of(window: Window) -> Ints:
+    """Return how many phases of cells there are, of the last two dimensions."""
+    return (1, *(axis.dilation for axis in window))[-2:]
+
+
+def _equal(count: int) -> list[int]:
+    """Return the sizes of equal parts, the largest first."""
+    found, parts = [], 1
+    while parts <= count:
+        size = -(-count // parts)
+        found.append(size)
+        # The next number of parts whose size is less.
+        parts = -(-count // (size - 1)) if size > 1 else count + 1
+    return found
+
+
+class _Tiles(NamedTuple):
+    """The tiles of a convolution, and what it sees and makes of them."""
+
+    square: Square
+    lengths: Ints
+    """Images, rows of tiles and tiles of a row, of one phase."""
+    phases: int
+    channels: int
+    outputs: int
+    groups: int
+    lanes: int
+
+    def cuts(self) -> Iterator[Cut]:
+        """Yield the ways to cut tiles."""
+        batch, height, width = self.lengths
+        for images in _equal(batch)[:-1]:
+            yield Cut(images, height, width)
+        # Rows of squares are not cut: where they meet, cells would be transformed twice.
+        columns = [width]
+        if self.square.seen[0] == 1:
+            columns += [each * self.lanes for each in _equal(-(-width // self.lanes))[1:]]
+        for each in columns:
+            for rows in _equal(height):
+                yield Cut(1, rows, each)
+
+    def cells(self, cut: Cut) -> int:
+        """Return the cells that a block sees of a channel."""
+        (tall, wide), (rows, columns) = self.square.made, self.square.seen
+        down, across = (cut.rows - 1) * tall + rows, (cut.columns - 1) * wide + columns
+        return self.phases * cut.images * down * across
+
+    def numbers(self, cut: Cut, part: int, transforms: bool) -> int:
+        """Return the numbers that a block holds: points, and cells or then those of a part.
+
+        And the weight of a part that is transformed.
+        """
+        points = self.square.points * self.phases * prod(cut)
+        cells, made = self.channels * self.cells(cut), part * self.groups * points
+        weight = transforms * part * self.channels * self.square.points
+        # One block lays out no cells once it makes outputs.
+        held = max(cells, made + weight) if cut == self.lengths else max(cells, made) + weight
+        return self.channels * points + held
+
+    def sizes(self, cut: Cut) -> Iterator[tuple[Cut, int]]:
+        """Yield the sizes of blocks, and how many of them there are."""
+        each = []
+        for length, size in zip(self.lengths, cut, strict=True):
+            whole, rest = divmod(length, size)
+            each.append([(size, whole), (rest, 1)] if rest else [(size, whole)])
+        for sizes in product(*each):
+            yield Cut(*(size for size, _ in sizes)), prod(count for _, count in sizes)
+
+    def block(self, cut: Cut) -> tuple[float, float]:
+        """Return the nanoseconds of a block: to see its tiles, and to make its outputs."""
+        points, lanes = self.square.points, self.lanes
+        multiply_add, read, _ = WEIGHT_POINTS
+        to_points, from_points = POINT
+        vectors = -(-self.phases * prod(cut) // lanes)
+        multiplied = (vectors + ONE_LEFT * (vectors % 3 == 1)) * lanes
+        rows = self.phases * cut.images * cut.rows * -(-cut.columns // lanes) * lanes * points
+        cells = self.channels * self.cells(cut) * CELL[self.square.width.outputs]
+        pairs = points * self.outputs * self.channels // self.groups
+        return (
+            rows * self.channels * to_points + cells,
+            rows * self.outputs * from_points + pairs * (multiplied * multiply_add + read),
+        )
+
+    def part(self, workers: int) -> int:
+        """Return the outputs of a part whose transformed weight is small; each worker has some."""
+        each = ITEMSIZE * self.square.points * self.channels
+        count = -(-self.outputs // (max(2, PART // each // WHOLE) * WHOLE))
+        count = -(-count // workers) * workers
+        return -(-self.outputs // count // WHOLE) * WHOLE
+
+    def ways(
+        self, bytes_in_and_out: int, workspace_bytes: int, prepared: bool, workers: int
+    ) -> Iterator[tuple[int, bool, int]]:
+        """Yield the outputs of a part, whether its weight is transformed there, and a block's room.
+
+        A block may hold as much as input and output, together with a weight that is transformed;
+        but where the weight is larger a quarter of it, since each block reads all of it.
+        """
+        outputs = self.outputs // self.groups
+        weights, part = ITEMSIZE * self.square.points * outputs * self.channels, self.part(workers)
+        most = min(CHUNK, workspace_bytes)
+        left = max(SMALLEST_BUDGET, bytes_in_and_out - (0 if prepared else weights))
+        room = max(min(most, left), weights // 4)
+        if self.groups == 1 and part < outputs:
+            if not prepared:
+                left = max(SMALLEST_BUDGET, bytes_in_and_out)
+                yield part, True, max(min(most, left), weights * 5 // 4)
+            yield part, False, room
+        yield outputs, False, room
+
+    def time(self, cut: Cut, part: int, transforms: bool, prepared: bool, workers: int) -> float:
+        """Return the nanoseconds of all blocks, and of the weight, if it is not prepared."""
+        weights = self.square.points * self.outputs * self.channels // self.groups
+        of_weight = 0.0 if prepared else weights * WEIGHT_POINTS[2]
+        blocks = [(*self.block(each), count) for each, count in self.sizes(cut)]
+        count = sum(count for _, _, count in blocks)
+        if not transforms and weights * ITEMSIZE > FAR:
+            of_weight += weights * WEIGHT_FAR
+        if workers == 1:
+            times = count if transforms else 1
+            return sum((see + make) * each for see, make, each in blocks) + of_weight * times
+        see, make, _ = blocks[0]
+        if not transforms:
+            return (see + make) * -(-count // workers) + of_weight / workers
+        if count > 1:
+            return (see + make + of_weight) * -(-count // workers)
+        # Threads share the parts.
+        parts = -(-self.outputs // part)
+        return see + (make + of_weight) * -(-parts // workers) / parts
+
+
+@lru_cache(maxsize=1024)
+def way(
+    window: Window,
+    batch: int,
+    channels: int,
+    outputs: int,
+    groups: int,
+    tile: int,
+    lanes: int,
+    workspace_bytes: int,
+    threads: int = 1,
+    prepared: bool = False,
+) -> Way:
+    """Return the way to cut a convolution of float32 that is estimated to take the least time.
+
+    If no way is within its memory, it is the smallest block.
+    """
+    square = square_of(kernel_sizes(window), tile)
+    whole = (SINGLE,) * (2 - len(window)) + window
+    lengths = (batch, *(tiles_of(*each).out for each in zip(whole, square, strict=True)))
+    tiles = _Tiles(square, lengths, prod(phases_of(window)), channels, outputs, groups, lanes)
+    pairs = square.points * outputs * channels // groups
+    multiply_adds = pairs * tiles.phases * prod(lengths)
+    workers = max(1, min(threads, multiply_adds // WORTH_A_THREAD))
+    cells = batch * (channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window)))
+    cuts = list(tiles.cuts())
+    best = Way(cuts[-1], outputs // groups, False, inf)
+    for part, transforms, room in tiles.ways(ITEMSIZE * cells, workspace_bytes, prepared, workers):
+        for cut in cuts:
+            if tiles.numbers(cut, part, transforms) * ITEMSIZE <= room:
+                time = tiles.time(cut, part, transforms, prepared, workers)
+                if time < best.nanoseconds:
+                    best = Way(cut, part, transforms, time)
+    if best.nanoseconds == inf:
+        time = tiles.time(best.cut, best.part, False, prepared, workers)
+        best = best._replace(nanoseconds=time)
+    return best
+
+
+def cut_of_gradient(window: Window, square: Square, batch: int, numbers: int, limit: int) -> Cut:
+    """Return the cut whose blocks have ``numbers`` for each of a tile's points.
+
+    That is no more than a limit, but for a row of tiles.
+    """
+    height, width = map(tiles_of, (SINGLE,) * (2 - len(window)) + window, square)
+    per_tile = square.points * numbers * prod(phases_of(window))
+    images = max(1, min(batch, limit // (per_tile * width.out * height.out)))
+    columns = width.out
+    if square.seen[0] == 1:
+        # Whole vectors of tiles.
+        columns = min(columns, -(-part_of(columns, limit // per_tile) // 16) * 16)
+    return Cut(images, part_of(height.out, limit // (per_tile * columns)), columns)
+
+
+def limit_of_gradient(bytes_in_and_out: int, weights: int) -> int:
+    """Return the points that a block may have where products are added to those of a weight.
+
+    If these are many, it is done few times.
+    """
+    limit = min(winograd.room(bytes_in_and_out, weights * ITEMSIZE), CHUNK // ITEMSIZE)
+    return max(limit, weights // 2)
