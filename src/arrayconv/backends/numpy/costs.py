@@ -32,12 +32,13 @@ PRODUCT = 800.0
 """Nanoseconds that a product takes at least."""
 TRANSPOSED = 0.006
 """Nanoseconds more that a multiply-add takes where the second factor is transposed."""
-COLUMN, COLUMN_APART = 0.5, 0.25
+COLUMN, COLUMN_APART = 0.5, 0.4
 """Nanoseconds to lay out a number of im2col's columns, and where no two windows see the same."""
 ADDED = 1.5
 """Nanoseconds to add a number of columns to the cell that it is for."""
-FOLDED = 0.4
-"""Nanoseconds to do so in compiled loops, and to write it before."""
+FOLDED = {64: (0.66, 0.75), 32: (0.4, 0.0), 16: (0.4, 0.0)}
+"""Nanoseconds to do so in compiled loops, and to write it before, by the bytes of a vector; and of
+each cell that is added to. With 16 it was not measured."""
 WEIGHT = 0.5
 """Nanoseconds to read a number of the weight for a product."""
 FEW = 14
@@ -59,8 +60,10 @@ VECTOR, VECTOR_ROW, VECTOR_TERM = 40.0, 6.0, 0.07
 IN_REGISTERS = {64: 1.02, 32: 1.12, 16: 1.12}
 """How much longer than in a large product a multiply-add takes in compiled sums of many outputs, by
 the bytes of a vector; with 16 it was not measured."""
-PHASED_WEIGHT = 2.0
-"""Nanoseconds to read a number of the weight where each phase takes some taps of each line."""
+PHASED = {64: (1.2, 0.9, 0.2, 1e5), 32: (1.0, 2.0, 1.0, 7500.0), 16: (1.0, 2.0, 1.0, 7500.0)}
+"""Of sums where each phase takes some taps of each line, by the bytes of a vector: how many times
+as long a multiply-add takes; nanoseconds to read a number of the weight; how many times as long as
+in a copy a cell takes; and nanoseconds of all else."""
 BY_CHANNELS = 0.06
 """Nanoseconds of a multiply-add where vectors hold channels."""
 ALONG_CHANNELS, CACHED_ALONG = (0.09, 0.115), 1 << 20
@@ -154,13 +157,16 @@ def numba_im2col_adjoint(shape: Shape) -> float:
     """Return the nanoseconds of columns of a product that compiled loops add to cells."""
     rows = shape.outputs * shape.taps
     columns = shape.positions * rows
+    added, of_cell = FOLDED[vector_bytes()]
     # Of few channels a product is as fast as its columns are written.
     product = max(
-        shape.multiply_adds * MULTIPLY_ADD * (1 + FEW * shape.groups / rows), columns * FOLDED
+        shape.multiply_adds * MULTIPLY_ADD * (1 + FEW * shape.groups / rows), columns * added
     )
     products = shape.batch * shape.groups
     weights = rows * shape.channels // shape.groups
-    return product + columns * FOLDED + weights * WEIGHT + products * PRODUCT + CALLS / 4
+    cells = shape.batch * shape.outputs * prod(axis.size for axis in shape.window)
+    folded = columns * added + cells * of_cell
+    return product + folded + weights * WEIGHT + products * PRODUCT + CALLS / 4
 
 
 def _product(shape: Shape) -> float:
@@ -267,8 +273,11 @@ def numba_adjoint(shape: Shape) -> float:
     if not strided(shape.window):
         return numba(shape)
     each = MULTIPLY_ADD * (IN_REGISTERS[vector_bytes()] + shape.groups / shape.outputs)
-    weights = shape.outputs * shape.channels // shape.groups * shape.taps * PHASED_WEIGHT
-    return CALLS / 8 + shape.multiply_adds * each + weights + _laid_out(shape) + _copied(shape)
+    weights = shape.outputs * shape.channels // shape.groups * shape.taps
+    of_product, of_weight, of_cell, calls = PHASED[vector_bytes()]
+    products = shape.multiply_adds * each * of_product
+    copied = (_laid_out(shape) + _copied(shape)) * of_cell
+    return calls + products + weights * of_weight + copied
 
 
 def fft(shape: Shape) -> float:

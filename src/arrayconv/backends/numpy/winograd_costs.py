@@ -16,7 +16,7 @@ from arrayconv.backends.numpy.costs import (
     Shape,
     vector_bytes,
 )
-from arrayconv.backends.numpy.winograd_cuts import CELL, POINT, limit_of_gradient, way
+from arrayconv.backends.numpy.winograd_cuts import FAR, WEIGHT_FAR, limit_of_gradient, way
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 
 WEIGHT_POINT = 0.6
@@ -36,6 +36,8 @@ COMPILED_GRADIENT = (0.3, 0.5, 0.3, 0.03)
 """Nanoseconds of the gradient to a weight with compiled transforms: to lay out a cotangent's
 number; for each of a weight's points to add a product to those of other blocks, to make taps of
 them, and more for each tap."""
+GRADIENT_POINT, GRADIENT_CELL = 0.5, {2: 1.0, 4: 2.0}
+"""The same of `POINT` and `CELL`, which blocks of whole vectors do not make less."""
 
 
 class _Tiles(NamedTuple):
@@ -116,9 +118,11 @@ def compiled_to_weight(shape: Shape, tile: int) -> float:
     each = vector_bytes() // 4
     lanes = shape.batch * down * -(-across // each) * each
     multiply_add = MULTIPLY_ADD * (1 + FEW * shape.groups / shape.outputs)
+    if 4 * pairs > FAR:
+        make += WEIGHT_FAR
     return (
         pairs * (tiles * multiply_add + blocks * add + make + of_tap * shape.taps)
-        + lanes * points * both * POINT[0]
-        + cells * CELL[tile]
+        + lanes * points * both * GRADIENT_POINT
+        + cells * GRADIENT_CELL[tile]
         + made * lay_out
     ) + (1 + blocks) * CALLS / 2
