@@ -42,6 +42,9 @@ WEIGHT_POINTS = (0.0205, 0.05, 0.25)
 """Nanoseconds of a multiply-add, to read a number of the transformed weight, and to make it."""
 WEIGHT_FAR = 0.5
 """And more of one that is in memory in between."""
+SHARED = (1.5, 0.8)
+"""Nanoseconds to read a number of the transformed weight, or one of the points of cells, which
+another thread has just written: each core has its own caches."""
 ONE_LEFT = 0.5
 """Vectors that one takes longer which is left when all others are multiplied by threes."""
 
@@ -121,7 +124,7 @@ class _Tiles(NamedTuple):
         return self.phases * cut.images * down * across
 
     def numbers(self, cut: Cut, part: int, transforms: bool) -> int:
-        """Return the numbers that a block holds: points, and cells or then those of a part.
+        """Return the numbers that a worker's block holds: points, and cells or then those of a part.
 
         And the weight of a part that is transformed.
         """
@@ -168,18 +171,19 @@ class _Tiles(NamedTuple):
     ) -> Iterator[tuple[int, bool, int]]:
         """Yield the outputs of a part, whether its weight is transformed there, and a block's room.
 
-        A block may hold as much as input and output, together with a weight that is transformed;
-        but where the weight is larger a quarter of it, since each block reads all of it.
+        Each worker's block may hold as much as input and output, with a weight that is transformed;
+        but where that is larger a quarter of it, since each block reads all of it.
         """
         outputs = self.outputs // self.groups
         weights, part = ITEMSIZE * self.square.points * outputs * self.channels, self.part(workers)
         most = min(CHUNK, workspace_bytes)
         left = max(SMALLEST_BUDGET, bytes_in_and_out - (0 if prepared else weights))
         room = max(min(most, left), weights // 4)
+        part = min(part, outputs)
+        if self.groups == 1 and not prepared and (part < outputs or workers > 1):
+            left = max(SMALLEST_BUDGET, bytes_in_and_out)
+            yield part, True, max(min(most, left), weights * 5 // 4)
         if self.groups == 1 and part < outputs:
-            if not prepared:
-                left = max(SMALLEST_BUDGET, bytes_in_and_out)
-                yield part, True, max(min(most, left), weights * 5 // 4)
             yield part, False, room
         yield outputs, False, room
 
@@ -196,12 +200,14 @@ class _Tiles(NamedTuple):
             return sum((see + make) * each for see, make, each in blocks) + of_weight * times
         see, make, _ = blocks[0]
         if not transforms:
-            return (see + make) * -(-count // workers) + of_weight / workers
+            each = (see + make) * -(-count // workers)
+            return each + of_weight / workers + weights * SHARED[0]
         if count > 1:
             return (see + make + of_weight) * -(-count // workers)
         # Threads share the parts.
-        parts = -(-self.outputs // part)
-        return see + (make + of_weight) * -(-parts // workers) / parts
+        parts, points = -(-self.outputs // part), self.square.points * self.phases * prod(cut)
+        each = (make + of_weight) * -(-parts // workers) / parts
+        return see + each + self.channels * points * SHARED[1]
 
 
 @lru_cache(maxsize=1024)
