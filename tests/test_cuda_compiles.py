@@ -32,9 +32,9 @@ def nvrtc(left_out) -> None:
 
 
 def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
-    """Yield a third of all types and widths, a sixth for the oldest architecture; products all.
+    """Yield a fifth of all types and widths, a twelfth for the oldest architecture; products all.
 
-    And, for one architecture and type, an eighth of what may be known when a kernel is compiled.
+    And, for one architecture and type, a twelfth of what may be known when a kernel is compiled.
     """
     for kernel in instances(template):
         kind, index, *rest = kernel.arguments
@@ -46,9 +46,9 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
             # What needs the most registers: the largest tile, three dimensions, 64 bits.
             general = rest == ["3", *template.more[0]] and index == "long long"
         number = crc32(kernel.expression.encode())
-        share = 6 if architecture == ARCHITECTURES[0] else 3
+        share = 12 if architecture == ARCHITECTURES[0] else 5
         general = general and (number % share == 0 or is_product)
-        if (whole and number % 8 == 0) or (general and rest[3:4] != ["1"]):
+        if (whole and number % 12 == 0) or (general and rest[3:4] != ["1"]):
             yield kernel
 
 

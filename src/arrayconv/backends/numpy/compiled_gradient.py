@@ -120,9 +120,8 @@ def _address(made: int, many: int, terms: int, itemsize: int) -> int:
     """Return where the code is that adds up the gradients of some of a group's outputs."""
     compiled = loops("gradient_loops")
     numbers, flat = np.empty(1, f"f{itemsize}"), np.empty(1, np.int64)
-    outputs, lanes = min(made, compiled.OUTPUTS), lanes_of(numbers.dtype)
     found: int = loops("addresses").address_of(
-        compiled.add_gradient(outputs, many, terms, lanes),
+        compiled.add_gradient(*compiled.tiles(made, many, terms), lanes_of(numbers.dtype)),
         *(numbers, 0, numbers, 0, flat, numbers, *[0] * 6),
     )
     return found

@@ -16,18 +16,27 @@ PART = 128
 """Vectors that are worked on at a time: the first cache should hold those of some outputs."""
 
 
-@compiled_by_form
-def add_gradient(outputs: int, count: int, terms: int, lanes: int) -> Loop:
-    """Return sums over positions for ``count`` outputs, ``outputs`` at a time, and ``terms`` terms.
+def tiles(made: int, count: int, terms: int) -> tuple[int, int, int, int]:
+    """Return what `add_gradient` is made for, so that one serves all numbers that leave the same.
 
-    Only what is left of both beside whole tiles counts. It takes rows of cotangents, ``next_row``
-    apart; flat cells, those of a group after ``each`` others; for each term the offset of its cell;
-    the weight's gradient, the first place and the steps from group to group and output to output;
-    and the numbers of groups, of outputs of each and of vectors.
+    A group has ``made`` outputs, of which ``count`` are worked on, by ``terms`` terms.
     """
-    at_once, rest = terms_of(outputs), count % outputs
-    left, last = terms % at_once, terms % terms_of(max(1, rest))
-    with_rest = terms_of(max(1, rest))
+    outputs = min(made, OUTPUTS)
+    rest = count % outputs
+    return outputs, rest, terms % terms_of(outputs), terms % terms_of(rest) if rest else 0
+
+
+@compiled_by_form
+def add_gradient(outputs: int, rest: int, left: int, last: int, lanes: int) -> Loop:
+    """Return sums over positions for whole tiles of ``outputs`` outputs, and for ``rest`` more.
+
+    Of the terms ``left`` are beside whole tiles, and ``last`` of those of the rest: see `tiles`. It
+    takes rows of cotangents, ``next_row`` apart; flat cells, those of a group after ``each``
+    others; for each term the offset of its cell; the weight's gradient, the first place and the
+    steps from group to group and output to output; and the numbers of groups, of outputs of each
+    and of vectors.
+    """
+    at_once, with_rest = terms_of(outputs), terms_of(max(1, rest))
 
     def run(
         rows: Any,
