@@ -17,11 +17,11 @@ from arrayconv.backends.numpy.compiled_winograd import unfit
 from arrayconv.backends.numpy.compiler import lanes_of, loops
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import at_once, run_blocks
-from arrayconv.backends.numpy.winograd_cuts import limit_of_gradient
+from arrayconv.backends.numpy.winograd_cuts import limit_of_gradient, step_of
 from arrayconv.backends.numpy.winograd_gradient import from_points
 from arrayconv.backends.numpy.winograd_maps import Square, transforms
 from arrayconv.backends.numpy.winograd_maps import square as square_of
-from arrayconv.backends.numpy.winograd_plans import FLOAT, Plan, plans_of_gradient, step_of
+from arrayconv.backends.numpy.winograd_plans import FLOAT, Plan, plans_of_gradient
 
 __all__ = ["conv_weight", "unfit"]
 

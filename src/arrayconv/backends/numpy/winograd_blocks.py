@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from arrayconv.backends.numpy import winograd_plans
+from arrayconv.backends.numpy import winograd_cuts
 from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.conv_loops import lay_out
 from arrayconv.backends.numpy.loop_forms import compiled
@@ -25,7 +25,7 @@ before, and the numbers of a weight from row to row; the vectors of a square bet
 transforms."""
 
 
-step_of = compiled(winograd_plans.step_of)
+step_of = compiled(winograd_cuts.step_of)
 
 
 @compiled

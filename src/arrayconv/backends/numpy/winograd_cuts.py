@@ -81,6 +81,14 @@ def phases_of(window: Window) -> Ints:
     return (1, *(axis.dilation for axis in window))[-2:]
 
 
+def step_of(numbers: int, lanes: int) -> int:
+    """Return the step from point to point of so many neighbours, with room for a vector more.
+
+    It is an odd number of vectors, so that the cache has room for the points of a tile.
+    """
+    return (numbers // lanes | 1) * lanes + 2 * lanes
+
+
 def _equal(count: int) -> list[int]:
     """Return the sizes of equal parts, the largest first."""
     found, parts = [], 1
@@ -118,22 +126,28 @@ class _Tiles(NamedTuple):
                 yield Cut(1, rows, each)
 
     def cells(self, cut: Cut) -> int:
-        """Return the cells that a block sees of a channel."""
-        (tall, wide), (rows, columns) = self.square.made, self.square.seen
-        down, across = (cut.rows - 1) * tall + rows, (cut.columns - 1) * wide + columns
-        return self.phases * cut.images * down * across
+        """Return the cells that a block sees of a channel, with as many in each phase of a tile."""
+        lines = zip(self.square, (cut.rows, cut.columns), strict=True)
+        seen = ((count - 1 - (-line.cells // line.outputs)) * line.outputs for line, count in lines)
+        return self.phases * cut.images * prod(seen)
 
-    def numbers(self, cut: Cut, part: int, transforms: bool) -> int:
-        """Return the numbers that a worker's block holds: points, and cells or then those of a part.
+    def numbers(self, cut: Cut, part: int, transforms: bool, workers: int) -> int:
+        """Return the numbers that are held by blocks, of which each worker has one.
 
-        And the weight of a part that is transformed.
+        They are points, and cells or then points of a part's outputs; and the weight of a part.
         """
-        points = self.square.points * self.phases * prod(cut)
-        cells, made = self.channels * self.cells(cut), part * self.groups * points
-        weight = transforms * part * self.channels * self.square.points
-        # One block lays out no cells once it makes outputs.
-        held = max(cells, made + weight) if cut == self.lengths else max(cells, made) + weight
-        return self.channels * points + held
+        tiles, square = self.phases * prod(cut), self.square.points
+        beyond = square * self.lanes
+        points = square * step_of(self.channels * tiles, self.lanes) + beyond
+        cells = self.channels * self.cells(cut) + beyond
+        made = square * step_of(part * self.groups * tiles, self.lanes) + beyond
+        weight = transforms * square * (part * self.channels + 2 * self.lanes)
+        if transforms and cut == self.lengths:
+            # Threads share the parts; the cells are gone by then.
+            workers = min(workers, -(-self.outputs // part))
+            return points + max(cells, (made + weight) * workers)
+        count = prod(-(-length // size) for length, size in zip(self.lengths, cut, strict=True))
+        return (points + max(cells, made) + weight) * min(workers, count)
 
     def sizes(self, cut: Cut) -> Iterator[tuple[Cut, int]]:
         """Yield the sizes of blocks, and how many of them there are."""
@@ -169,20 +183,19 @@ class _Tiles(NamedTuple):
     def ways(
         self, bytes_in_and_out: int, workspace_bytes: int, prepared: bool, workers: int
     ) -> Iterator[tuple[int, bool, int]]:
-        """Yield the outputs of a part, whether its weight is transformed there, and a block's room.
+        """Yield the outputs of a part, whether its weight is transformed there, and blocks' room.
 
-        Each worker's block may hold as much as input and output, with a weight that is transformed;
-        but where that is larger a quarter of it, since each block reads all of it.
+        They may hold as much as input and output, together with a weight that is transformed; but
+        where the weight is larger each worker a quarter of it, since each block reads all of it.
         """
         outputs = self.outputs // self.groups
         weights, part = ITEMSIZE * self.square.points * outputs * self.channels, self.part(workers)
-        most = min(CHUNK, workspace_bytes)
+        part, most = min(part, outputs), min(CHUNK, workspace_bytes) * workers
         left = max(SMALLEST_BUDGET, bytes_in_and_out - (0 if prepared else weights))
-        room = max(min(most, left), weights // 4)
-        part = min(part, outputs)
+        room = max(min(most, left), weights // 4 * workers)
         if self.groups == 1 and not prepared and (part < outputs or workers > 1):
             left = max(SMALLEST_BUDGET, bytes_in_and_out)
-            yield part, True, max(min(most, left), weights * 5 // 4)
+            yield part, True, max(min(most, left), weights * 5 // 4 * workers)
         if self.groups == 1 and part < outputs:
             yield part, False, room
         yield outputs, False, room
@@ -239,7 +252,7 @@ def way(
     best = Way(cuts[-1], outputs // groups, False, inf)
     for part, transforms, room in tiles.ways(ITEMSIZE * cells, workspace_bytes, prepared, workers):
         for cut in cuts:
-            if tiles.numbers(cut, part, transforms) * ITEMSIZE <= room:
+            if tiles.numbers(cut, part, transforms, workers) * ITEMSIZE <= room:
                 time = tiles.time(cut, part, transforms, prepared, workers)
                 if time < best.nanoseconds:
                     best = Way(cut, part, transforms, time)

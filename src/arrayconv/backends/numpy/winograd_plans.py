@@ -19,7 +19,14 @@ from arrayconv.backends.numpy.compiler import lanes_of
 from arrayconv.backends.numpy.layouts import Layout
 from arrayconv.backends.numpy.tables import Tables
 from arrayconv.backends.numpy.winograd import SINGLE
-from arrayconv.backends.numpy.winograd_cuts import Cut, cut_of_gradient, phases_of, tiles_of, way
+from arrayconv.backends.numpy.winograd_cuts import (
+    Cut,
+    cut_of_gradient,
+    phases_of,
+    step_of,
+    tiles_of,
+    way,
+)
 from arrayconv.backends.numpy.winograd_maps import Line, Square
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 
@@ -214,14 +221,6 @@ def plans_of_gradient(
         _plan(square, blocks, channels, square.points, 0),
         _plan(own, of_outputs, outputs, square.points, 0),
     )
-
-
-def step_of(numbers: int, lanes: int) -> int:
-    """Return the step from point to point of so many neighbours, with room for a vector more.
-
-    It is an odd number of vectors, so that the cache has room for the points of a tile.
-    """
-    return (numbers // lanes | 1) * lanes + 2 * lanes
 
 
 def plan_of(
