@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from shutil import copytree, ignore_patterns
 from time import monotonic
 from typing import Any
 
@@ -377,3 +379,26 @@ def test_loops_that_other_processes_kept_are_told_apart(tmp_path):
     for kernels in ("2", "3", "2 3"):
         program = {"KERNELS": kernels, "NUMBA_CACHE_DIR": str(tmp_path)}
         assert in_a_process(KEPT, **program) == "right"
+
+
+ADDED = """
+import numpy as np
+import arrayconv as ac
+
+x, w = np.ones((1, 1, 4), np.float32), np.ones((1, 1, 1), np.float32)
+with ac.options(algorithm="numba", threads=1):
+    print(ac.vjp(ac.conv1d, x, w)[1](x)[1].item())
+"""
+
+
+def test_loops_that_an_earlier_version_kept_are_not_taken(tmp_path):
+    """What a loop is made of may lie in another file than the loop, which alone numba looks at."""
+    package = tmp_path / "arrayconv"
+    copytree(Path(ac.__file__).parent, package, ignore=ignore_patterns("__pycache__"))
+    kept = {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": str(tmp_path)}
+    assert in_a_process(ADDED, **kept) == "4.0"
+    code = package / "backends" / "numpy" / "inner_products.py"
+    line = "builder.fadd(before, total)"
+    assert line in code.read_text()
+    code.write_text(code.read_text().replace(line, "builder.fsub(before, total)"))
+    assert in_a_process(ADDED, **kept) == "-4.0"

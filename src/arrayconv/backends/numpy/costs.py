@@ -72,8 +72,12 @@ TURNED, CACHED = (0.15, 0.3), 2 << 20
 """Nanoseconds to turn over a number for that, and in an array of more bytes than that."""
 FEW_TERMS = 8
 """Multiply-adds in whose time compiled sums of few outputs begin and end."""
-LANES = 2.3
-"""Nanoseconds to add up the lanes of a vector."""
+LANES, LANES_OF_MANY = 2.3, {64: 1.2, 32: 2.3, 16: 2.3}
+"""Nanoseconds to add up the lanes of a vector; and of one of many, by the bytes of a vector: with
+16 it was not measured."""
+OVER_POSITIONS = {64: (0.95, 1.15), 32: (1.1, 1.5), 16: (1.1, 1.5)}
+"""How many times as long a multiply-add of sums over positions takes, by the bytes of a vector; and
+with a stride, where the cells of neighbouring taps lie in several phases."""
 
 
 class Shape(NamedTuple):
@@ -320,9 +324,8 @@ def numba_weight(shape: Shape) -> float:
     run = shape.batch * shape.window[0].out * prod(rows[1:])
     terms = shape.taps * shape.channels // shape.groups
     each = MULTIPLY_ADD * (IN_REGISTERS[64] + 2 * shape.groups / shape.outputs)
-    # The cells of neighbouring taps lie in several phases.
-    each *= 1.5 if strided(shape.window) else 1.1
+    each *= OVER_POSITIONS[vector_bytes()][strided(shape.window)]
     # The lanes of each sum are added up for each 128 vectors.
-    sums = shape.outputs * terms * -(-run // 2048) * LANES
+    sums = shape.outputs * terms * -(-run // 2048) * LANES_OF_MANY[vector_bytes()]
     laid = _laid_out(shape) + run * shape.outputs * COLUMN / 2
     return float(CALLS / 4 + run * shape.outputs * terms * each + sums + laid)

@@ -75,7 +75,9 @@ def _add(code: Vectors, signature: Any, given: Any, outputs: int, terms: int) ->
     builder.position_at_end(after)
     for i, sums in enumerate(totals):
         line = code.at(result, place, builder.mul(next_result, number(i)))
-        for j, value in enumerate(sums):
-            target = code.at(line, number(j))
-            builder.store(builder.fadd(builder.load(target), code.added(value)), target)
+        for j in range(0, terms, code.lanes):
+            total = code.totals(sums[j : j + code.lanes])
+            target = builder.bitcast(code.at(line, number(j)), total.type.as_pointer())
+            before = builder.load(target, align=1)
+            builder.store(builder.fadd(before, total), target, align=1)
     return code.nothing()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache, wraps
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, ParamSpec, cast
 
 import numba
@@ -11,8 +13,25 @@ import numba
 Loop = Callable[..., None]
 Form = ParamSpec("Form")
 
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 inlined = numba.njit(inline="always", error_model="numpy")
+
+
+@cache
+def _version() -> str:
+    """Return what tells the modules of this folder from those of an earlier version."""
+    modules = sorted(Path(__file__).parent.glob("*.py"))
+    return sha256(b"".join(module.read_bytes() for module in modules)).hexdigest()[:8]
+
+
+def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a loop that numba compiles, and keeps on disk under a name of this version.
+
+    numba looks whether the file of the loop has changed, and not at what the loop calls: the code
+    of `vectors`, or loops of other modules.
+    """
+    loop.__qualname__ = f"{loop.__qualname__}_{_version()}"
+    made: Loop = numba.njit(cache=True, nogil=True, error_model="numpy")(loop)
+    return made
 
 
 def compiled_by_form(factory: Callable[Form, Loop]) -> Callable[Form, Loop]:
@@ -29,8 +48,7 @@ def compiled_by_form(factory: Callable[Form, Loop]) -> Callable[Form, Loop]:
         run = factory(*form, **named)
         numbers = map(str, _numbers((form, tuple(sorted(named.items())))))
         run.__qualname__ = "_".join([factory.__name__, *numbers])
-        loop: Loop = compiled(run)
-        return loop
+        return compiled(run)
 
     return cast(Callable[Form, Loop], loop_of)
 

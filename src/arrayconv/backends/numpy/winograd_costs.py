@@ -37,7 +37,9 @@ COMPILED_GRADIENT = (0.3, 0.5, 0.3, 0.03)
 number; for each of a weight's points to add a product to those of other blocks, to make taps of
 them, and more for each tap."""
 GRADIENT_POINT, GRADIENT_CELL = 0.5, {2: 1.0, 4: 2.0}
-"""The same of `POINT` and `CELL`, which blocks of whole vectors do not make less."""
+GRADIENT_VECTORS = {64: 0.65, 32: 1.0, 16: 1.0}
+"""Nanoseconds to make each of a tile's points, and to lay out a cell for that; and what both take
+with vectors of some bytes, where 16 was not measured."""
 
 
 class _Tiles(NamedTuple):
@@ -122,7 +124,7 @@ def compiled_to_weight(shape: Shape, tile: int) -> float:
         make += WEIGHT_FAR
     return (
         pairs * (tiles * multiply_add + blocks * add + make + of_tap * shape.taps)
-        + lanes * points * both * GRADIENT_POINT
-        + cells * GRADIENT_CELL[tile]
+        + (lanes * points * both * GRADIENT_POINT + cells * GRADIENT_CELL[tile])
+        * GRADIENT_VECTORS[vector_bytes()]
         + made * lay_out
     ) + (1 + blocks) * CALLS / 2
