@@ -99,6 +99,34 @@ def forced(primitive: Primitive, *arguments: Any) -> list[tuple[str, Any]]:
     return found
 
 
+@pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_each_number_of_a_half_type(dtype):
+    """All 65,536 of them, with and without places, by windows of one cell and of two."""
+    kind = np.dtype(np.float16)
+    if dtype == "bfloat16":
+        kind = np.dtype(pytest.importorskip("ml_dtypes").bfloat16)
+    bits = np.arange(1 << 16, dtype=np.uint16).reshape(1, 1, -1)
+    x = bits.view(kind)
+    numbers = x.astype(np.float32)
+    for kernel in (1, 2):
+        window = window_of(x.shape, {"kernel_size": kernel, "stride": 1})
+        values, index = primitives.max_pool_indices(x, window, algorithm="numba_half")
+        wanted, at = primitives.max_pool_indices(numbers, window, algorithm="generic")
+        assert values.dtype == kind
+        np.testing.assert_array_equal(values.astype(np.float32), wanted)
+        np.testing.assert_array_equal(index, at)
+        got = primitives.max_pool(x, window, algorithm="numba_half")
+        np.testing.assert_array_equal(got.astype(np.float32), wanted)
+    # The bits of one cell stay, but for the quiet bit of a NaN, and of zeros either may be taken.
+    alone = primitives.max_pool(x, window_of(x.shape, {"kernel_size": 1}), algorithm="numba_half")
+    is_number = ~np.isnan(numbers)
+    np.testing.assert_array_equal(alone.view(np.uint16)[is_number], bits[is_number])
+    with pytest.raises(ValueError, match="this machine's byte order"):
+        swapped = x.view(np.uint16).byteswap().view(np.dtype(np.float16).newbyteorder())
+        primitives.max_pool(swapped, window, algorithm="numba_half")
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "float16"])
 @pytest.mark.parametrize(("shape", "window"), CASES, ids=lambda each: str(each)[:40])
 def test_each_implementation_is_the_generic_body(shape, window, dtype, request, left_out):

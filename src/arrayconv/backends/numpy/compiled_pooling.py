@@ -72,11 +72,12 @@ _DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
 def _unfit(x: Any, window: Windows) -> str | None:
     if x.dtype not in _DTYPES:
         return f"it is compiled for float32 and float64, not for {x.dtype}"
-    return _no_window(window) or missing()
+    return no_window(window) or missing()
 
 
 @lru_cache(maxsize=1024)
-def _no_window(window: Windows) -> str | None:
+def no_window(window: Windows) -> str | None:
+    """Return why no loop serves a window."""
     if len(window) > 3:
         return f"its loops are for 1, 2 and 3 spatial dimensions, not {len(window)}"
     if prod(input_sizes(window)) >= LARGEST:
@@ -151,7 +152,7 @@ def _of_planes(run: Any, known: tuple[Any, ...], sizes: Ints, outs: Ints, dtype:
 
 
 @lru_cache(maxsize=1024)
-def _loop(window: Windows, dtype: Any, maximum: bool, located: bool, many: bool) -> Loop:
+def loop_of(window: Windows, dtype: Any, maximum: bool, located: bool, many: bool) -> Loop:
     """Return the loop of a pool of many planes, or of few."""
     run, known = _run(window, windows(window), dtype, maximum, located, many)
     return _of_planes(run, known, input_sizes(window), output_sizes(window), dtype)
@@ -209,7 +210,7 @@ def _in_vectors(
     return loops("index_loops").locate_vectors(along, lanes)
 
 
-def _many(x: Any) -> bool:
+def many_planes(x: Any) -> bool:
     """Whether there are planes enough to be laid side by side."""
     return bool(x.shape[0] * x.shape[1] >= LANES)
 
@@ -245,9 +246,9 @@ def _over(loop: Loop, run: Any, sizes: Ints, divisor: Divisor, dtype: Any) -> Lo
 
 
 @lru_cache(maxsize=1024)
-def _average_loop(window: Windows, dtype: Any, many: bool, divisor: Divisor) -> Loop:
+def average_loop(window: Windows, dtype: Any, many: bool, divisor: Divisor) -> Loop:
     """Return the loop of sums over a divisor."""
-    loop = _loop(window, dtype, False, False, many)
+    loop = loop_of(window, dtype, False, False, many)
     if divisor == 1:
         return loop
     return _over(loop, loops("average_loops").average, (loop.cells,), divisor, dtype)
@@ -267,17 +268,19 @@ def _pooled(x: Any, loop: Loop, *dtypes: Any) -> list[Any]:
 
 def max_pool(x: Any, window: Windows) -> Any:
     """Return the maximum of what each window sees."""
-    return _pooled(x, _loop(window, x.dtype, True, False, _many(x)), x.dtype)[0]
+    return _pooled(x, loop_of(window, x.dtype, True, False, many_planes(x)), x.dtype)[0]
 
 
 def sum_pool(x: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of what each window sees, over ``divisor``."""
-    return _pooled(x, _average_loop(window, x.dtype, _many(x), divisor), x.dtype)[0]
+    return _pooled(x, average_loop(window, x.dtype, many_planes(x), divisor), x.dtype)[0]
 
 
 def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     """Return the maxima and their places."""
-    values, indices = _pooled(x, _loop(window, x.dtype, True, True, _many(x)), x.dtype, np.int64)
+    values, indices = _pooled(
+        x, loop_of(window, x.dtype, True, True, many_planes(x)), x.dtype, np.int64
+    )
     return values, indices
 
 
@@ -291,7 +294,7 @@ def _spread_loop(window: Windows, dtype: Any, many: bool, divisor: Divisor) -> L
     if all(isinstance(axis, Axis) and axis.stride == 1 for axis in window):
         # Then the adjoint slides too.
         sliding = tuple(adjoint_axis(cast(Axis, axis)) for axis in window)
-        return _loop(sliding, dtype, False, False, many)
+        return loop_of(sliding, dtype, False, False, many)
     geometry = sights(window)
     narrow = many and _is_small(geometry)
     if isinstance(window[-1], Table) or narrow:
@@ -314,7 +317,7 @@ def _is_written_out(window: Windows) -> bool:
 
 def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of the windows that see each cell, over ``divisor``."""
-    loop = _spread_loop(window, y.dtype, _many(y), divisor)
+    loop = _spread_loop(window, y.dtype, many_planes(y), divisor)
     batch, channels = y.shape[:2]
     planes = batch * channels
     given, made = channels_first(y).reshape(-1), np.empty(planes * loop.cells, y.dtype)
