@@ -29,7 +29,7 @@ def random_calls(count: int) -> list[tuple[Any, ...]]:
     rng, found = np.random.default_rng(0), []
     for _ in range(count):
         tile = int(rng.choice((2, 4)))
-        sizes = tuple(int(n) for n in rng.integers(6, 70, int(rng.integers(1, 3))))
+        sizes: tuple[int, ...] = tuple(map(int, rng.integers(6, 70, int(rng.integers(1, 3)))))
         if len(sizes) == 1:
             sizes = (sizes[0] * 50,)
         window = window_of(sizes, int(rng.integers(2, 4 if tile == 4 else 6)))
