@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arrayconv._window import Window, kernel_sizes, sliding_window
+from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes, sliding_window
 from arrayconv.backends.numpy import winograd_cuts, winograd_plans
+from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
 from arrayconv.backends.numpy.compiler import lanes_of, missing
-from arrayconv.backends.numpy.winograd_cuts import SMALLEST_BUDGET, phases_of, way
+from arrayconv.backends.numpy.winograd_cuts import phases_of, way
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 from arrayconv.backends.numpy.winograd_plans import FLOAT
 
@@ -39,9 +40,7 @@ def random_calls(count: int) -> list[tuple[Any, ...]]:
 
 
 def bytes_in_and_out(window: Window, batch: int, channels: int, outputs: int) -> int:
-    sizes, outs = (
-        prod(numbers) for numbers in zip(*((a.size, a.out) for a in window), strict=True)
-    )
+    sizes, outs = prod(input_sizes(window)), prod(output_sizes(window))
     return 4 * batch * (channels * sizes + outputs * outs)
 
 
