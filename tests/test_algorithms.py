@@ -35,6 +35,9 @@ WINOGRAD = [
     for name in NAMES
     if "winograd" in name
 ]
+PIECES = "numba_winograd_3x3"
+"""Winograd for kernels of 6 and more, in pieces of 3."""
+OF_SMALL = [each for each in WINOGRAD if PIECES not in (each, *getattr(each, "values", ()))]
 WORKSPACES = (1, 40_000, 2 << 20)
 SOME_SIDES = ((1, 3), (3, 3), (4, 2), (5, 5))
 """Sizes of kernels in a plain run: compiled transforms are compiled for each."""
@@ -56,13 +59,13 @@ def geometry(
     if "winograd" in algorithm:
         dims = int(rng.integers(1, 4))
         lead = tuple(int(n) for n in rng.integers(1, 4, max(0, dims - 2)))
-        most = 6 if algorithm.endswith("2x2") else 4
-        last = tuple(int(n) for n in rng.integers([1, 2], most, 2))
-        if algorithm.startswith("numba") and not full:
+        least, most = (6, 14) if algorithm == PIECES else (2, 6 if algorithm.endswith("2x2") else 4)
+        last = tuple(int(n) for n in rng.integers([1, least], most, 2))
+        if algorithm.startswith("numba") and algorithm != PIECES and not full:
             some = [sides for sides in SOME_SIDES if max(sides) < most]
             last = some[int(rng.integers(len(some)))]
         last = last[-min(2, dims) :]
-        kernel, sizes = (*lead, *last), numbers(1, {1: 90, 2: 20, 3: 12}[dims])
+        kernel, sizes = (*lead, *last), numbers(least - 1, {1: 90, 2: 20, 3: 12}[dims])
         params = {"stride": (*(min(2, n) for n in lead), *(1 for _ in last))}
         if algorithm.startswith("numba"):
             params["dilation"] = numbers(1, 4)
@@ -196,7 +199,7 @@ def test_the_table_by_every_implementation(case):
 def layer(algorithm: str, channels: int, size: int, batch: int = 1) -> tuple[Any, Any, int]:
     """Return an input, a weight for as many outputs, and the groups, that an algorithm serves."""
     rng = np.random.default_rng(0)
-    kernel = 1 if algorithm == "pointwise" else 3
+    kernel = {"pointwise": 1, PIECES: 7}.get(algorithm, 3)
     depthwise = ("shifts", "channel_shifts", "numba", "numba_depthwise", "channels_last")
     groups = channels if algorithm in depthwise else 1
     x = rng.standard_normal((batch, channels, size, size)).astype("float32")
@@ -209,26 +212,31 @@ def layer(algorithm: str, channels: int, size: int, batch: int = 1) -> tuple[Any
 def test_the_error_of_winograd(algorithm, channels):
     """As a share of the largest output: 1e-5 is the bar; the small tile is as exact as im2col."""
     x, w, _ = layer(algorithm, channels, 24)
-    wanted = ac.conv2d(x.astype("float64"), w.astype("float64"), padding=1)
+    params: dict[str, Any] = {"padding": "same"}
+    wanted = ac.conv2d(x.astype("float64"), w.astype("float64"), **params)
     largest = np.abs(wanted).max()
 
     def error(name: str) -> float:
-        return float(np.abs(ac.conv2d(x, w, padding=1, algorithm=name) - wanted).max() / largest)
+        return float(np.abs(ac.conv2d(x, w, **params, algorithm=name) - wanted).max() / largest)
 
     assert error(algorithm) < 5e-6
     if algorithm.endswith("2x2"):
         assert error(algorithm) < 3 * error("im2col")
 
 
-@pytest.mark.parametrize("kernel", [(2, 2), (4, 4), (5, 5), (3, 5), (5, 2)])
+@pytest.mark.parametrize(
+    "kernel", [(2, 2), (4, 4), (5, 5), (3, 5), (5, 2), (6, 6), (9, 4), (2, 8), (11, 11)]
+)
 @pytest.mark.parametrize("algorithm", WINOGRAD)
 def test_the_error_of_winograd_for_other_kernels(algorithm, kernel):
     """They have six points a dimension at most, and so the error of the large tile for 3 x 3."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, 64, 24, 25)).astype("float32")
     w = rng.standard_normal((64, 64, *kernel)).astype("float32")
-    if algorithm.endswith("4x4") and max(kernel) > 3:
-        with pytest.raises(ValueError, match="is too large for tiles of 4"):
+    least, most = (6, 32) if algorithm == PIECES else (2, 3 if algorithm.endswith("4x4") else 5)
+    if not least <= max(kernel) <= most:
+        reason = "is too large for tiles of|it is for kernels of 6 to 32, not of [245]"
+        with pytest.raises(ValueError, match=reason):
             ac.conv2d(x, w, algorithm=algorithm)
         return
     wanted = ac.conv2d(x.astype("float64"), w.astype("float64"))
@@ -246,12 +254,12 @@ def test_a_dilation_of_many_phases_is_unfit_for_winograd():
 
 
 @WITHOUT_NUMBA
-@pytest.mark.parametrize("algorithm", ["numba_winograd_2x2", "numba_winograd_4x4"])
+@pytest.mark.parametrize("algorithm", ["numba_winograd_2x2", "numba_winograd_4x4", PIECES])
 @pytest.mark.parametrize("dilation", [(2, 1), (3, 2)])
 def test_phases_of_a_dilation_that_see_padding_only(algorithm, dilation):
     """Of planes of fewer rows than the dilation has phases: the first of these among them."""
-    rng = np.random.default_rng(0)
-    x, w = draw(rng, (3, 4, 1, 19), "float64"), draw(rng, (6, 2, 2, 2), "float64")
+    rng, wide = np.random.default_rng(0), 6 if algorithm == PIECES else 2
+    x, w = draw(rng, (3, 4, 1, 19), "float64"), draw(rng, (6, 2, 2, wide), "float64")
     params: dict[str, Any] = {"padding": ((1, 3), (3, 0)), "dilation": dilation, "groups": 2}
     results = []
     for name, dtype in ((algorithm, "float32"), ("generic", "float64")):
@@ -268,6 +276,7 @@ def test_the_error_of_winograd_along_lines(algorithm, kernel):
     """One transform rounds less than two do; long lines are cut into blocks, for every thread."""
     rng = np.random.default_rng(0)
     function = getattr(ac, f"conv{len(kernel)}d")
+    kernel = (*kernel[:-1], 11 if algorithm == PIECES else kernel[-1])
     x = rng.standard_normal((2, 64, *(5,) * (len(kernel) - 1), 9001)).astype("float32")
     w = rng.standard_normal((48, 64, *kernel)).astype("float32")
     params = {"padding": tuple(size // 2 for size in kernel)}
@@ -292,9 +301,11 @@ def test_what_is_not_finite(algorithm, value):
     rows, columns = (np.unique(each) for each in np.nonzero(spread)[2:])
     reach = kernel // 2
     if "winograd" in algorithm:
-        # Tiles start at multiples of their size; those that see the cell are at most two a side.
+        # Tiles start at multiples of their size; some see the cell, by whole pieces of a kernel.
         tile = int(algorithm[-1])
-        low, high = (9 - reach) // tile * tile, ((9 + reach) // tile + 1) * tile
+        taps = -(-kernel // tile) * tile if algorithm == PIECES else kernel
+        first = -(-(9 + reach - (tile + taps - 2)) // tile)
+        low, high = first * tile, ((9 + reach) // tile + 1) * tile
         assert set(range(9 - reach, 9 + reach + 1)) <= set(rows) <= set(range(low, high))
     elif algorithm == "fft":
         assert spread.all(), "the plane is one tile"
@@ -320,6 +331,9 @@ def test_memory(algorithm, channels, size, batch):
             tracemalloc.stop()
     tile = int(algorithm[-1]) if algorithm.startswith("winograd") else 1
     transformed = w.nbytes * (tile + 2) ** 2 // 9
+    if algorithm == PIECES:
+        # Nine pieces of 7 x 7, of 25 points each, for threes of taps that are laid out before.
+        transformed = w.nbytes // 49 * 9 * (25 + 9)
     if algorithm == "fft":
         # A complex number for every other cell of a tile, laid out and transformed.
         transformed = 4 * (w.shape[0] * w.shape[1] + channels) * 144**2 * x.itemsize
@@ -332,12 +346,12 @@ def test_a_layer_of_one_image_is_cut_for_threads(algorithm):
     results = set()
     for threads in (1, 2, 3, 7):
         with ac.options(threads=threads):
-            results.add(ac.conv2d(x, w, padding=1, algorithm=algorithm).tobytes())
+            results.add(ac.conv2d(x, w, padding="same", algorithm=algorithm).tobytes())
     assert len(results) == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 24, 61, 47), (3, 24, 17, 20), (2, 24, 300)])
-@pytest.mark.parametrize("algorithm", WINOGRAD)
+@pytest.mark.parametrize("algorithm", OF_SMALL)
 def test_the_same_bits_of_a_gradient_whatever_the_threads(algorithm, shape):
     """In one block and in many, whose products are added up in their order."""
     x, y = (draw(np.random.default_rng(n), shape, "float32") for n in range(2))

@@ -13,6 +13,7 @@ from arrayconv.backends.numpy import winograd_cuts, winograd_plans
 from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
 from arrayconv.backends.numpy.compiler import lanes_of, missing
 from arrayconv.backends.numpy.winograd_cuts import phases_of, way
+from arrayconv.backends.numpy.winograd_maps import pieces
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 from arrayconv.backends.numpy.winograd_plans import FLOAT
 
@@ -29,11 +30,11 @@ def random_calls(count: int) -> list[tuple[Any, ...]]:
     """Return windows, batches, channels, outputs and tiles."""
     rng, found = np.random.default_rng(0), []
     for _ in range(count):
-        tile = int(rng.choice((2, 4)))
+        tile = int(rng.choice((2, 3, 4)))
         sizes: tuple[int, ...] = tuple(map(int, rng.integers(6, 70, int(rng.integers(1, 3)))))
         if len(sizes) == 1:
             sizes = (sizes[0] * 50,)
-        window = window_of(sizes, int(rng.integers(2, 4 if tile == 4 else 6)))
+        window = window_of(sizes, int(rng.integers(*{2: (2, 6), 3: (6, 12), 4: (2, 4)}[tile])))
         batch, channels, outputs = (int(n) for n in rng.integers(1, (4, 300, 300)))
         found.append((window, batch, channels, outputs, tile))
     return found
@@ -51,12 +52,13 @@ def test_what_blocks_hold_is_counted_rightly():
     for window, batch, channels, outputs, tile in random_calls(300):
         found = way(window, batch, channels, outputs, 1, tile, lanes, WORKSPACE)
         planned = winograd_plans.plan(window, batch, channels, outputs, found.part, tile, found.cut)
-        points = square_of(kernel_sizes(window), tile).points
-        of_part = found.transforms * points * (found.part * channels + 2 * lanes)
+        square = square_of(kernel_sizes(window), tile)
+        points, count = square.points, prod(pieces(kernel_sizes(window), square))
+        of_part = found.transforms * points * (found.part * channels * count + 2 * lanes)
         seen, cells, made = planned.room
         alone = found.transforms and len(planned.blocks) == 1
         held = max(cells, made + of_part) if alone else max(cells, made) + of_part
-        weight = 4 * points * channels * outputs
+        weight = 4 * points * channels * outputs * count
         both = bytes_in_and_out(window, batch, channels, outputs)
         most = max(both - (not found.transforms) * weight, SMALLEST_BUDGET)
         most = max(min(most, WORKSPACE), weight * 5 // 4 if found.transforms else weight // 4)

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, lru_cache
-from itertools import product
+from itertools import chain, product
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from arrayconv._integers import Ints
-from arrayconv._window import Window, adjoint_axis, output_sizes
+from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes
 from arrayconv.backends.numpy import winograd
+from arrayconv.backends.numpy.blocked import flip
 from arrayconv.backends.numpy.compiled_convolution import biases
 from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
 from arrayconv.backends.numpy.convolution_plans import address as sums_address
@@ -26,12 +27,15 @@ from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import at_once, run_range
 from arrayconv.backends.numpy.winograd_cuts import phases_of
-from arrayconv.backends.numpy.winograd_maps import Square
+from arrayconv.backends.numpy.winograd_maps import PIECE, Square, pieces
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 from arrayconv.backends.numpy.winograd_plans import FLOAT, plan_of, sizes_of
 
 VECTORS = 64
 """Vectors of kernels that a thread transforms at a time."""
+LEAST, MOST = 6, 32
+"""Taps of the longer side of a kernel that is taken apart into pieces; smaller ones have tiles of
+their own."""
 MOST_PHASES = 64
 """Phases of a dilation: how each of them lies is worked out by itself, which takes a while."""
 
@@ -43,7 +47,15 @@ def unfit(shape: Shape, tile: int) -> str | None:
     phases = prod(phases_of(shape.window))
     if phases > MOST_PHASES:
         return f"its dilation has {phases} phases of cells, more than {MOST_PHASES}"
-    plain = tuple(axis._replace(dilation=1) for axis in shape.window)
+    kernel = max(kernel_sizes(shape.window)[-2:])
+    if tile == PIECE:
+        if not LEAST <= kernel <= MOST:
+            return f"it is for kernels of {LEAST} to {MOST}, not of {kernel}"
+        kernel = PIECE
+    # Whether tiles serve a kernel, or a piece of it.
+    plain = tuple(
+        axis._replace(dilation=1, kernel=min(axis.kernel, kernel)) for axis in shape.window
+    )
     return winograd.unfit(shape._replace(window=plain), tile) or missing()
 
 
@@ -165,6 +177,7 @@ def run(
             *(*planned.tile.seen, lanes_of(x.dtype), channels, groups),
             *(x[0, 0].size, y[0, 0].size, sizes[1], *_addresses(planned.tile)),
             *(*held, _address(parts) if apart else 0, parts.every, planned.tile.points),
+            *pieces(kernel_sizes(window), planned.tile),
         ]
     )
     known = (planned.laid, parts.rows, planned.tables, numbers)
@@ -193,13 +206,30 @@ def _in_order(phased: Any, window: Window) -> Any:
     return y.reshape(shape)
 
 
+def in_pieces(w: Any) -> Any:
+    """Return the weight (O, C / groups * pieces, *sides) of a large kernel's pieces."""
+    outputs, channels, *kernel = w.shape
+    sides = [min(taps, PIECE) for taps in kernel]
+    counts = [-(-taps // side) for taps, side in zip(kernel, sides, strict=True)]
+    ends = [count * side - taps for count, side, taps in zip(counts, sides, kernel, strict=True)]
+    padded = np.pad(w, [(0, 0), (0, 0), *((0, end) for end in ends)])
+    apart = padded.reshape(outputs, channels, *chain(*zip(counts, sides, strict=True)))
+    # Pieces first: (O, C, *counts, *sides).
+    places = range(2, apart.ndim)
+    return np.ascontiguousarray(apart.transpose(0, 1, *places[::2], *places[1::2])).reshape(
+        outputs, channels * prod(counts), *sides
+    )
+
+
 def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None, *, tile: int) -> Any:
     """Return y (N, O, *positions)."""
+    w = in_pieces(w) if tile == PIECE else w
     return run(x, w.shape, window, groups, tile, _flat(w), bias=bias)
 
 
 def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window, Any], Any]:
     """Return the convolution of an input by a window, with the weight transformed beforehand."""
+    w = in_pieces(w) if tile == PIECE else w
     shape, whole = w.shape, ((0, w.shape[0] // groups),)
     factors = transform_weight(_flat(w), _parts(shape, groups, tile, False, whole, False))
 
@@ -212,4 +242,6 @@ def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window, Any], Any]
 def conv_transpose(y: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
     """Return x (N, C, *sizes), with a stride of 1."""
     adjoint = tuple(adjoint_axis(axis) for axis in window)
+    if tile == PIECE:
+        return conv(y, flip(w, groups), adjoint, groups, tile=tile)
     return run(y, w.shape, adjoint, groups, tile, _flat(w), is_flipped=True)

@@ -118,7 +118,7 @@ FORWARD = Rule(
                 partial(compiled_winograd.prepare, tile=tile),
                 adds_bias=True,
             )
-            for tile in (4, 2)
+            for tile in (4, 2, 3)
         ),
     ),
 )
@@ -147,7 +147,7 @@ def _if_sliding(unfit: Callable[[Shape], str | None]) -> Callable[[Shape], str |
 _ADJOINTS = {
     f"{name}_{tile}x{tile}": partial(module.conv_transpose, tile=tile)
     for name, module in (("winograd", winograd), ("numba_winograd", compiled_winograd))
-    for tile in (4, 2)
+    for tile in (4, 2, 3)
 }
 BACKWARD = Rule(
     costs.backward,

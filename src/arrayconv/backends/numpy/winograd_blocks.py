@@ -17,12 +17,12 @@ from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.conv_loops import lay_out
 from arrayconv.backends.numpy.loop_forms import compiled
 
-TO_POINTS, FROM_POINTS, POINTS, SUMS, TRANSFORM, EVERY, HELD = range(8, 15)
+TO_POINTS, FROM_POINTS, POINTS, SUMS, TRANSFORM, EVERY, HELD, DOWN, ACROSS = range(8, 17)
 """Where the loops are that make points of cells, and outputs of points; the numbers of a workspace
 that hold points of cells, and those that hold cells or then the points of outputs, before those of
 a part's weight; where the loop is that makes the latter, or 0 where the whole weight is transformed
 before, and the numbers of a weight from row to row; the vectors of a square between its two
-transforms."""
+transforms; and the pieces of the kernel."""
 
 
 step_of = compiled(winograd_cuts.step_of)
@@ -71,10 +71,14 @@ def make(
     rows, columns, lanes, channels, groups, _, results_of, line = numbers[:8]
     first, made, convolve, every, apart, term, step, factor = part[:8]
     tiles, seen, square = count * across, channels // groups, rows * columns
-    vectors, zeros = -(-tiles // lanes), np.zeros(made, sums.dtype)
-    terms = np.empty((seen, 2), np.int64)
-    for channel in range(seen):
-        terms[channel, 0], terms[channel, 1] = channel * tiles, channel * term
+    down, over = numbers[DOWN], numbers[ACROSS]
+    # What a piece of the kernel sees of a tile is what the first one sees of a later tile.
+    vectors = -(-(tiles - (down - 1) * across - over + 1) // lanes)
+    zeros, terms = np.zeros(made, sums.dtype), np.empty((seen * down * over, 2), np.int64)
+    for n in range(terms.shape[0]):
+        channel, piece = n // (down * over), n % (down * over)
+        terms[n, 0] = channel * tiles + piece // over * across + piece % over
+        terms[n, 1] = n * term
     next_sum = step_of(groups * made * tiles, lanes)
     for group in range(groups):
         # To sum up all points at once, they are its groups.

@@ -18,7 +18,7 @@ from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_si
 from arrayconv.backends.numpy import winograd
 from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
 from arrayconv.backends.numpy.winograd import SINGLE, part_of
-from arrayconv.backends.numpy.winograd_maps import Line, Square
+from arrayconv.backends.numpy.winograd_maps import Line, Square, pieces
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 
 ITEMSIZE = 4
@@ -36,7 +36,7 @@ WORTH_A_THREAD = 1 << 21
 POINT = (0.23, 0.23)
 """Nanoseconds for each of a tile's points: where they are made, and where outputs are made of them;
 each row has whole vectors of tiles."""
-CELL = {2: 0.35, 4: 0.75}
+CELL = {2: 0.35, 3: 0.55, 4: 0.75}
 """And of each cell, laid out by phases; by the outputs of a tile's side."""
 WEIGHT_POINTS = (0.0205, 0.05, 0.25)
 """Nanoseconds of a multiply-add, to read a number of the transformed weight, and to make it."""
@@ -106,11 +106,24 @@ class _Tiles(NamedTuple):
     square: Square
     lengths: Ints
     """Images, rows of tiles and tiles of a row, of one phase."""
+    pieces: Ints
+    """Of the kernel. Tiles are seen for each, and so some more than there are of outputs."""
     phases: int
     channels: int
     outputs: int
     groups: int
     lanes: int
+
+    @property
+    def weights(self) -> int:
+        """Return the points of the weight."""
+        of_output = self.channels * prod(self.pieces) // self.groups
+        return self.square.points * self.outputs * of_output
+
+    def seen(self, cut: Cut) -> Cut:
+        """Return the tiles that a block sees."""
+        down, across = self.pieces
+        return Cut(cut.images, cut.rows + down - 1, cut.columns + across - 1)
 
     def cuts(self) -> Iterator[Cut]:
         """Yield the ways to cut tiles."""
@@ -127,7 +140,7 @@ class _Tiles(NamedTuple):
 
     def cells(self, cut: Cut) -> int:
         """Return the cells that a block sees of a channel, with as many in each phase of a tile."""
-        lines = zip(self.square, (cut.rows, cut.columns), strict=True)
+        lines = zip(self.square, self.seen(cut)[1:], strict=True)
         seen = ((count - 1 - (-line.cells // line.outputs)) * line.outputs for line, count in lines)
         return self.phases * cut.images * prod(seen)
 
@@ -136,12 +149,13 @@ class _Tiles(NamedTuple):
 
         They are points, and cells or then points of a part's outputs; and the weight of a part.
         """
-        tiles, square = self.phases * prod(cut), self.square.points
+        tiles, square = self.phases * prod(self.seen(cut)), self.square.points
         beyond = square * self.lanes
         points = square * step_of(self.channels * tiles, self.lanes) + beyond
         cells = self.channels * self.cells(cut) + beyond
         made = square * step_of(part * self.groups * tiles, self.lanes) + beyond
-        weight = transforms * square * (part * self.channels + 2 * self.lanes)
+        pairs = part * self.channels * prod(self.pieces)
+        weight = transforms * square * (pairs + 2 * self.lanes)
         if transforms and cut == self.lengths:
             # Threads share the parts; the cells are gone by then.
             workers = min(workers, -(-self.outputs // part))
@@ -163,19 +177,19 @@ class _Tiles(NamedTuple):
         points, lanes = self.square.points, self.lanes
         multiply_add, read, _ = WEIGHT_POINTS
         to_points, from_points = POINT
-        vectors = -(-self.phases * prod(cut) // lanes)
+        seen = self.seen(cut)
+        vectors = -(-self.phases * prod(seen) // lanes)
         multiplied = (vectors + ONE_LEFT * (vectors % 3 == 1)) * lanes
-        rows = self.phases * cut.images * cut.rows * -(-cut.columns // lanes) * lanes * points
+        rows = self.phases * seen.images * seen.rows * -(-seen.columns // lanes) * lanes * points
         cells = self.channels * self.cells(cut) * CELL[self.square.width.outputs]
-        pairs = points * self.outputs * self.channels // self.groups
         return (
             rows * self.channels * to_points + cells,
-            rows * self.outputs * from_points + pairs * (multiplied * multiply_add + read),
+            rows * self.outputs * from_points + self.weights * (multiplied * multiply_add + read),
         )
 
     def part(self, workers: int) -> int:
         """Return the outputs of a part whose transformed weight is small; each worker has some."""
-        each = ITEMSIZE * self.square.points * self.channels
+        each = ITEMSIZE * self.weights * self.groups // self.outputs
         count = -(-self.outputs // (max(2, PART // each // WHOLE) * WHOLE))
         count = -(-count // workers) * workers
         return -(-self.outputs // count // WHOLE) * WHOLE
@@ -185,24 +199,28 @@ class _Tiles(NamedTuple):
     ) -> Iterator[tuple[int, bool, int]]:
         """Yield the outputs of a part, whether its weight is transformed there, and blocks' room.
 
-        They may hold as much as input and output, together with a weight that is transformed; but
-        where the weight is larger each worker a quarter of it, since each block reads all of it.
+        They may hold as much as input and output, together with a weight that is transformed; where
+        the weight is larger, each worker a quarter of it, since each block reads all of it, or if
+        it is not held here all of that too.
         """
-        outputs = self.outputs // self.groups
-        weights, part = ITEMSIZE * self.square.points * outputs * self.channels, self.part(workers)
+        outputs, weights, part = (
+            self.outputs // self.groups,
+            ITEMSIZE * self.weights,
+            self.part(workers),
+        )
         part, most = min(part, outputs), min(CHUNK, workspace_bytes) * workers
-        left = max(SMALLEST_BUDGET, bytes_in_and_out - (0 if prepared else weights))
-        room = max(min(most, left), weights // 4 * workers)
+        alone = max(min(most, max(SMALLEST_BUDGET, bytes_in_and_out)), weights * 5 // 4 * workers)
+        left = max(SMALLEST_BUDGET, bytes_in_and_out - weights)
+        room = alone if prepared else max(min(most, left), weights // 4 * workers)
         if self.groups == 1 and not prepared and (part < outputs or workers > 1):
-            left = max(SMALLEST_BUDGET, bytes_in_and_out)
-            yield part, True, max(min(most, left), weights * 5 // 4 * workers)
+            yield part, True, alone
         if self.groups == 1 and part < outputs:
             yield part, False, room
         yield outputs, False, room
 
     def time(self, cut: Cut, part: int, transforms: bool, prepared: bool, workers: int) -> float:
         """Return the nanoseconds of all blocks, and of the weight, if it is not prepared."""
-        weights = self.square.points * self.outputs * self.channels // self.groups
+        weights = self.weights
         of_weight = 0.0 if prepared else weights * WEIGHT_POINTS[2]
         blocks = [(*self.block(each), count) for each, count in self.sizes(cut)]
         count = sum(count for _, _, count in blocks)
@@ -240,12 +258,12 @@ def way(
 
     If no way is within its memory, it is the smallest block.
     """
-    square = square_of(kernel_sizes(window), tile)
-    whole = (SINGLE,) * (2 - len(window)) + window
+    kernel = kernel_sizes(window)
+    square, whole = square_of(kernel, tile), (SINGLE,) * (2 - len(window)) + window
     lengths = (batch, *(tiles_of(*each).out for each in zip(whole, square, strict=True)))
-    tiles = _Tiles(square, lengths, prod(phases_of(window)), channels, outputs, groups, lanes)
-    pairs = square.points * outputs * channels // groups
-    multiply_adds = pairs * tiles.phases * prod(lengths)
+    known = (prod(phases_of(window)), channels, outputs, groups, lanes)
+    tiles = _Tiles(square, lengths, pieces(kernel, square), *known)
+    multiply_adds = tiles.weights * tiles.phases * prod(lengths)
     workers = max(1, min(threads, multiply_adds // WORTH_A_THREAD))
     cells = batch * (channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window)))
     cuts = list(tiles.cuts())

@@ -117,8 +117,9 @@ def from_points(square: Square) -> Loop:
     """Return what transforms points to the outputs of tiles, and writes these where they belong.
 
     The points of a tile are ``step`` from one another. An output's bias is the one of ``biases``
-    from ``first`` on, its results are ``size``; rows of ``across`` tiles, of ``width`` results and
-    of the given heights, begin at ``starts``, and lines of results are ``apart`` from one another.
+    from ``first`` on, its results are ``size``; rows of ``across`` tiles, the first ones of which
+    make ``width`` results of the given heights, begin at ``starts``, and lines of results are
+    ``apart`` from one another.
     """
     (down, tall), (over, wide) = square
     rows, columns = square.seen
@@ -143,10 +144,13 @@ def from_points(square: Square) -> Loop:
         line = columns * lanes
         by_point = along // lanes * step
         by_row = np.arange(rows) * (columns * step)
+        tiles = -(-width // over)
         for output in range(outputs):
             bias = biases[first + output]
             for row in range(starts.shape[0]):
-                for v in range(0, across, lanes):
+                if heights[row] == 0:
+                    continue
+                for v in range(0, tiles, lanes):
                     seen = (output * starts.shape[0] + row) * across + v
                     to, left = output * size + starts[row] + v * over, width - v * over
                     if rows == 1:

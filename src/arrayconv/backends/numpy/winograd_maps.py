@@ -73,10 +73,25 @@ class Square(NamedTuple):
         return prod(self.seen)
 
 
+PIECE = 3
+"""Outputs of a tile for large kernels, and taps of the pieces that these are taken apart into: the
+cells that a piece sees are those of the first one some tiles further on."""
+
+
 def square(kernel: Ints, tile: int) -> Square:
-    """Return the tile for a kernel, with ``tile`` outputs where it is larger than 1."""
-    height, width = (1, *kernel)[-2:]
-    return Square(*(Line(1 if taps == 1 else tile, taps) for taps in (height, width)))
+    """Return the tile for a kernel, with ``tile`` outputs where it is larger than 1.
+
+    Where that is `PIECE`, it is the tile for a piece of the kernel.
+    """
+    sides = (min(taps, PIECE) if tile == PIECE else taps for taps in (1, *kernel)[-2:])
+    return Square(*(Line(1 if taps == 1 else tile, taps) for taps in sides))
+
+
+def pieces(kernel: Ints, tile: Square) -> Ints:
+    """Return how many pieces there are of a kernel, of the last two dimensions."""
+    return tuple(
+        -(-taps // line.kernel) for taps, line in zip((1, *kernel)[-2:], tile, strict=True)
+    )
 
 
 @lru_cache(maxsize=64)

@@ -27,7 +27,7 @@ from arrayconv.backends.numpy.winograd_cuts import (
     tiles_of,
     way,
 )
-from arrayconv.backends.numpy.winograd_maps import Line, Square
+from arrayconv.backends.numpy.winograd_maps import Line, Square, pieces
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 
 FLOAT = np.dtype(np.float32)
@@ -42,15 +42,18 @@ class Block(NamedTuple):
     target: int
     """The first output."""
     starts: Any
-    """Of rows of tiles, in a channel's cells."""
+    """Of rows of tiles that it sees, in a channel's cells."""
     places: Any
     """Of a tile's cells, from its start: (columns, rows)."""
     outputs: Any
     """Where rows of tiles begin in the output."""
     heights: Any
-    """How many rows of outputs each of them has."""
+    """How many rows of outputs each of them has: none where only later pieces see it."""
     across: int
-    """Tiles in a row."""
+    """Tiles in a row that it sees."""
+    beyond: int
+    """From a tile of outputs to the one where the last piece of the kernel sees its cells: so many
+    at the end have no outputs."""
     width: int
     """Outputs in a row."""
 
@@ -80,7 +83,7 @@ def _laid(blocks: Sequence[Block], lanes: int) -> tuple[Any, Any]:
     tables = Tables()
     rows = []
     for block in blocks:
-        tiles = len(block.starts) * block.across
+        tiles = len(block.starts) * block.across - block.beyond
         firsts = np.arange(0, tiles, lanes)
         stores = np.stack([firsts, 0 * firsts, np.minimum(lanes, tiles - firsts)], axis=1)
         rows.append(
@@ -142,6 +145,10 @@ def _blocks(
     """Return the blocks of a window, in order."""
     whole = (SINGLE,) * (2 - len(window)) + window
     height, width = map(tiles_of, whole, square)
+    more = [each - 1 for each in pieces(kernel_sizes(window), square)]
+    seeing = tuple(
+        axis._replace(out=axis.out + each) for axis, each in zip((height, width), more, strict=True)
+    )
     phases, sizes = phases_of(window), sizes_of(window)
     source = (channels * whole[0].size * whole[1].size, whole[1].size, 1)
     plane = prod(phases) * prod(sizes)
@@ -156,11 +163,13 @@ def _blocks(
             (first, min(first + cut.rows, height.out)),
             (left, min(left + cut.columns, width.out)),
         )
-        seen = _seen((height, width), phases, count, down, across, source)
+        below, beside = down[1] + more[0], across[1] + more[1]
+        seen = _seen(seeing, phases, count, (first, below), (left, beside), source)
         of_phases = np.arange(prod(phases))[:, None, None]
-        of_images, of_rows = np.arange(count)[:, None], np.arange(down[1] - first)
+        of_images, of_rows = np.arange(count)[:, None], np.arange(below - first)
         size, (of_image, of_row) = seen.layout.size // prod(phases), seen.steps
         heights = np.minimum(tall, sizes[0] - (first + of_rows) * tall)
+        heights[down[1] - first :] = 0
         made = of_phases * prod(sizes) + of_images * target[0] + of_rows * tall * target[1]
         blocks.append(
             Block(
@@ -171,7 +180,8 @@ def _blocks(
                 seen.places,
                 made.reshape(-1),
                 np.tile(heights, count * prod(phases)),
-                across[1] - left,
+                beside - left,
+                more[0] * (beside - left) + more[1],
                 min(sizes[1] - left * wide, (across[1] - left) * wide),
             )
         )

@@ -27,6 +27,7 @@ from arrayconv.backends.numpy import (
 )
 from arrayconv.backends.numpy.costs import Shape, strided
 from arrayconv.backends.numpy.threads import at_once
+from arrayconv.backends.numpy.winograd_maps import PIECE, pieces
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 from arrayconv.primitives.fourier import plan as tiles_of
 
@@ -209,13 +210,18 @@ def _compiled(shape: Shape, is_adjoint: bool) -> int:
 
 
 def compiled_squares(shape: Shape, tile: int) -> int:
-    """Return the bytes of the transformed weight, and of a block's cells, points and sums."""
-    square = square_of(kernel_sizes(shape.window), tile).points
+    """Return the bytes of the transformed weight, and of a block's cells, points and sums.
+
+    Of a large kernel also those of its pieces.
+    """
+    kernel = kernel_sizes(shape.window)
+    of_piece = square_of(kernel, tile)
+    square, count = of_piece.points, prod(pieces(kernel, of_piece))
     planned = winograd_plans.plan_of(
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile)
     )
     part = max(part.stop - part.start for part in planned.parts) * shape.groups
-    of_output, apart = square * shape.channels // shape.groups, planned.transforms
+    of_output, apart = square * shape.channels * count // shape.groups, planned.transforms
     weights = of_output * (part if apart else shape.outputs)
     shared, most = apart and len(planned.blocks) == 1, 0
     for block in planned.blocks:
@@ -227,4 +233,12 @@ def compiled_squares(shape: Shape, tile: int) -> int:
     if not shared:
         jobs = at_once(len(planned.blocks))
         most = (most + apart * weights) * jobs + (not apart) * weights
+    if tile == PIECE:
+        most += (
+            shape.outputs
+            * shape.channels
+            // shape.groups
+            * count
+            * prod(side.kernel for side in of_piece)
+        )
     return most * _itemsize(shape)
