@@ -332,8 +332,8 @@ def test_memory(algorithm, channels, size, batch):
     tile = int(algorithm[-1]) if algorithm.startswith("winograd") else 1
     transformed = w.nbytes * (tile + 2) ** 2 // 9
     if algorithm == PIECES:
-        # Nine pieces of 7 x 7, of 25 points each, for threes of taps that are laid out before.
-        transformed = w.nbytes // 49 * 9 * (25 + 9)
+        # Nine pieces of 7 x 7, of 25 points each.
+        transformed = w.nbytes // 49 * 9 * 25
     if algorithm == "fft":
         # A complex number for every other cell of a tile, laid out and transformed.
         transformed = 4 * (w.shape[0] * w.shape[1] + channels) * 144**2 * x.itemsize

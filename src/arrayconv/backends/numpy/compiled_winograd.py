@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, lru_cache
-from itertools import chain, product
+from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -69,10 +69,29 @@ class Parts(NamedTuple):
     that is transformed the first number, the vectors of kernels, and the kernels of a row."""
     every: int
     """Numbers of the weight from one row of kernels to the next."""
+    places: Any
+    """Of each piece of a kernel where its taps are, or -1."""
+    size: int
+    """Taps of a kernel."""
     numbers: int
     """The most that the points of a weight are, with room for a vector more."""
     transform: Any
     """The loop that makes them."""
+
+
+def _places(kernel: Ints, square: Square) -> Any:
+    """Return where in a kernel the taps of each of its pieces are, or -1 for those beyond."""
+    height, width = (1, *kernel)[-2:]
+    found = []
+    for below, beside in product(*map(range, pieces(kernel, square))):
+        rows, columns = (
+            range(start * line.kernel, (start + 1) * line.kernel)
+            for start, line in zip((below, beside), square, strict=True)
+        )
+        found.append(
+            [y * width + x if y < height and x < width else -1 for y in rows for x in columns]
+        )
+    return np.array(found, np.int64)
 
 
 @lru_cache(maxsize=256)
@@ -85,29 +104,31 @@ def _parts(
     transformed as a whole, or each part of it ``apart``.
     """
     compiled, square = loops("winograd_loops"), square_of(shape[2:], tile)
-    taps, lanes = prod(shape[2:]), lanes_of(FLOAT)
+    size, lanes, places = prod(shape[2:]), lanes_of(FLOAT), _places(shape[2:], square)
     every, seen = (shape[1], shape[0] // groups) if is_flipped else (shape[0] // groups, shape[1])
     of_tile = compiled.tile(max(stop - start for start, stop in bounds))
+    # Each piece of a kernel is a term of its own.
+    terms = seen * len(places)
     rows, most = [], 0
     for start, stop in bounds:
         made = stop - start
         first, held = (start, made) if apart else (0, every)
         # Of all outputs rows follow one another, and so are one.
         in_rows = is_flipped and held < every
-        count, length = (seen, held) if in_rows else (1, groups * held * seen)
-        steps = (1, held) if is_flipped else (seen, 1)
+        count, length = (seen, held) if in_rows else (1, groups * held * terms)
+        steps = (1, held) if is_flipped else (terms, 1)
         step = -(-count * length // lanes) * lanes + lanes
         most = max(most, square.points * step + lanes)
         rows.append(
             (
                 *(start, made),
                 sums_address(compiled.convolve(of_tile, made % of_tile.outputs, lanes), 4),
-                *(held * seen, *steps, step, (start - first) * steps[0]),
-                *(first * taps * (1 if is_flipped else seen), count * -(-length // lanes), length),
+                *(held * terms, *steps, step, (start - first) * steps[0]),
+                *(first * size * (1 if is_flipped else seen), count * -(-length // lanes), length),
             )
         )
-    transform = compiled.weight_to_points(square, is_flipped)
-    return Parts(np.array(rows, np.int64), shape[1] * taps, most, transform)
+    transform = compiled.weight_to_points(square, is_flipped, len(places) > 1)
+    return Parts(np.array(rows, np.int64), shape[1] * size, places, size, most, transform)
 
 
 def _flat(w: Any) -> Any:
@@ -118,7 +139,7 @@ def transform_weight(weight: Any, parts: Parts) -> Any:
     """Return the points of a flat weight that is transformed as a whole."""
     points = np.empty(parts.numbers, weight.dtype)
     step, _, first, vectors, length = map(int, parts.rows[0, 6:])
-    known = (first, parts.every, length, step)
+    known = (first, parts.every, length, step, parts.places, parts.size)
     run_range(parts.transform, (weight, points), vectors, known, each=VECTORS)
     return points
 
@@ -126,7 +147,8 @@ def transform_weight(weight: Any, parts: Parts) -> Any:
 def _address(parts: Parts) -> int:
     """Return where the code is that makes the points of a weight."""
     weight = np.empty(1, FLOAT)
-    found: int = loops("addresses").address_of(parts.transform, weight, weight, *[0] * 6)
+    arguments = (weight, weight, *[0] * 6, parts.places, 0)
+    found: int = loops("addresses").address_of(parts.transform, *arguments)
     return found
 
 
@@ -177,10 +199,10 @@ def run(
             *(*planned.tile.seen, lanes_of(x.dtype), channels, groups),
             *(x[0, 0].size, y[0, 0].size, sizes[1], *_addresses(planned.tile)),
             *(*held, _address(parts) if apart else 0, parts.every, planned.tile.points),
-            *pieces(kernel_sizes(window), planned.tile),
+            *(*pieces(kernel_sizes(window), planned.tile), parts.size),
         ]
     )
-    known = (planned.laid, parts.rows, planned.tables, numbers)
+    known = (planned.laid, parts.rows, planned.tables, parts.places, numbers)
     factors = weight if apart else transform_weight(weight, parts) if factors is None else factors
     loop, seen = compiled.convolve_squares, source
     if shared:
@@ -206,30 +228,13 @@ def _in_order(phased: Any, window: Window) -> Any:
     return y.reshape(shape)
 
 
-def in_pieces(w: Any) -> Any:
-    """Return the weight (O, C / groups * pieces, *sides) of a large kernel's pieces."""
-    outputs, channels, *kernel = w.shape
-    sides = [min(taps, PIECE) for taps in kernel]
-    counts = [-(-taps // side) for taps, side in zip(kernel, sides, strict=True)]
-    ends = [count * side - taps for count, side, taps in zip(counts, sides, kernel, strict=True)]
-    padded = np.pad(w, [(0, 0), (0, 0), *((0, end) for end in ends)])
-    apart = padded.reshape(outputs, channels, *chain(*zip(counts, sides, strict=True)))
-    # Pieces first: (O, C, *counts, *sides).
-    places = range(2, apart.ndim)
-    return np.ascontiguousarray(apart.transpose(0, 1, *places[::2], *places[1::2])).reshape(
-        outputs, channels * prod(counts), *sides
-    )
-
-
 def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None, *, tile: int) -> Any:
     """Return y (N, O, *positions)."""
-    w = in_pieces(w) if tile == PIECE else w
     return run(x, w.shape, window, groups, tile, _flat(w), bias=bias)
 
 
 def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window, Any], Any]:
     """Return the convolution of an input by a window, with the weight transformed beforehand."""
-    w = in_pieces(w) if tile == PIECE else w
     shape, whole = w.shape, ((0, w.shape[0] // groups),)
     factors = transform_weight(_flat(w), _parts(shape, groups, tile, False, whole, False))
 

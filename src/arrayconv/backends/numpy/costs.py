@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arrayconv._arrays import library_of
+from arrayconv._options import current
 from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, span
+from arrayconv.backends.numpy.blocks import budget
 from arrayconv.backends.numpy.columns import is_apart
 from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.ranges import whole_positions
@@ -146,7 +148,12 @@ def im2col(shape: Shape) -> float:
         each = COLUMN / 2 + ROW / max(1, shape.window[-1].out) + VECTOR_TERM
         return columns * each + products * PRODUCT
     copied = columns * (COLUMN_APART if is_apart(shape.window) else COLUMN)
-    return _product(shape) + copied + weights * WEIGHT + products * PRODUCT
+    # Each block reads all of the weight.
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
+    numbers = cells + shape.positions * shape.outputs + weights
+    itemsize = int(np.dtype(shape.dtype).itemsize)
+    blocks = -(-columns * itemsize // budget(numbers * itemsize, current().workspace_bytes))
+    return _product(shape) + copied + blocks * weights * WEIGHT + products * PRODUCT
 
 
 def im2col_adjoint(shape: Shape) -> float:

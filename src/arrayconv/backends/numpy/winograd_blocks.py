@@ -17,12 +17,12 @@ from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.conv_loops import lay_out
 from arrayconv.backends.numpy.loop_forms import compiled
 
-TO_POINTS, FROM_POINTS, POINTS, SUMS, TRANSFORM, EVERY, HELD, DOWN, ACROSS = range(8, 17)
+TO_POINTS, FROM_POINTS, POINTS, SUMS, TRANSFORM, EVERY, HELD, DOWN, ACROSS, SIZE = range(8, 18)
 """Where the loops are that make points of cells, and outputs of points; the numbers of a workspace
 that hold points of cells, and those that hold cells or then the points of outputs, before those of
 a part's weight; where the loop is that makes the latter, or 0 where the whole weight is transformed
 before, and the numbers of a weight from row to row; the vectors of a square between its two
-transforms; and the pieces of the kernel."""
+transforms; and the pieces of the kernel, and its taps."""
 
 
 step_of = compiled(winograd_cuts.step_of)
@@ -140,18 +140,20 @@ def make_parts(
     block: Any,
     parts: Any,
     tables: Any,
+    places: Any,
     numbers: Any,
 ) -> None:
     """Write some parts of a block's outputs, by the points of the whole weight or by a flat one.
 
     The weight of each part is transformed then; ``factors`` is room for its points.
     """
-    transform, every = numbers[TRANSFORM], numbers[EVERY]
+    transform, every, size = numbers[TRANSFORM], numbers[EVERY], numbers[SIZE]
     for n in range(begin, end):
         seen = weight
         if transform != 0:
             step, _, first, vectors, length = parts[n, 6:]
-            call_at(transform, (weight, factors, 0, vectors, first, every, length, step))
+            kernels = (weight, factors, 0, vectors, first, every, length, step, places, size)
+            call_at(transform, kernels)
             seen = factors
         make(points, seen, biases, result, sums, block, parts[n], tables, numbers)
 
@@ -169,6 +171,7 @@ def convolve_squares(
     blocks: Any,
     parts: Any,
     tables: Any,
+    places: Any,
     numbers: Any,
 ) -> None:
     """Write the outputs of some blocks."""
@@ -179,7 +182,19 @@ def convolve_squares(
         block = blocks[n]
         see(source, points, cells, block, tables, numbers)
         make_parts(
-            points, weight, biases, result, 0, count, cells, factors, block, parts, tables, numbers
+            points,
+            weight,
+            biases,
+            result,
+            0,
+            count,
+            cells,
+            factors,
+            block,
+            parts,
+            tables,
+            places,
+            numbers,
         )
 
 
@@ -196,11 +211,24 @@ def convolve_parts(
     blocks: Any,
     parts: Any,
     tables: Any,
+    places: Any,
     numbers: Any,
 ) -> None:
     """Write some parts of the outputs of one block, whose points are known."""
     last = numbers[SUMS]
     sums, factors, block = workspace[thread, :last], workspace[thread, last:], blocks[0]
     make_parts(
-        points, weight, biases, result, begin, end, sums, factors, block, parts, tables, numbers
+        points,
+        weight,
+        biases,
+        result,
+        begin,
+        end,
+        sums,
+        factors,
+        block,
+        parts,
+        tables,
+        places,
+        numbers,
     )

@@ -225,7 +225,8 @@ class _Tiles(NamedTuple):
         blocks = [(*self.block(each), count) for each, count in self.sizes(cut)]
         count = sum(count for _, _, count in blocks)
         if not transforms and weights * ITEMSIZE > FAR:
-            of_weight += weights * WEIGHT_FAR
+            # It is written and read, or if it is prepared read only.
+            of_weight += weights * WEIGHT_FAR / (2 if prepared else 1)
         if workers == 1:
             times = count if transforms else 1
             return sum((see + make) * each for see, make, each in blocks) + of_weight * times

@@ -198,13 +198,14 @@ def from_points(square: Square) -> Loop:
 
 
 @compiled_by_form
-def weight_to_points(square: Square, is_flipped: bool) -> Loop:
+def weight_to_points(square: Square, is_flipped: bool, in_pieces: bool) -> Loop:
     """Return what transforms the kernels of pairs of an output and a channel to points.
 
     Kernels are rows of ``length``, which begin ``every`` numbers apart in the flat ``weight``, from
     ``first`` on. They are counted by vectors, of each row as many as there are whole, and one for
     the rest. The points of a kernel are ``step`` from one another, and those of neighbours next to
-    each other; behind the last there is room for a vector.
+    each other; behind the last there is room for a vector. Kernels ``in_pieces`` are more: of each
+    piece ``places`` has a row, where its taps are among the ``size`` of a kernel, or -1.
     """
     (down, tall), (over, wide) = square
     rows, columns = square.seen
@@ -219,6 +220,8 @@ def weight_to_points(square: Square, is_flipped: bool) -> Loop:
         every: Any,
         length: Any,
         step: Any,
+        places: Any,
+        size: Any,
     ) -> None:
         lanes = VECTOR_BYTES // weight.itemsize
         half, of_row = taps * lanes, -(-length // lanes)
@@ -227,12 +230,24 @@ def weight_to_points(square: Square, is_flipped: bool) -> Loop:
         by_row, along = np.arange(tall) * (wide * lanes), np.arange(columns) * lanes
         for n in range(begin, end):
             row, v = n // of_row, n % of_row * lanes
-            seen = weight[first + row * every + v * taps :]
             some = min(lanes, length - v)
-            for lane in range(some):
-                for tap in range(taps):
-                    place = taps - 1 - tap if is_flipped else tap
-                    held[place * lanes + lane] = seen[lane * taps + tap]
+            # Variables of one branch only: what both share is slow to index by.
+            if in_pieces:
+                count = places.shape[0]
+                kernel, piece = first + v // count * size, v % count
+                for number in range(some):
+                    for part in range(taps):
+                        found = places[piece, part]
+                        held[part * lanes + number] = weight[kernel + found] if found >= 0 else 0.0
+                    piece += 1
+                    if piece == count:
+                        kernel, piece = kernel + size, 0
+            else:
+                seen = weight[first + row * every + v * taps :]
+                for lane in range(some):
+                    for tap in range(taps):
+                        place = taps - 1 - tap if is_flipped else tap
+                        held[place * lanes + lane] = seen[lane * taps + tap]
             made = row * length + v
             if rows == 1:
                 transform(WEIGHT, over, wide, held, along, 0, None, points, made, step)

@@ -27,7 +27,7 @@ from arrayconv.backends.numpy import (
 )
 from arrayconv.backends.numpy.costs import Shape, strided
 from arrayconv.backends.numpy.threads import at_once
-from arrayconv.backends.numpy.winograd_maps import PIECE, pieces
+from arrayconv.backends.numpy.winograd_maps import pieces
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 from arrayconv.primitives.fourier import plan as tiles_of
 
@@ -210,10 +210,7 @@ def _compiled(shape: Shape, is_adjoint: bool) -> int:
 
 
 def compiled_squares(shape: Shape, tile: int) -> int:
-    """Return the bytes of the transformed weight, and of a block's cells, points and sums.
-
-    Of a large kernel also those of its pieces.
-    """
+    """Return the bytes of the transformed weight, and of a block's cells, points and sums."""
     kernel = kernel_sizes(shape.window)
     of_piece = square_of(kernel, tile)
     square, count = of_piece.points, prod(pieces(kernel, of_piece))
@@ -233,12 +230,4 @@ def compiled_squares(shape: Shape, tile: int) -> int:
     if not shared:
         jobs = at_once(len(planned.blocks))
         most = (most + apart * weights) * jobs + (not apart) * weights
-    if tile == PIECE:
-        most += (
-            shape.outputs
-            * shape.channels
-            // shape.groups
-            * count
-            * prod(side.kernel for side in of_piece)
-        )
     return most * _itemsize(shape)
