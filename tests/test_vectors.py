@@ -28,9 +28,11 @@ for algorithm, groups, stride in (
     ("numba_depthwise", 3, 1),
     ("numba_depthwise", 3, 2),
     ("numba_winograd_4x4", 1, 1),
+    ("numba_winograd_3x3", 1, 1),
 ):
     x = rng.standard_normal((2, 3, 11, 19)).astype("float32")
-    w = rng.standard_normal((9, 3 // groups, 3, 3)).astype("float32")
+    side = 7 if algorithm.endswith("3x3") else 3
+    w = rng.standard_normal((9, 3 // groups, side, side)).astype("float32")
     params = {{"stride": stride, "padding": 1, "groups": groups}}
     with ac.options(algorithm="generic"):
         wanted, pullback = ac.vjp(ac.conv2d, x.astype(float), w.astype(float), **params)
