@@ -233,7 +233,7 @@ class _Tiles(NamedTuple):
         see, make, _ = blocks[0]
         if not transforms:
             each = (see + make) * -(-count // workers)
-            return each + of_weight / workers + weights * SHARED[0]
+            return each + of_weight / workers + (0 if prepared else weights * SHARED[0])
         if count > 1:
             return (see + make + of_weight) * -(-count // workers)
         # Threads share the parts.
