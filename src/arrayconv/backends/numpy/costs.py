@@ -34,8 +34,6 @@ PRODUCT = 800.0
 """Nanoseconds that a product takes at least."""
 TRANSPOSED = 0.006
 """Nanoseconds more that a multiply-add takes where the second factor is transposed."""
-BLAS_THREADS = 1.25
-"""How many times as long all threads of the BLAS take for a gradient to a weight as one does."""
 COLUMN, COLUMN_APART = 0.5, 0.4
 """Nanoseconds to lay out a number of im2col's columns, and where no two windows see the same."""
 ADDED = 1.5
@@ -316,8 +314,7 @@ def of_weight(x: Any, y: Any, window: Window, groups: int) -> Shape:
 
 def im2col_weight(shape: Shape) -> float:
     """Return the nanoseconds of columns, and of their product with the output."""
-    alone = im2col(shape) + shape.multiply_adds * TRANSPOSED
-    return alone * (BLAS_THREADS if current().threads > 1 else 1.0)
+    return im2col(shape) + shape.multiply_adds * TRANSPOSED
 
 
 def channels_last_weight(shape: Shape) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
-from arrayconv._options import current
 from arrayconv._registry import Implementation, never
 from arrayconv._window import Window
 from arrayconv.backends.numpy.costs import Shape
@@ -50,7 +49,7 @@ class Rule:
 
     def _judged(self, a: Any, b: Any, window: Window, groups: int, prepared: bool) -> Judged:
         """Return what is known of each algorithm for a call."""
-        key = (window, a.shape, b.shape, groups, a.dtype, prepared, current().threads)
+        key = (window, a.shape, b.shape, groups, a.dtype, prepared)
         found = self._known.get(key)
         if found is None:
             shape = self._shape(a, b, window, groups)

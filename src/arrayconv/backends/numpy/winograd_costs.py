@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from arrayconv._options import current
 from arrayconv._window import Window, kernel_sizes
-from arrayconv.backends.numpy.convolution_plans import WORTH_A_THREAD
 from arrayconv.backends.numpy.costs import (
     CALLS,
     FEW,
@@ -30,8 +29,6 @@ WINOGRAD_LINE = 1.8
 COMPILED_MORE = {64: 1.1, 32: 1.1, 16: 1.1}
 """What compiled loops take over the sum of their parts, by the bytes of a vector; with 16 nothing
 was measured."""
-COMPILED_THREADS = 1.15
-"""How many times as long all of several threads take as the estimate says."""
 COMPILED_CALLS = {64: 1.0, 32: 0.5, 16: 0.5}
 """The same of `CALLS`: where vectors are wide, products are fast, and all else is slow beside
 them."""
@@ -40,8 +37,6 @@ COMPILED_GRADIENT = (0.3, 0.5, 0.3, 0.03)
 number; for each of a weight's points to add a product to those of other blocks, to make taps of
 them, and more for each tap."""
 GRADIENT_POINT, GRADIENT_CELL = 0.5, {2: 1.0, 4: 2.0}
-GRADIENT_THREADS = 1.45
-"""How many times as long all of several threads take as one: they wait for what others made."""
 GRADIENT_VECTORS = {64: 0.65, 32: 1.0, 16: 1.0}
 """Nanoseconds to make each of a tile's points, and to lay out a cell for that; and what both take
 with vectors of some bytes, where 16 was not measured."""
@@ -91,13 +86,9 @@ def compiled(shape: Shape, tile: int, prepared: bool = False) -> float:
     vector, options = vector_bytes(), current()
     found = way(
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile),
-        *(vector // 4, options.workspace_bytes, options.threads, prepared),
+        *(vector // 4, options.workspace_bytes, 1, prepared),
     )
-    # What all threads take together, if others share the work alike.
-    threads = min(options.threads, shape.multiply_adds // WORTH_A_THREAD)
-    work = found.nanoseconds * max(1, found.workers, threads)
-    more = COMPILED_MORE[vector] * (COMPILED_THREADS if threads > 1 else 1.0)
-    return work * more + CALLS * COMPILED_CALLS[vector]
+    return found.nanoseconds * COMPILED_MORE[vector] + CALLS * COMPILED_CALLS[vector]
 
 
 def to_weight(shape: Shape, tile: int) -> float:
@@ -131,7 +122,7 @@ def compiled_to_weight(shape: Shape, tile: int) -> float:
     multiply_add = MULTIPLY_ADD * (1 + FEW * shape.groups / shape.outputs)
     if 4 * pairs > FAR:
         make += WEIGHT_FAR
-    return (GRADIENT_THREADS if current().threads > 1 else 1.0) * (
+    return (
         pairs * (tiles * multiply_add + blocks * add + make + of_tap * shape.taps)
         + (lanes * points * both * GRADIENT_POINT + cells * GRADIENT_CELL[tile])
         * GRADIENT_VECTORS[vector_bytes()]

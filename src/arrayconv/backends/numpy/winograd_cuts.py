@@ -67,8 +67,6 @@ class Way(NamedTuple):
     """Whether the weight of a part is transformed where it is used, in each block anew; else all of
     the weight is before."""
     nanoseconds: float
-    workers: int
-    """Threads that it is for."""
 
 
 def tiles_of(axis: Axis, line: Line) -> Axis:
@@ -270,13 +268,13 @@ def way(
     workers = max(1, min(threads, multiply_adds // WORTH_A_THREAD))
     cells = batch * (channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window)))
     cuts = list(tiles.cuts())
-    best = Way(cuts[-1], outputs // groups, False, inf, workers)
+    best = Way(cuts[-1], outputs // groups, False, inf)
     for part, transforms, room in tiles.ways(ITEMSIZE * cells, workspace_bytes, prepared, workers):
         for cut in cuts:
             if tiles.numbers(cut, part, transforms, workers) * ITEMSIZE <= room:
                 time = tiles.time(cut, part, transforms, prepared, workers)
                 if time < best.nanoseconds:
-                    best = Way(cut, part, transforms, time, workers)
+                    best = Way(cut, part, transforms, time)
     if best.nanoseconds == inf:
         time = tiles.time(best.cut, best.part, False, prepared, workers)
         best = best._replace(nanoseconds=time)
