@@ -32,7 +32,7 @@ def nvrtc(left_out) -> None:
 
 
 def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
-    """Yield a fifth of all types and widths, a twelfth for the oldest architecture; products all.
+    """Yield a sixth of all types and widths, one in 24 for the oldest architecture; products all.
 
     And, for one architecture and type, a twelfth of what may be known when a kernel is compiled.
     """
@@ -46,7 +46,7 @@ def chosen(template: Template, architecture: str) -> Iterator[Kernel]:
             # What needs the most registers: the largest tile, three dimensions, 64 bits.
             general = rest == ["3", *template.more[0]] and index == "long long"
         number = crc32(kernel.expression.encode())
-        share = 12 if architecture == ARCHITECTURES[0] else 5
+        share = 24 if architecture == ARCHITECTURES[0] else 6
         general = general and (number % share == 0 or is_product)
         if (whole and number % 12 == 0) or (general and rest[3:4] != ["1"]):
             yield kernel

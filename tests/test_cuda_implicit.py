@@ -40,9 +40,9 @@ def axis(rng: np.random.Generator) -> Axis:
 @pytest.mark.parametrize("seed", range(60))
 def test_any_window(host, seed, request, left_out):
     """All three primitives by the definition: a loop over the taps and positions of three axes."""
-    share = 10 if "[wide" in request.node.nodeid else 5
+    share = 20 if "[wide" in request.node.nodeid else 10
     if seed % share and not request.config.getoption("--full"):
-        left_out("implicit products of random windows, all but one in 5 or 10: --full runs all")
+        left_out("implicit products of random windows, all but one in 10 or 20: --full runs all")
         pytest.skip("a part of them is enough in a plain run: --full runs all")
     rng = np.random.default_rng(seed)
     window = tuple(axis(rng) for _ in range(int(rng.integers(1, 4))))

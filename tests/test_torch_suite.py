@@ -73,7 +73,7 @@ def most(request: pytest.FixtureRequest, library: Any, left_out: Callable[[str],
     """Return how many samples are tested: some functions have hundreds."""
     if request.config.getoption("--full"):
         return 10**6
-    taken = 10
+    taken = 6
     left_out(f"PyTorch's samples on {library.name} arrays, all but {taken} of a function: --full")
     return taken
 
