@@ -118,13 +118,23 @@ def test_each_number_of_a_half_type(dtype):
         np.testing.assert_array_equal(index, at)
         got = primitives.max_pool(x, window, algorithm="numba_half")
         np.testing.assert_array_equal(got.astype(np.float32), wanted)
-    # The bits of one cell stay, but for the quiet bit of a NaN, and of zeros either may be taken.
+    # The bits of one cell stay, but for the quiet bit of a NaN.
     alone = primitives.max_pool(x, window_of(x.shape, {"kernel_size": 1}), algorithm="numba_half")
     is_number = ~np.isnan(numbers)
     np.testing.assert_array_equal(alone.view(np.uint16)[is_number], bits[is_number])
     swapped = x.view(np.uint16).byteswap().view(np.dtype(np.float16).newbyteorder())
     with pytest.raises(ValueError, match="this machine's byte order"):
         primitives.max_pool(swapped, window, algorithm="numba_half")
+
+
+@pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
+def test_a_large_plane_of_a_half_type_is_not_widened_as_a_whole():
+    """It would take more than all of the input; of many planes each takes less."""
+    for channels, chosen in ((1, "separable"), (8, "numba_half")):
+        explained = ac.explain(ac.max_pool2d, np.zeros((1, channels, 900, 900), np.float16), 3)
+        assert explained.chosen == chosen
+    empty = np.zeros((0, 3, 8, 8), np.float16)
+    assert ac.max_pool2d(empty, 2).shape == (0, 3, 4, 4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "float16"])

@@ -30,13 +30,13 @@ implementations = {
     "max_pool": (
         Implementation("channels_last", channels_last.max_pool, channels_last.unfit),
         Implementation("numba", compiled.max_pool, compiled.unfit, compiled.slow),
-        Implementation("numba_half", half_pooling.max_pool, half_pooling.unfit, compiled.slow),
+        Implementation("numba_half", half_pooling.max_pool, half_pooling.unfit, half_pooling.slow),
         Implementation("separable", separable.max_pool),
     ),
     "sum_pool": (
         Implementation("channels_last", channels_last.sum_pool, channels_last.unfit),
         Implementation("numba", compiled.sum_pool, compiled.unfit, compiled.slow),
-        Implementation("numba_half", half_pooling.sum_pool, half_pooling.unfit, compiled.slow),
+        Implementation("numba_half", half_pooling.sum_pool, half_pooling.unfit, half_pooling.slow),
         Implementation("separable", separable.sum_pool),
     ),
     "spread": (
@@ -46,7 +46,12 @@ implementations = {
     "max_pool_indices": (
         Implementation("channels_last", channels_last.max_pool_indices, channels_last.unfit),
         Implementation("numba", compiled.max_pool_indices, compiled.unfit),
-        Implementation("numba_half", half_pooling.max_pool_indices, half_pooling.unfit),
+        Implementation(
+            "numba_half",
+            half_pooling.max_pool_indices,
+            half_pooling.unfit,
+            half_pooling.located_slow,
+        ),
         Implementation("numbered", pooling.max_pool_indices),
     ),
     "max_pool_grad": (

@@ -35,6 +35,7 @@ from arrayconv.backends.numpy.compiler import missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import is_channels_last
 from arrayconv.backends.numpy.rule import Algorithm, Rule
+from arrayconv.backends.numpy.winograd_maps import PIECE
 
 
 def _in_numpy(
@@ -118,7 +119,7 @@ FORWARD = Rule(
                 partial(compiled_winograd.prepare, tile=tile),
                 adds_bias=True,
             )
-            for tile in (4, 2, 3)
+            for tile in (4, 2, PIECE)
         ),
     ),
 )
@@ -146,8 +147,11 @@ def _if_sliding(unfit: Callable[[Shape], str | None]) -> Callable[[Shape], str |
 
 _ADJOINTS = {
     f"{name}_{tile}x{tile}": partial(module.conv_transpose, tile=tile)
-    for name, module in (("winograd", winograd), ("numba_winograd", compiled_winograd))
-    for tile in (4, 2, 3)
+    for name, module, tiles in (
+        ("winograd", winograd, (4, 2)),
+        ("numba_winograd", compiled_winograd, (4, 2, PIECE)),
+    )
+    for tile in tiles
 }
 BACKWARD = Rule(
     costs.backward,

@@ -1,8 +1,9 @@
 """The loops of pools of half types, compiled by numba: import this by `compiler.loops` only.
 
 Some planes at a time are made into float32, which another loop pools while the cache holds them.
-Loops are called by their addresses; numbers of 16 bits are given as their bits. ``seen`` are the
-cells of a plane, ``size`` its results, and ``workspace`` has room for both of ``some`` planes.
+Numbers of 16 bits are given as their bits. ``numbers`` has the addresses of the loops that widen,
+that narrow and that pool; the cells of a plane and its results; and how many planes at a time there
+is room for in a row of ``workspace``, with their results.
 """
 
 from __future__ import annotations
@@ -15,31 +16,31 @@ from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
 
 
 @compiled_by_form
-def widened(brain: bool, lanes: int) -> Loop:
+def widened(bfloat16: bool, lanes: int) -> Loop:
     """Return what writes numbers of float16, or of bfloat16, as float32."""
-    is_brain = int(brain)
+    is_bfloat16 = int(bfloat16)
 
     def run(halves: Any, first: Any, count: Any, wide: Any) -> None:
         whole = count - count % lanes
         for n in range(0, whole, lanes):
-            widen(lanes, is_brain, halves, first + n, wide, n)
+            widen(lanes, is_bfloat16, halves, first + n, wide, n)
         for n in range(whole, count):
-            widen(1, is_brain, halves, first + n, wide, n)
+            widen(1, is_bfloat16, halves, first + n, wide, n)
 
     return run
 
 
 @compiled_by_form
-def narrowed(brain: bool, lanes: int) -> Loop:
+def narrowed(bfloat16: bool, lanes: int) -> Loop:
     """Return what writes numbers of float32 as the float16, or the bfloat16, that they are."""
-    is_brain = int(brain)
+    is_bfloat16 = int(bfloat16)
 
     def run(wide: Any, count: Any, halves: Any, first: Any) -> None:
         whole = count - count % lanes
         for n in range(0, whole, lanes):
-            narrow(lanes, is_brain, wide, n, halves, first + n)
+            narrow(lanes, is_bfloat16, wide, n, halves, first + n)
         for n in range(whole, count):
-            narrow(1, is_brain, wide, n, halves, first + n)
+            narrow(1, is_bfloat16, wide, n, halves, first + n)
 
     return run
 
@@ -52,21 +53,18 @@ def maxima(
     end: Any,
     thread: Any,
     workspace: Any,
-    moves: Any,
-    loop: Any,
-    seen: Any,
-    size: Any,
-    some: Any,
+    numbers: Any,
     known: Any,
 ) -> None:
     """Write the maxima of some planes."""
+    widen_at, narrow_at, loop, seen, size, some = numbers
     wide, made = workspace[thread, : some * seen], workspace[thread, some * seen :]
     for first in range(begin, end, some):
         count = min(some, end - first)
-        call_at(moves[0], (halves, first * seen, count * seen, wide))
+        call_at(widen_at, (halves, first * seen, count * seen, wide))
         here = (wide, made, 0, count)
         call_at(loop, here + known)
-        call_at(moves[1], (made, count * size, out, first * size))
+        call_at(narrow_at, (made, count * size, out, first * size))
 
 
 @compiled
@@ -78,21 +76,18 @@ def located(
     end: Any,
     thread: Any,
     workspace: Any,
-    moves: Any,
-    loop: Any,
-    seen: Any,
-    size: Any,
-    some: Any,
+    numbers: Any,
     known: Any,
 ) -> None:
     """Write the maxima of some planes, and their places."""
+    widen_at, narrow_at, loop, seen, size, some = numbers
     wide, made = workspace[thread, : some * seen], workspace[thread, some * seen :]
     for first in range(begin, end, some):
         count = min(some, end - first)
-        call_at(moves[0], (halves, first * seen, count * seen, wide))
+        call_at(widen_at, (halves, first * seen, count * seen, wide))
         here = (wide, made, indices[first * size :], 0, count)
         call_at(loop, here + known)
-        call_at(moves[1], (made, count * size, out, first * size))
+        call_at(narrow_at, (made, count * size, out, first * size))
 
 
 @compiled
@@ -103,17 +98,14 @@ def sums(
     end: Any,
     thread: Any,
     workspace: Any,
-    moves: Any,
-    loop: Any,
-    seen: Any,
-    size: Any,
-    some: Any,
+    numbers: Any,
     known: Any,
 ) -> None:
     """Write the sums of some planes, in float32, or what else the loop makes of them."""
+    widen_at, _, loop, seen, size, some = numbers
     wide = workspace[thread, : some * seen]
     for first in range(begin, end, some):
         count = min(some, end - first)
-        call_at(moves[0], (halves, first * seen, count * seen, wide))
+        call_at(widen_at, (halves, first * seen, count * seen, wide))
         here = (wide, totals[first * size :], 0, count)
         call_at(loop, here + known)

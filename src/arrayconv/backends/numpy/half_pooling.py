@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arrayconv._arrays import library_of
-from arrayconv._window import Windows, input_sizes
+from arrayconv._options import current
+from arrayconv._window import Windows, input_sizes, output_sizes
 from arrayconv.backends.numpy import compiled_pooling
 from arrayconv.backends.numpy.compiled_pooling import Loop, many_planes
 from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
@@ -40,6 +41,19 @@ def _no_instruction(kind: str) -> str | None:
     return None
 
 
+def located_slow(x: Any, window: Windows) -> str | None:
+    """Return why NumPy's own loops are better for maxima with their places."""
+    plane = (prod(input_sizes(window)) + prod(output_sizes(window))) * WIDE.itemsize
+    if plane > max(current().workspace_bytes, x.nbytes):
+        return "one plane in float32 would take more than the workspace, and than the input"
+    return None
+
+
+def slow(x: Any, window: Windows, divisor: Divisor = 1) -> str | None:
+    """Return why NumPy's own loops are better."""
+    return located_slow(x, window) or compiled_pooling.slow(x, window)
+
+
 class Plan(NamedTuple):
     """What a pool of given windows needs, worked out once."""
 
@@ -53,7 +67,7 @@ class Plan(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _plan(run: str, window: Windows, many: bool, brain: bool, divisor: Divisor = 1) -> Plan:
+def _plan(run: str, window: Windows, many: bool, bfloat16: bool, divisor: Divisor = 1) -> Plan:
     if run == "sums":
         loop = compiled_pooling.average_loop(window, WIDE, many, divisor)
     else:
@@ -61,13 +75,14 @@ def _plan(run: str, window: Windows, many: bool, brain: bool, divisor: Divisor =
     compiled, address_of = loops("half_loops"), loops("addresses").address_of
     bits, wide, index = np.empty(1, BITS), np.empty(1, WIDE), np.empty(1, np.int64)
     lanes, seen = lanes_of(WIDE), prod(input_sizes(window))
-    moves = (
-        address_of(compiled.widened(brain, lanes), bits, 0, 0, wide),
-        address_of(compiled.narrowed(brain, lanes), wide, 0, bits, 0),
-    )
     arrays = (wide, wide, index) if run == "located" else (wide, wide)
-    address = address_of(loop.run, *arrays, 0, 0, *loop.known)
-    known = (np.array(moves), address, seen, loop.cells, loop.some, loop.known)
+    numbers = (
+        address_of(compiled.widened(bfloat16, lanes), bits, 0, 0, wide),
+        address_of(compiled.narrowed(bfloat16, lanes), wide, 0, bits, 0),
+        address_of(loop.run, *arrays, 0, 0, *loop.known),
+        *(seen, loop.cells, loop.some),
+    )
+    known = (np.array(numbers), loop.known)
     return Plan(getattr(compiled, run), known, loop, loop.some * (seen + loop.cells))
 
 

@@ -13,29 +13,31 @@ from arrayconv.backends.numpy.vectors import Vectors
 
 
 @intrinsic(prefer_literal=True)
-def widen(context: Any, lanes: Any, brain: Any, halves: Any, place: Any, wide: Any, to: Any) -> Any:
+def widen(
+    context: Any, lanes: Any, bfloat16: Any, halves: Any, place: Any, wide: Any, to: Any
+) -> Any:
     """Write ``lanes`` numbers, the bits of float16 or of bfloat16, as float32."""
-    return _moved(lanes, brain, (halves, place, wide, to), to_wide=True)
+    return _moved(lanes, bfloat16, (halves, place, wide, to), to_wide=True)
 
 
 @intrinsic(prefer_literal=True)
 def narrow(
-    context: Any, lanes: Any, brain: Any, wide: Any, place: Any, halves: Any, to: Any
+    context: Any, lanes: Any, bfloat16: Any, wide: Any, place: Any, halves: Any, to: Any
 ) -> Any:
     """Write ``lanes`` numbers of float32, which are float16 or bfloat16, as the bits of these."""
-    return _moved(lanes, brain, (wide, place, halves, to), to_wide=False)
+    return _moved(lanes, bfloat16, (wide, place, halves, to), to_wide=False)
 
 
-def _moved(lanes: Any, brain: Any, given: tuple[Any, ...], to_wide: bool) -> Any:
+def _moved(lanes: Any, bfloat16: Any, given: tuple[Any, ...], to_wide: bool) -> Any:
     if any(each.layout != "C" for each in given if isinstance(each, types.Array)):
         return None
-    signature = types.void(lanes, brain, *given)
+    signature = types.void(lanes, bfloat16, *given)
     made = _widened if to_wide else _narrowed
-    return signature, partial(_move, made, lanes.literal_value, bool(brain.literal_value))
+    return signature, partial(_move, made, lanes.literal_value, bool(bfloat16.literal_value))
 
 
 def _move(
-    made: Any, lanes: int, brain: bool, context: Any, builder: Any, signature: Any, given: Any
+    made: Any, lanes: int, bfloat16: bool, context: Any, builder: Any, signature: Any, given: Any
 ) -> Any:
     code = Vectors(context, builder, types.float32)
     source, target = (
@@ -44,7 +46,7 @@ def _move(
     )
     kind = ir.VectorType(source.type.pointee, lanes)
     pointer = builder.bitcast(code.at(source, given[3]), kind.as_pointer())
-    value = made(builder, builder.load(pointer, align=1), lanes, brain)
+    value = made(builder, builder.load(pointer, align=1), lanes, bfloat16)
     pointer = builder.bitcast(code.at(target, given[5]), value.type.as_pointer())
     builder.store(value, pointer, align=1)
     return code.nothing()
@@ -56,18 +58,18 @@ def _vectors(lanes: int) -> tuple[Any, ...]:
     return tuple(ir.VectorType(kind, lanes) for kind in kinds)
 
 
-def _widened(builder: Any, bits: Any, lanes: int, brain: bool) -> Any:
+def _widened(builder: Any, bits: Any, lanes: int, bfloat16: bool) -> Any:
     _, whole, half, wide = _vectors(lanes)
-    if not brain:
+    if not bfloat16:
         return builder.fpext(builder.bitcast(bits, half), wide)
     # The upper half of a float32.
     shift = ir.Constant(whole, [16] * lanes)
     return builder.bitcast(builder.shl(builder.zext(bits, whole), shift), wide)
 
 
-def _narrowed(builder: Any, value: Any, lanes: int, brain: bool) -> Any:
+def _narrowed(builder: Any, value: Any, lanes: int, bfloat16: bool) -> Any:
     bits, whole, half, _ = _vectors(lanes)
-    if not brain:
+    if not bfloat16:
         return builder.bitcast(builder.fptrunc(value, half), bits)
     shift = ir.Constant(whole, [16] * lanes)
     return builder.trunc(builder.lshr(builder.bitcast(value, whole), shift), bits)

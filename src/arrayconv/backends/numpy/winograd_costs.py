@@ -26,12 +26,11 @@ WINOGRAD_POINT = (1.6, 0.035)
 for each point of the tile, since the transforms are products."""
 WINOGRAD_LINE = 1.8
 """The same for lines, which have few points."""
-COMPILED_MORE = {64: 1.1, 32: 1.1, 16: 1.1}
-"""What compiled loops take over the sum of their parts, by the bytes of a vector; with 16 nothing
-was measured."""
+COMPILED_MORE = 1.1
+"""What compiled loops take over the sum of their parts."""
 COMPILED_CALLS = {64: 1.0, 32: 0.5, 16: 0.5}
-"""The same of `CALLS`: where vectors are wide, products are fast, and all else is slow beside
-them."""
+"""What they take of `CALLS`, by the bytes of a vector: where it is wide, products are fast, and all
+else is slow beside them. With 16 it was not measured."""
 COMPILED_GRADIENT = (0.3, 0.5, 0.3, 0.03)
 """Nanoseconds of the gradient to a weight with compiled transforms: to lay out a cotangent's
 number; for each of a weight's points to add a product to those of other blocks, to make taps of
@@ -88,7 +87,7 @@ def compiled(shape: Shape, tile: int, prepared: bool = False) -> float:
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups, tile),
         *(vector // 4, options.workspace_bytes, 1, prepared),
     )
-    return found.nanoseconds * COMPILED_MORE[vector] + CALLS * COMPILED_CALLS[vector]
+    return found.nanoseconds * COMPILED_MORE + CALLS * COMPILED_CALLS[vector]
 
 
 def to_weight(shape: Shape, tile: int) -> float:
