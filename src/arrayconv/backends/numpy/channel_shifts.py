@@ -21,14 +21,12 @@ from arrayconv._options import current
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET, Block, cut
 from arrayconv.backends.numpy.costs import Shape
-from arrayconv.backends.numpy.orders import is_channels_last, unflattened
+from arrayconv.backends.numpy.orders import LINE, is_channels_last, unflattened
 from arrayconv.backends.numpy.threads import run_blocks
 
 CHUNK = 1 << 20
 """Bytes of cells and sums that are worked on at a time, if the option allows: smaller blocks copy
 more cells twice, and begin more loops."""
-LINE = 64
-"""Bytes of a line of the cache: cells a multiple of four of them apart share sets of the cache."""
 
 
 def unfit(shape: Shape) -> str | None:
@@ -52,7 +50,7 @@ def blocks(
 
 
 def apart(channels: int, itemsize: int) -> int:
-    """Return the numbers from a cell to the next, so that both do not share sets of the cache."""
+    """Return the numbers from a cell to the next: a multiple of four lines would share its sets."""
     if channels * itemsize % (4 * LINE) == 0:
         return channels + LINE // itemsize
     return channels

@@ -24,7 +24,7 @@ from arrayconv.backends.numpy.compiled_convolution import biases
 from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
 from arrayconv.backends.numpy.convolution_plans import address as sums_address
 from arrayconv.backends.numpy.costs import Shape
-from arrayconv.backends.numpy.orders import channels_first
+from arrayconv.backends.numpy.orders import channels_first, whole_lines
 from arrayconv.backends.numpy.threads import at_once, run_range
 from arrayconv.backends.numpy.winograd_cuts import phases_of
 from arrayconv.backends.numpy.winograd_maps import PIECE, Square, pieces
@@ -137,7 +137,7 @@ def _flat(w: Any) -> Any:
 
 def transform_weight(weight: Any, parts: Parts) -> Any:
     """Return the points of a flat weight that is transformed as a whole."""
-    points = np.empty(parts.numbers, weight.dtype)
+    points = whole_lines(parts.numbers, weight.dtype)
     step, _, first, vectors, length = map(int, parts.rows[0, 6:])
     known = (first, parts.every, length, step, parts.places, parts.size)
     run_range(parts.transform, (weight, points), vectors, known, each=VECTORS)
@@ -193,10 +193,12 @@ def run(
     shared = apart and len(planned.blocks) == 1
     jobs = len(bounds if shared else planned.blocks)
     # What each thread holds: its own cells' points, cells or then sums, and a part's weight.
-    held = (0 if shared else room[0], room[2] if shared else max(room[1:]))
+    lanes = lanes_of(x.dtype)
+    of_cells = -(-(room[2] if shared else max(room[1:])) // lanes) * lanes
+    held = (0 if shared else room[0], of_cells)
     numbers = np.array(
         [
-            *(*planned.tile.seen, lanes_of(x.dtype), channels, groups),
+            *(*planned.tile.seen, lanes, channels, groups),
             *(x[0, 0].size, y[0, 0].size, sizes[1], *_addresses(planned.tile)),
             *(*held, _address(parts) if apart else 0, parts.every, planned.tile.points),
             *(*pieces(kernel_sizes(window), planned.tile), parts.size),
@@ -206,11 +208,12 @@ def run(
     factors = weight if apart else transform_weight(weight, parts) if factors is None else factors
     loop, seen = compiled.convolve_squares, source
     if shared:
-        seen, cells = (np.empty(count, x.dtype) for count in room[:2])
+        seen, cells = (whole_lines(count, x.dtype) for count in room[:2])
         compiled.see(source, seen, cells, planned.laid[0], planned.tables, numbers)
         del cells
         loop = compiled.convolve_parts
-    workspace = np.empty((at_once(jobs), sum(held) + apart * parts.numbers), x.dtype)
+    threads, each = at_once(jobs), sum(held) + apart * parts.numbers
+    workspace = whole_lines(threads * each, x.dtype).reshape(threads, each)
     before = (seen, factors, start, result)
     run_range(loop, before, jobs, (workspace, *known), each=1, least=1, numbered=True)
     return _in_order(y, window)

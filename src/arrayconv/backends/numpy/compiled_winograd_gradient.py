@@ -15,7 +15,7 @@ import numpy as np
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy.compiled_winograd import unfit
 from arrayconv.backends.numpy.compiler import lanes_of, loops
-from arrayconv.backends.numpy.orders import channels_first
+from arrayconv.backends.numpy.orders import channels_first, whole_lines
 from arrayconv.backends.numpy.threads import at_once, run_blocks
 from arrayconv.backends.numpy.winograd_cuts import limit_of_gradient, step_of
 from arrayconv.backends.numpy.winograd_gradient import from_points
@@ -46,7 +46,7 @@ class _Points:
     def __init__(self, array: Any, plan: Plan, square: Square, groups: int) -> None:
         self.square, self.plan, self.groups = square, plan, groups
         self.channels, self.source = array.shape[1], channels_first(array).reshape(-1)
-        self.points, self.cells = (np.empty(count, FLOAT) for count in plan.room[:2])
+        self.points, self.cells = (whole_lines(count, FLOAT) for count in plan.room[:2])
         self._loops = compiled = loops("winograd_blocks")
         self._numbers = np.zeros(1 + compiled.HELD, np.int64)
         seen = (*plan.tile.seen, lanes_of(FLOAT), self.channels, groups, array[0, 0].size)

@@ -17,6 +17,7 @@ from arrayconv.backends.numpy.linear_maps import (
     IN_TURNS,
     OUTPUTS,
     WEIGHT,
+    kernels_apart,
     transform,
 )
 from arrayconv.backends.numpy.loop_forms import Loop, compiled_by_form
@@ -242,6 +243,8 @@ def weight_to_points(square: Square, is_flipped: bool, in_pieces: bool) -> Loop:
                     piece += 1
                     if piece == count:
                         kernel, piece = kernel + size, 0
+            elif some == lanes:
+                kernels_apart(taps, is_flipped, weight, first + row * every + v * taps, held, 0)
             else:
                 seen = weight[first + row * every + v * taps :]
                 for lane in range(some):
