@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import typeof, types
 from numba._dispatcher import compute_fingerprint
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from arrayconv.backends.numpy.loop_forms import inlined
+from arrayconv.backends.numpy.orders import LINE
 
 number = ir.IntType(64)
 
@@ -29,6 +33,13 @@ def address_of(loop: Any, *arguments: Any) -> int:
         made = loop.overloads[takes]
         _addresses[key] = made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
     return _addresses[key]
+
+
+@inlined
+def whole_lines(count: Any, like: Any) -> Any:
+    """Return the same as `orders.whole_lines`, of the dtype of an array."""
+    room = np.empty(count + LINE // like.itemsize, like.dtype)
+    return room[-room.ctypes.data % LINE // like.itemsize :]
 
 
 def members(builder: Any, value: Any) -> list[Any]:

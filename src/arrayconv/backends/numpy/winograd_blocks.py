@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from arrayconv.backends.numpy import winograd_cuts
-from arrayconv.backends.numpy.addresses import call_at
+from arrayconv.backends.numpy.addresses import call_at, whole_lines
 from arrayconv.backends.numpy.conv_loops import lay_out
 from arrayconv.backends.numpy.loop_forms import compiled
 
@@ -46,7 +46,7 @@ def see(source: Any, points: Any, cells: Any, block: Any, tables: Any, numbers: 
             tables[starts : starts + count],
             across,
             channels,
-            np.empty(numbers[HELD] * lanes, cells.dtype),
+            whole_lines(numbers[HELD] * lanes, cells),
             np.arange(max(columns, 2)) * lanes,
             points,
             step_of(channels * count * across, lanes),
@@ -116,7 +116,7 @@ def make(
             groups * made,
             biases,
             first,
-            np.empty(square * lanes, sums.dtype),
+            whole_lines(square * lanes, sums),
             np.arange(max(columns, 2)) * lanes,
             result[target + first * results_of :],
             results_of,

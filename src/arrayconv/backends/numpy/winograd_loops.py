@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from arrayconv.backends.numpy.addresses import whole_lines
 from arrayconv.backends.numpy.conv_loops import convolve, tile
 from arrayconv.backends.numpy.linear_maps import (
     CELLS,
@@ -227,7 +228,8 @@ def weight_to_points(square: Square, is_flipped: bool, in_pieces: bool) -> Loop:
         lanes = VECTOR_BYTES // weight.itemsize
         half, of_row = taps * lanes, -(-length // lanes)
         # The vectors of a kernel, before and after the map of its columns.
-        held = np.zeros(half + rows * wide * lanes, weight.dtype)
+        held = whole_lines(half + rows * wide * lanes, weight)
+        held[:] = 0
         by_row, along = np.arange(tall) * (wide * lanes), np.arange(columns) * lanes
         for n in range(begin, end):
             row, v = n // of_row, n % of_row * lanes
