@@ -36,6 +36,8 @@ TRANSPOSED = 0.006
 """Nanoseconds more that a multiply-add takes where the second factor is transposed."""
 COLUMN, COLUMN_APART = 0.5, 0.4
 """Nanoseconds to lay out a number of im2col's columns, and where no two windows see the same."""
+SCATTERED = 1.0
+"""Nanoseconds to lay out one of the cells that a stride sees by turns."""
 ADDED = 1.5
 """Nanoseconds to add a number of columns to the cell that it is for."""
 FOLDED = {64: (0.66, 0.75), 32: (0.4, 0.0), 16: (0.4, 0.0)}
@@ -276,7 +278,10 @@ def _turned(shape: Shape) -> float:
 
 def _laid_out(shape: Shape) -> float:
     """Return the nanoseconds of laying planes out with their padding."""
-    return shape.batch * shape.channels * prod(axis.size for axis in shape.window) * COLUMN / 2
+    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
+    # The phases of other strides are not copied by vectors.
+    by_vectors = shape.window[-1].stride in (1, 2, 4)
+    return cells * (COLUMN / 2 if by_vectors else SCATTERED)
 
 
 def numba_adjoint(shape: Shape) -> float:

@@ -28,6 +28,8 @@ WHOLE = 8
 """Outputs that are summed up together, at most; parts have multiples of them."""
 PART = 512 << 10
 """Bytes of the transformed weight of a part: the second cache holds them until they were used."""
+NEAR = 1 << 20
+"""Bytes of a transformed weight up to which the second cache has it for each block."""
 FAR = 12 << 20
 """Bytes of a transformed weight from which on it is in memory before it is used."""
 WORTH_A_THREAD = 1 << 21
@@ -38,10 +40,10 @@ POINT = (0.23, 0.23)
 each row has whole vectors of tiles."""
 CELL = {2: 0.35, 3: 0.55, 4: 0.75}
 """And of each cell, laid out by phases; by the outputs of a tile's side."""
-WEIGHT_POINTS = (0.0205, 0.05, 0.25)
+WEIGHT_POINTS = (0.0205, 0.05, 0.1)
 """Nanoseconds of a multiply-add, to read a number of the transformed weight, and to make it."""
-WEIGHT_FAR = 0.5
-"""And more of one that is in memory in between."""
+WEIGHT_AWAY, WEIGHT_FAR = 0.15, 0.5
+"""And more to read one that the second cache has not, and of one that is in memory in between."""
 SHARED = (1.5, 0.8)
 """Nanoseconds to read a number of the transformed weight, or one of the points of cells, which
 another thread has just written: each core has its own caches."""
@@ -224,6 +226,8 @@ class _Tiles(NamedTuple):
         of_weight = 0.0 if prepared else weights * WEIGHT_POINTS[2]
         blocks = [(*self.block(each), count) for each, count in self.sizes(cut)]
         count = sum(count for _, _, count in blocks)
+        if not transforms and weights * ITEMSIZE > NEAR:
+            blocks = [(see, make + weights * WEIGHT_AWAY, each) for see, make, each in blocks]
         if not transforms and weights * ITEMSIZE > FAR:
             # It is written and read, or if it is prepared read only.
             of_weight += weights * WEIGHT_FAR / (2 if prepared else 1)
