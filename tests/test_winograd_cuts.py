@@ -99,6 +99,8 @@ def test_a_weight_is_transformed_before_where_it_is_used_often():
     small = window_of((28, 28))
     assert way(small, 1, 128, 128, 1, 4, 16, WORKSPACE).transforms
     assert not way(small, 1, 128, 128, 1, 4, 16, WORKSPACE, 1, True).transforms
+    # But a large one takes longer to read.
+    assert way(small, 1, 512, 512, 1, 4, 16, WORKSPACE, 1, True).transforms
 
 
 def test_less_memory_makes_smaller_blocks():

@@ -171,12 +171,12 @@ def run(
     window: Window,
     groups: int,
     tile: int,
-    weight: Any = None,
-    factors: Any = None,
+    weight: Any,
+    ready: Callable[[], Any] | None = None,
     is_flipped: bool = False,
     bias: Any = None,
 ) -> Any:
-    """Return y (N, O, *positions), by a weight of a shape: the flat one, or its points."""
+    """Return y (N, O, *positions), by a flat weight of a shape; ``ready`` returns its points."""
     batch, channels = x.shape[:2]
     outputs = groups * shape[1] if is_flipped else shape[0]
     phases, sizes = phases_of(window), sizes_of(window)
@@ -184,7 +184,7 @@ def run(
     y = np.empty((batch, outputs, *phases, *sizes), x.dtype)
     if y.size == 0:
         return _in_order(y, window)
-    planned = plan_of(window, batch, channels, outputs, groups, tile, factors is not None)
+    planned = plan_of(window, batch, channels, outputs, groups, tile, ready is not None)
     bounds, apart = tuple((part.start, part.stop) for part in planned.parts), planned.transforms
     parts = _parts(shape, groups, tile, is_flipped, bounds, apart)
     compiled, room = loops("winograd_blocks"), planned.room
@@ -205,7 +205,7 @@ def run(
         ]
     )
     known = (planned.laid, parts.rows, planned.tables, parts.places, numbers)
-    factors = weight if apart else transform_weight(weight, parts) if factors is None else factors
+    factors = weight if apart else ready() if ready else transform_weight(weight, parts)
     loop, seen = compiled.convolve_squares, source
     if shared:
         seen, cells = (whole_lines(count, x.dtype) for count in room[:2])
@@ -237,12 +237,19 @@ def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None, *, tile:
 
 
 def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window, Any], Any]:
-    """Return the convolution of an input by a window, with the weight transformed beforehand."""
-    shape, whole = w.shape, ((0, w.shape[0] // groups),)
-    factors = transform_weight(_flat(w), _parts(shape, groups, tile, False, whole, False))
+    """Return the convolution of an input by a window, with the weight transformed only once.
+
+    That is done for the first input that needs it: to read the points of a large weight may take
+    longer than to make them where the cache holds them.
+    """
+    shape, weight, whole = w.shape, _flat(w), ((0, w.shape[0] // groups),)
+
+    @cache
+    def points() -> Any:
+        return transform_weight(weight, _parts(shape, groups, tile, False, whole, False))
 
     def convolve(x: Any, window: Window, bias: Any = None) -> Any:
-        return run(x, shape, window, groups, tile, factors=factors, bias=bias)
+        return run(x, shape, window, groups, tile, weight, points, bias=bias)
 
     return convolve
 

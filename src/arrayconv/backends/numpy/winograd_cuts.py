@@ -28,8 +28,8 @@ WHOLE = 8
 """Outputs that are summed up together, at most; parts have multiples of them."""
 PART = 512 << 10
 """Bytes of the transformed weight of a part: the second cache holds them until they were used."""
-NEAR = 1 << 20
-"""Bytes of a transformed weight up to which the second cache has it for each block."""
+NEAR = 4 << 20
+"""Bytes of a transformed weight up to which it is read fast, though it was made long before."""
 FAR = 12 << 20
 """Bytes of a transformed weight from which on it is in memory before it is used."""
 WORTH_A_THREAD = 1 << 21
@@ -43,7 +43,7 @@ CELL = {2: 0.35, 3: 0.55, 4: 0.75}
 WEIGHT_POINTS = (0.0205, 0.05, 0.1)
 """Nanoseconds of a multiply-add, to read a number of the transformed weight, and to make it."""
 WEIGHT_AWAY, WEIGHT_FAR = 0.15, 0.5
-"""And more to read one that the second cache has not, and of one that is in memory in between."""
+"""And more to read one of a weight that is not near, and of one that is in memory in between."""
 SHARED = (1.5, 0.8)
 """Nanoseconds to read a number of the transformed weight, or one of the points of cells, which
 another thread has just written: each core has its own caches."""
@@ -214,7 +214,8 @@ class _Tiles(NamedTuple):
         alone = max(min(most, max(SMALLEST_BUDGET, bytes_in_and_out)), weights * 5 // 4 * workers)
         left = max(SMALLEST_BUDGET, bytes_in_and_out - weights)
         room = alone if prepared else max(min(most, left), weights // 4 * workers)
-        if self.groups == 1 and not prepared and (part < outputs or workers > 1):
+        # A prepared weight is transformed anew too where that is faster than to read it.
+        if self.groups == 1 and (part < outputs or workers > 1):
             yield part, True, alone
         if self.groups == 1 and part < outputs:
             yield part, False, room
@@ -223,21 +224,22 @@ class _Tiles(NamedTuple):
     def time(self, cut: Cut, part: int, transforms: bool, prepared: bool, workers: int) -> float:
         """Return the nanoseconds of all blocks, and of the weight, if it is not prepared."""
         weights = self.weights
-        of_weight = 0.0 if prepared else weights * WEIGHT_POINTS[2]
+        ready = prepared and not transforms
+        of_weight = 0.0 if ready else weights * WEIGHT_POINTS[2]
         blocks = [(*self.block(each), count) for each, count in self.sizes(cut)]
         count = sum(count for _, _, count in blocks)
         if not transforms and weights * ITEMSIZE > NEAR:
             blocks = [(see, make + weights * WEIGHT_AWAY, each) for see, make, each in blocks]
         if not transforms and weights * ITEMSIZE > FAR:
             # It is written and read, or if it is prepared read only.
-            of_weight += weights * WEIGHT_FAR / (2 if prepared else 1)
+            of_weight += weights * WEIGHT_FAR / (2 if ready else 1)
         if workers == 1:
             times = count if transforms else 1
             return sum((see + make) * each for see, make, each in blocks) + of_weight * times
         see, make, _ = blocks[0]
         if not transforms:
             each = (see + make) * -(-count // workers)
-            return each + of_weight / workers + (0 if prepared else weights * SHARED[0])
+            return each + of_weight / workers + (0 if ready else weights * SHARED[0])
         if count > 1:
             return (see + make + of_weight) * -(-count // workers)
         # Threads share the parts.
