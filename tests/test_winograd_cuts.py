@@ -51,7 +51,9 @@ def test_what_blocks_hold_is_counted_rightly():
     lanes, in_parts = lanes_of(FLOAT), 0
     for window, batch, channels, outputs, tile in random_calls(300):
         found = way(window, batch, channels, outputs, 1, tile, lanes, WORKSPACE)
-        planned = winograd_plans.plan(window, batch, channels, outputs, found.part, tile, found.cut)
+        planned = winograd_plans.plan(
+            *(window, batch, channels, outputs, found.part, tile, found.cut, found.packed)
+        )
         square = square_of(kernel_sizes(window), tile)
         points, count = square.points, prod(pieces(kernel_sizes(window), square))
         of_part = found.transforms * points * (found.part * channels * count + 2 * lanes)

@@ -160,8 +160,8 @@ def _addresses(square: Square) -> tuple[int, int]:
     buffers = (numbers, flat, numbers)
     to_points, from_points = compiled.to_points(square), compiled.from_points(square)
     return (
-        address_of(to_points, numbers, 0, table, flat, 0, 0, *buffers, 0),
-        address_of(from_points, numbers, *[0] * 4, numbers, 0, *buffers, 0, flat, flat, 0),
+        address_of(to_points, numbers, 0, table, flat, 0, 0, *buffers, 0, 0),
+        address_of(from_points, numbers, *[0] * 4, numbers, 0, *buffers, 0, *[flat] * 3, 0),
     )
 
 

@@ -35,7 +35,7 @@ def _address(square: Square, of_outputs: bool) -> int:
     numbers, flat, table = np.empty(1, FLOAT), np.empty(1, np.int64), np.empty((1, 1), np.int64)
     to_points = loops("winograd_loops").to_points(square, of_outputs)
     found: int = loops("addresses").address_of(
-        to_points, numbers, 0, table, flat, 0, 0, numbers, flat, numbers, 0
+        to_points, numbers, 0, table, flat, 0, 0, numbers, flat, numbers, 0, 0
     )
     return found
 
@@ -58,7 +58,7 @@ class _Points:
         """Return the points of a block (points, groups, channels of a group, tiles)."""
         laid, tables = self.plan.laid[number], self.plan.tables
         self._loops.see(self.source, self.points, self.cells, laid, tables, self._numbers)
-        tiles, each = int(laid[3] * laid[4]), self.channels // self.groups
+        tiles, each = self.plan.blocks[number].runs.tiles, self.channels // self.groups
         step = step_of(self.channels * tiles, lanes_of(FLOAT))
         return np.ndarray(
             (self.square.points, self.groups, each, tiles),

@@ -23,6 +23,8 @@ that hold points of cells, and those that hold cells or then the points of outpu
 a part's weight; where the loop is that makes the latter, or 0 where the whole weight is transformed
 before, and the numbers of a weight from row to row; the vectors of a square between its two
 transforms; and the pieces of the kernel, and its taps."""
+LAYOUT = 15
+"""Where a block has its layout."""
 
 
 step_of = compiled(winograd_cuts.step_of)
@@ -31,10 +33,10 @@ step_of = compiled(winograd_cuts.step_of)
 @compiled
 def see(source: Any, points: Any, cells: Any, block: Any, tables: Any, numbers: Any) -> None:
     """Write the points of the cells that a block sees; ``cells`` is room for these."""
-    size, first, starts, count, across, places = block[:6]
+    size, first, starts, count, across, _, tiles, places = block[:8]
     rows, columns, lanes, channels, _, cells_of = numbers[:6]
     square = rows * columns
-    lay_out(source, first, cells_of, cells, size, channels, tables, block[11:])
+    lay_out(source, first, cells_of, cells, size, channels, tables, block[LAYOUT:])
     # What vectors see past the last cell is dropped, but some numbers would be slow to transform.
     cells[channels * size : channels * size + square * lanes] = 0
     call_at(
@@ -49,7 +51,8 @@ def see(source: Any, points: Any, cells: Any, block: Any, tables: Any, numbers: 
             whole_lines(numbers[HELD] * lanes, cells),
             np.arange(max(columns, 2)) * lanes,
             points,
-            step_of(channels * count * across, lanes),
+            tiles,
+            step_of(channels * tiles, lanes),
         ),
     )
 
@@ -67,17 +70,19 @@ def make(
     numbers: Any,
 ) -> None:
     """Write a part of a block's outputs; ``sums`` is room for their points."""
-    _, _, _, count, across, _, target, outputs, heights, width, stores = block[:11]
+    count, across, pitch, tiles, _, target, many, firsts, outputs, heights, width, stores = block[
+        3:LAYOUT
+    ]
     rows, columns, lanes, channels, groups, _, results_of, line = numbers[:8]
     first, made, convolve, every, apart, term, step, factor = part[:8]
-    tiles, seen, square = count * across, channels // groups, rows * columns
+    seen, square = channels // groups, rows * columns
     down, over = numbers[DOWN], numbers[ACROSS]
     # What a piece of the kernel sees of a tile is what the first one sees of a later tile.
-    vectors = -(-(tiles - (down - 1) * across - over + 1) // lanes)
+    vectors = -(-(count * across - (down - 1) * pitch - over + 1) // lanes)
     zeros, terms = np.zeros(made, sums.dtype), np.empty((seen * down * over, 2), np.int64)
     for n in range(terms.shape[0]):
         channel, piece = n // (down * over), n % (down * over)
-        terms[n, 0] = channel * tiles + piece // over * across + piece % over
+        terms[n, 0] = channel * tiles + piece // over * pitch + piece % over
         terms[n, 1] = n * term
     next_sum = step_of(groups * made * tiles, lanes)
     for group in range(groups):
@@ -112,7 +117,7 @@ def make(
             sums,
             next_sum,
             line,
-            across,
+            tiles,
             groups * made,
             biases,
             first,
@@ -120,8 +125,9 @@ def make(
             np.arange(max(columns, 2)) * lanes,
             result[target + first * results_of :],
             results_of,
-            tables[outputs : outputs + count],
-            tables[heights : heights + count],
+            tables[firsts : firsts + many],
+            tables[outputs : outputs + many],
+            tables[heights : heights + many],
             width,
         ),
     )

@@ -59,10 +59,24 @@ class Cut(NamedTuple):
     columns: int
 
 
+class Runs(NamedTuple):
+    """How the tiles that a block sees follow one another in a channel."""
+
+    number: int
+    across: int
+    """Tiles of a run."""
+    pitch: int
+    """From one row of tiles to the next."""
+    tiles: int
+    """Tiles from a channel to the next."""
+
+
 class Way(NamedTuple):
     """A way to cut a convolution."""
 
     cut: Cut
+    packed: bool
+    """Whether all rows of tiles of an image are one run; else each is one by itself."""
     part: int
     """Outputs of a group that are made at a time."""
     transforms: bool
@@ -89,6 +103,21 @@ def step_of(numbers: int, lanes: int) -> int:
     It is an odd number of vectors, so that the cache has room for the points of a tile.
     """
     return (numbers // lanes | 1) * lanes + 2 * lanes
+
+
+def runs_of(seen: Cut, square: Square, phases: int, lanes: int, packed: bool) -> Runs:
+    """Return how tiles follow one another.
+
+    Where rows are packed into a run, what lies between two of them is counted: tiles of cells of
+    both, whose results nobody asks for. Vectors are full then, but for the last one of the run; and
+    where there is one run, all of them begin with a line of the cache.
+    """
+    if not packed:
+        count = phases * seen.images * seen.rows
+        return Runs(count, seen.columns, seen.columns, count * seen.columns)
+    pitch = seen.columns - (-square.width.cells // square.width.outputs) - 1
+    count, across = phases * seen.images, (seen.rows - 1) * pitch + seen.columns
+    return Runs(count, across, pitch, -(-across // lanes) * lanes if count == 1 else count * across)
 
 
 def _equal(count: int) -> list[int]:
@@ -146,12 +175,16 @@ class _Tiles(NamedTuple):
         seen = ((count - 1 - (-line.cells // line.outputs)) * line.outputs for line, count in lines)
         return self.phases * cut.images * prod(seen)
 
-    def numbers(self, cut: Cut, part: int, transforms: bool, workers: int) -> int:
+    def runs(self, cut: Cut, packed: bool) -> Runs:
+        """Return how the tiles that a block sees follow one another."""
+        return runs_of(self.seen(cut), self.square, self.phases, self.lanes, packed)
+
+    def numbers(self, cut: Cut, packed: bool, part: int, transforms: bool, workers: int) -> int:
         """Return the numbers that are held by blocks, of which each worker has one.
 
         They are points, and cells or then points of a part's outputs; and the weight of a part.
         """
-        tiles, square = self.phases * prod(self.seen(cut)), self.square.points
+        tiles, square = self.runs(cut, packed).tiles, self.square.points
         beyond = square * self.lanes
         points = square * step_of(self.channels * tiles, self.lanes) + beyond
         cells = self.channels * self.cells(cut) + beyond
@@ -174,19 +207,20 @@ class _Tiles(NamedTuple):
         for sizes in product(*each):
             yield Cut(*(size for size, _ in sizes)), prod(count for _, count in sizes)
 
-    def block(self, cut: Cut) -> tuple[float, float]:
+    def block(self, cut: Cut, packed: bool) -> tuple[float, float]:
         """Return the nanoseconds of a block: to see its tiles, and to make its outputs."""
         points, lanes = self.square.points, self.lanes
         multiply_add, read, _ = WEIGHT_POINTS
         to_points, from_points = POINT
-        seen = self.seen(cut)
-        vectors = -(-self.phases * prod(seen) // lanes)
+        seen, runs = self.seen(cut), self.runs(cut, packed)
+        vectors = -(-runs.tiles // lanes)
         multiplied = (vectors + ONE_LEFT * (vectors % 3 == 1)) * lanes
-        rows = self.phases * seen.images * seen.rows * -(-seen.columns // lanes) * lanes * points
+        made = self.phases * seen.images * seen.rows * -(-seen.columns // lanes) * lanes * points
+        transformed = runs.number * -(-runs.across // lanes) * lanes * points
         cells = self.channels * self.cells(cut) * CELL[self.square.width.outputs]
         return (
-            rows * self.channels * to_points + cells,
-            rows * self.outputs * from_points + self.weights * (multiplied * multiply_add + read),
+            transformed * self.channels * to_points + cells,
+            made * self.outputs * from_points + self.weights * (multiplied * multiply_add + read),
         )
 
     def part(self, workers: int) -> int:
@@ -221,12 +255,14 @@ class _Tiles(NamedTuple):
             yield part, False, room
         yield outputs, False, room
 
-    def time(self, cut: Cut, part: int, transforms: bool, prepared: bool, workers: int) -> float:
+    def time(
+        self, cut: Cut, packed: bool, part: int, transforms: bool, prepared: bool, workers: int
+    ) -> float:
         """Return the nanoseconds of all blocks, and of the weight, if it is not prepared."""
         weights = self.weights
         ready = prepared and not transforms
         of_weight = 0.0 if ready else weights * WEIGHT_POINTS[2]
-        blocks = [(*self.block(each), count) for each, count in self.sizes(cut)]
+        blocks = [(*self.block(each, packed), count) for each, count in self.sizes(cut)]
         count = sum(count for _, _, count in blocks)
         if not transforms and weights * ITEMSIZE > NEAR:
             blocks = [(see, make + weights * WEIGHT_AWAY, each) for see, make, each in blocks]
@@ -274,15 +310,15 @@ def way(
     workers = max(1, min(threads, multiply_adds // WORTH_A_THREAD))
     cells = batch * (channels * prod(input_sizes(window)) + outputs * prod(output_sizes(window)))
     cuts = list(tiles.cuts())
-    best = Way(cuts[-1], outputs // groups, False, inf)
+    best = Way(cuts[-1], False, outputs // groups, False, inf)
     for part, transforms, room in tiles.ways(ITEMSIZE * cells, workspace_bytes, prepared, workers):
-        for cut in cuts:
-            if tiles.numbers(cut, part, transforms, workers) * ITEMSIZE <= room:
-                time = tiles.time(cut, part, transforms, prepared, workers)
+        for cut, packed in product(cuts, (True, False)):
+            if tiles.numbers(cut, packed, part, transforms, workers) * ITEMSIZE <= room:
+                time = tiles.time(cut, packed, part, transforms, prepared, workers)
                 if time < best.nanoseconds:
-                    best = Way(cut, part, transforms, time)
+                    best = Way(cut, packed, part, transforms, time)
     if best.nanoseconds == inf:
-        time = tiles.time(best.cut, best.part, False, prepared, workers)
+        time = tiles.time(best.cut, False, best.part, False, prepared, workers)
         best = best._replace(nanoseconds=time)
     return best
 

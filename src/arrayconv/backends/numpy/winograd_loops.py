@@ -40,9 +40,9 @@ def to_points(square: Square, of_outputs: bool = False) -> Loop:
     """Return what transforms the squares of cells that tiles see to points, or tiles of outputs.
 
     The cells of a channel are ``size``. A tile's row i of column j is ``places[j, i]`` from its
-    start, and ``starts`` has those of the rows of ``across`` tiles. The points of a tile are
-    ``step`` from one another. ``held`` is a buffer for a square of vectors, ``along`` where those
-    of one of its rows are.
+    start, and ``starts`` has those of the runs of ``across`` tiles. A channel has ``tiles``, and
+    the points of a tile are ``step`` from one another. ``held`` is a buffer for a square of
+    vectors, ``along`` where those of one of its rows are.
     """
     (down, tall), (over, wide) = square
     columns = square.made[1] if of_outputs else square.seen[1]
@@ -59,15 +59,16 @@ def to_points(square: Square, of_outputs: bool = False) -> Loop:
         held: Any,
         along: Any,
         points: Any,
+        tiles: Any,
         step: Any,
     ) -> None:
         lanes = along[1]
         line = columns * lanes
         for channel in range(channels):
-            for row in range(starts.shape[0]):
+            for run in range(starts.shape[0]):
                 for v in range(0, across, lanes):
-                    seen = channel * size + starts[row] + v
-                    made = (channel * starts.shape[0] + row) * across + v
+                    seen = channel * size + starts[run] + v
+                    made = channel * tiles + run * across + v
                     if points_down == 1:
                         one = places.reshape(-1)
                         transform(
@@ -118,10 +119,10 @@ def to_points(square: Square, of_outputs: bool = False) -> Loop:
 def from_points(square: Square) -> Loop:
     """Return what transforms points to the outputs of tiles, and writes these where they belong.
 
-    The points of a tile are ``step`` from one another. An output's bias is the one of ``biases``
-    from ``first`` on, its results are ``size``; rows of ``across`` tiles, the first ones of which
-    make ``width`` results of the given heights, begin at ``starts``, and lines of results are
-    ``apart`` from one another.
+    An output has ``every`` tiles, and the points of a tile are ``step`` from one another. Its bias
+    is the one of ``biases`` from ``first`` on, its results are ``size``; rows of tiles begin with
+    those that ``firsts`` has, and make ``width`` results of the given heights from ``starts`` on.
+    Lines of results are ``apart`` from one another.
     """
     (down, tall), (over, wide) = square
     rows, columns = square.seen
@@ -130,7 +131,7 @@ def from_points(square: Square) -> Loop:
         points: Any,
         step: Any,
         apart: Any,
-        across: Any,
+        every: Any,
         outputs: Any,
         biases: Any,
         first: Any,
@@ -138,6 +139,7 @@ def from_points(square: Square) -> Loop:
         along: Any,
         result: Any,
         size: Any,
+        firsts: Any,
         starts: Any,
         heights: Any,
         width: Any,
@@ -153,7 +155,7 @@ def from_points(square: Square) -> Loop:
                 if heights[row] == 0:
                     continue
                 for v in range(0, tiles, lanes):
-                    seen = (output * starts.shape[0] + row) * across + v
+                    seen = output * every + firsts[row] + v
                     to, left = output * size + starts[row] + v * over, width - v * over
                     if rows == 1:
                         transform(

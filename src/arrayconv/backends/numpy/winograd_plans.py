@@ -21,8 +21,10 @@ from arrayconv.backends.numpy.tables import Tables
 from arrayconv.backends.numpy.winograd import SINGLE
 from arrayconv.backends.numpy.winograd_cuts import (
     Cut,
+    Runs,
     cut_of_gradient,
     phases_of,
+    runs_of,
     step_of,
     tiles_of,
     way,
@@ -42,15 +44,16 @@ class Block(NamedTuple):
     target: int
     """The first output."""
     starts: Any
-    """Of rows of tiles that it sees, in a channel's cells."""
+    """Of runs of tiles that it sees, in a channel's cells."""
     places: Any
     """Of a tile's cells, from its start: (columns, rows)."""
+    firsts: Any
+    """The first tile of each row of them."""
     outputs: Any
-    """Where rows of tiles begin in the output."""
+    """Where these begin in the output."""
     heights: Any
     """How many rows of outputs each of them has: none where only later pieces see it."""
-    across: int
-    """Tiles in a row that it sees."""
+    runs: Runs
     beyond: int
     """From a tile of outputs to the one where the last piece of the kernel sees its cells: so many
     at the end have no outputs."""
@@ -65,9 +68,9 @@ class Plan(NamedTuple):
     blocks: tuple[Block, ...]
     laid: Any
     """The same as `winograd_blocks` takes them: of each the cells of a channel; its source; where
-    `tables` have its starts, and how many these are; its tiles across; where its places are; its
-    target; where its outputs and heights are; its width; where the lanes of vectors of its tiles
-    are, as `sum_products` takes them; and where its layout is, of `Layout.placed`."""
+    `tables` have its starts; its runs; where its places are; its target; how many rows it has, and
+    where their first tiles, outputs and heights are; its width; where the lanes of vectors of its
+    tiles are, as `sum_products` takes them; and where its layout is, of `Layout.placed`."""
     tables: Any
     room: Ints
     """The most numbers that the points of what a block sees are, its cells, and its outputs' points
@@ -83,15 +86,15 @@ def _laid(blocks: Sequence[Block], lanes: int) -> tuple[Any, Any]:
     tables = Tables()
     rows = []
     for block in blocks:
-        tiles = len(block.starts) * block.across - block.beyond
+        tiles = block.runs.number * block.runs.across - block.beyond
         firsts = np.arange(0, tiles, lanes)
         stores = np.stack([firsts, 0 * firsts, np.minimum(lanes, tiles - firsts)], axis=1)
         rows.append(
             (
-                *(block.layout.size, block.source, tables.place(block.starts), len(block.starts)),
-                *(block.across, tables.place(block.places), block.target),
-                *(tables.place(block.outputs), tables.place(block.heights), block.width),
-                *(tables.place(stores), *block.layout.placed(tables)),
+                *(block.layout.size, block.source, tables.place(block.starts), *block.runs),
+                *(tables.place(block.places), block.target, len(block.firsts)),
+                *(tables.place(each) for each in (block.firsts, block.outputs, block.heights)),
+                *(block.width, tables.place(stores), *block.layout.placed(tables)),
             )
         )
     return np.array(rows, np.int64), tables.flat()
@@ -140,7 +143,13 @@ def _seen(
 
 
 def _blocks(
-    window: Window, square: Square, batch: int, channels: int, outputs: int, cut: Cut
+    window: Window,
+    square: Square,
+    batch: int,
+    channels: int,
+    outputs: int,
+    cut: Cut,
+    packed: bool = False,
 ) -> tuple[Block, ...]:
     """Return the blocks of a window, in order."""
     whole = (SINGLE,) * (2 - len(window)) + window
@@ -171,17 +180,23 @@ def _blocks(
         heights = np.minimum(tall, sizes[0] - (first + of_rows) * tall)
         heights[down[1] - first :] = 0
         made = of_phases * prod(sizes) + of_images * target[0] + of_rows * tall * target[1]
+        rows = of_phases * size + of_images * of_image + of_rows * of_row
+        seeing_tiles = Cut(count, below - first, beside - left)
+        runs = runs_of(seeing_tiles, square, prod(phases), lanes_of(FLOAT), packed)
+        every_run = np.arange(runs.number) * runs.across
+        of_run = of_rows * runs.pitch if packed else 0 * of_rows[:1]
         blocks.append(
             Block(
                 seen.layout,
                 image * source[0] + seen.source,
                 image * target[0] + first * tall * target[1] + left * wide,
-                (of_phases * size + of_images * of_image + of_rows * of_row).reshape(-1),
+                rows[:, :, 0].reshape(-1) if packed else rows.reshape(-1),
                 seen.places,
+                np.add.outer(every_run, of_run).reshape(-1),
                 made.reshape(-1),
                 np.tile(heights, count * prod(phases)),
-                beside - left,
-                more[0] * (beside - left) + more[1],
+                runs,
+                more[0] * runs.pitch + more[1],
                 min(sizes[1] - left * wide, (across[1] - left) * wide),
             )
         )
@@ -192,7 +207,7 @@ def _plan(square: Square, blocks: tuple[Block, ...], channels: int, points: int,
     """Return the plan of blocks that see channels, with so many points a tile, and make some."""
     lanes = lanes_of(FLOAT)
     most = points * lanes
-    tiles = max(len(block.starts) * block.across for block in blocks)
+    tiles = max(block.runs.tiles for block in blocks)
     room = (
         points * step_of(channels * tiles, lanes) + most,
         max(channels * block.layout.size for block in blocks) + most,
@@ -203,11 +218,18 @@ def _plan(square: Square, blocks: tuple[Block, ...], channels: int, points: int,
 
 @lru_cache(maxsize=256)
 def plan(
-    window: Window, batch: int, channels: int, outputs: int, at_once: int, tile: int, cut: Cut
+    window: Window,
+    batch: int,
+    channels: int,
+    outputs: int,
+    at_once: int,
+    tile: int,
+    cut: Cut,
+    packed: bool,
 ) -> Plan:
     """Return the plan of blocks, that have the points of ``at_once`` outputs at a time."""
     square = square_of(kernel_sizes(window), tile)
-    blocks = _blocks(window, square, batch, channels, outputs, cut)
+    blocks = _blocks(window, square, batch, channels, outputs, cut, packed)
     return _plan(square, blocks, channels, square.points, at_once)
 
 
@@ -248,6 +270,7 @@ def plan_of(
         *(current().workspace_bytes, current().threads, prepared),
     )
     of_group, each = outputs // groups, found.part
-    planned = plan(window, batch, channels, outputs, groups * each, tile, found.cut)
+    made = groups * each
+    planned = plan(window, batch, channels, outputs, made, tile, found.cut, found.packed)
     parts = tuple(slice(n, min(of_group, n + each)) for n in range(0, of_group, each))
     return planned._replace(parts=parts, transforms=found.transforms)

@@ -222,7 +222,7 @@ def compiled_squares(shape: Shape, tile: int) -> int:
     weights = of_output * (part if apart else shape.outputs)
     shared, most = apart and len(planned.blocks) == 1, 0
     for block in planned.blocks:
-        points = square * len(block.starts) * block.across
+        points = square * block.runs.tiles
         cells, sums = shape.channels * block.layout.size, part * points
         if shared:
             sums = (sums + weights) * at_once(len(planned.parts))
