@@ -83,7 +83,7 @@ def plan(
             packed.place(offsets),
             *layout.placed(packed),
             # Cotangents, to where the layout has the outputs.
-            *layouts.placed(layouts.gaps(row, copies), layouts.fill(copies), packed),
+            *layouts.placed(layouts.gaps(row, copies), layouts.fill(copies, row), packed),
         )
 
     size, _, _, row, *_ = block((0, 1), (0, positions[0]))

@@ -8,7 +8,8 @@ import numba
 import numpy as np
 
 from arrayconv.backends.numpy.addresses import call_at
-from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
+from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form, inlined
+from arrayconv.backends.numpy.phase_copies import turns_apart
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.tile_sums import Tile, tile
 from arrayconv.backends.numpy.tile_sums import sum_products as add
@@ -41,6 +42,32 @@ push out one another, half written, where their planes are a multiple of a page 
 _narrow = numba.uint32
 
 
+@inlined
+def _fill_by_vectors(phases: Any, same: Any) -> None:
+    """Copy lines of all phases of a step; ``same`` are other arguments of `fill`."""
+    source, first, each, cells, every, planes, tables, lines, line_count = same
+    lanes = VECTOR_BYTES // cells.itemsize
+    of_vectors = lanes * phases
+    for plane in range(planes):
+        for line in range(lines, lines + line_count * (3 + phases), 3 + phases):
+            seen, base = first + plane * each + tables[line], plane * every
+            count, is_exact, places = tables[line + 1], tables[line + 2], line + 3
+            vectors = -(-count // of_vectors)
+            if seen + vectors * of_vectors > source.size:
+                # Vectors would be read past the end.
+                for cell in range(count):
+                    place = base + tables[places + cell % phases] + cell // phases
+                    cells[place] = source[seen + cell]
+                continue
+            for v in range(vectors - is_exact):
+                at, to = seen + v * of_vectors, base + v * lanes
+                turns_apart(phases, source, at, cells, to, tables, places, None)
+            if is_exact:
+                at, to = seen + (vectors - 1) * of_vectors, base + (vectors - 1) * lanes
+                left = count - (vectors - 1) * of_vectors
+                turns_apart(phases, source, at, cells, to, tables, places, left)
+
+
 @compiled
 def fill(
     source: Any,
@@ -49,59 +76,61 @@ def fill(
     cells: Any,
     every: Any,
     planes: Any,
-    runs: Any,
+    tables: Any,
+    lines: Any,
+    line_count: Any,
+    phases: Any,
     step: Any,
 ) -> None:
-    """Copy runs of cells of planes, which lie ``each`` and ``every`` apart.
-
-    The rows of ``runs`` are (start, place, length): from a start in a plane of the source, where
-    cells are taken that lie ``step`` apart, to a place.
-    """
-    for plane in range(planes):
-        for run in range(runs.shape[0]):
-            start, place, length = runs[run, 0], runs[run, 1], runs[run, 2]
-            # Slices, whose indices are not negative, so that nobody looks whether they are.
-            made = cells[plane * every + place :]
-            seen = source[first + plane * each + start :]
-            if step == 1:
-                for cell in range(length):
-                    made[cell] = seen[cell]
-            elif step == 2:
-                # A constant, in 32 bits that cannot wrap around in 64: this too is done by vectors.
-                for cell in range(_narrow(length)):
-                    made[cell] = seen[_narrow(2) * _narrow(cell)]
-            elif step == 4:
-                for cell in range(_narrow(length)):
-                    made[cell] = seen[_narrow(4) * _narrow(cell)]
-            else:
-                for cell in range(length):
-                    made[cell] = seen[cell * step]
+    """Copy lines of planes, which lie ``each`` and ``every`` apart: `Fill.lines`."""
+    same = (source, first, each, cells, every, planes, tables, lines, line_count)
+    if phases == step == 1:
+        _fill_by_vectors(1, same)
+    elif phases == step == 2:
+        _fill_by_vectors(2, same)
+    elif phases == step == 3:
+        _fill_by_vectors(3, same)
+    elif phases == step == 4:
+        _fill_by_vectors(4, same)
+    elif phases == step == 8:
+        _fill_by_vectors(8, same)
+    else:
+        numbers = 3 + phases
+        for plane in range(planes):
+            for line in range(lines, lines + line_count * numbers, numbers):
+                seen, base = first + plane * each + tables[line], plane * every
+                for phase in range(phases):
+                    place, at = base + tables[line + 3 + phase], seen + phase
+                    for cell in range((tables[line + 1] - phase + phases - 1) // phases):
+                        cells[place + cell] = source[at + cell * step]
 
 
 @compiled
-def clear(cells: Any, every: Any, planes: Any, starts: Any, lengths: Any) -> None:
-    """Write 0 into runs of cells of planes that lie ``every`` apart."""
+def clear(cells: Any, every: Any, planes: Any, tables: Any, gaps: Any, gap_count: Any) -> None:
+    """Write 0 into runs of cells of planes that lie ``every`` apart.
+
+    Where they start and their lengths is in ``tables`` from ``gaps`` on.
+    """
     for plane in range(planes):
-        for run in range(starts.shape[0]):
-            made = cells[plane * every + starts[run] :]
-            for cell in range(lengths[run]):
-                made[cell] = 0
+        for gap in range(gaps, gaps + gap_count):
+            start = plane * every + tables[gap]
+            for cell in range(start, start + tables[gap + gap_count]):
+                # No slice, which would be counted for each gap, and no index that may be negative.
+                cells[np.uintp(cell)] = 0
 
 
 @compiled
 def lay_out(
     source: Any, first: Any, each: Any, cells: Any, every: Any, planes: Any, tables: Any, where: Any
 ) -> None:
-    """Lay planes out: `clear` what is padding and `fill` the rest.
+    """Lay planes out: `fill`, which may write more, and then `clear` what is padding.
 
-    ``where`` has, of `Layout.placed`, where in ``tables`` gaps are and how many, where runs are and
-    how many, and the step of these.
+    ``where`` has, of `Layout.placed`, where in ``tables`` gaps are and how many, where lines are
+    and how many, and their phases and step.
     """
-    gaps, gap_count, runs, run_count, step = where
-    ends = gaps + gap_count
-    clear(cells, every, planes, tables[gaps:ends], tables[ends : ends + gap_count])
-    laid = tables[runs : runs + 3 * run_count].reshape(run_count, 3)
-    fill(source, first, each, cells, every, planes, laid, step)
+    gaps, gap_count, lines, line_count, phases, step = where
+    fill(source, first, each, cells, every, planes, tables, lines, line_count, phases, step)
+    clear(cells, every, planes, tables, gaps, gap_count)
 
 
 @compiled

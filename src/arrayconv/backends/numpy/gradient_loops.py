@@ -103,7 +103,7 @@ def add_blocks(
         for block in range(len(blocks)):
             size, cell, place, row, offsets = blocks[block, :5]
             seen_from = cell + first * seen * cells_of
-            lay_out(source, seen_from, cells_of, cells, size, number, tables, blocks[block, 5:10])
+            lay_out(source, seen_from, cells_of, cells, size, number, tables, blocks[block, 5:11])
             # What vectors see past the last cell is dropped, but it should not be slow to add.
             cells[number * size : number * size + row] = 0
             for group in range(0, count, groups):
@@ -116,7 +116,7 @@ def add_blocks(
                     row,
                     many * groups,
                     tables,
-                    blocks[block, 10:],
+                    blocks[block, 11:],
                 )
             call_at(
                 loop,

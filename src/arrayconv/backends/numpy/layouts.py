@@ -22,6 +22,11 @@ from arrayconv.backends.numpy import shifts
 from arrayconv.backends.numpy.shifts import Slices
 from arrayconv.backends.numpy.tables import Tables
 
+MOST_LANES = 16
+"""Numbers that a vector of any processor holds."""
+MOST_PHASES = 8
+"""Phases that are copied together: a processor has registers for their vectors."""
+
 
 class Copies(NamedTuple):
     """Runs of cells to copy, at the same places in each plane."""
@@ -35,12 +40,16 @@ class Copies(NamedTuple):
 
 
 class Fill(NamedTuple):
-    """Runs of cells to copy, in the order of the source: phases of a row are taken together."""
+    """Runs of cells to copy, in the order of the source."""
 
     runs: Any
     """Where each starts in a plane of the source and in the target, and its length (n, 3)."""
     step: int
     """Cells of the source from one to the next."""
+    lines: Any
+    """The same with all phases of the step together, if each has its run: where they start in the
+    source, and how many cells these are; whether nothing may be written past the end of a run; and
+    where each phase starts in the target. Else each run has a line (start, length, 1, place)."""
 
 
 class Pass(NamedTuple):
@@ -67,14 +76,16 @@ class Layout(NamedTuple):
     passes: tuple[Pass, ...]
 
     def placed(self, tables: Tables) -> Ints:
-        """Return where in some tables gaps are and how many, the same of runs, and their step."""
+        """Return the same as the function."""
         return placed(self.gaps, self.fill, tables)
 
 
 def placed(gaps: Any, fill: Fill, tables: Tables) -> Ints:
-    """Return where in some tables gaps are and how many, the same of runs, and their step."""
+    """Return where in some tables gaps are and how many, the same of lines; and phases and step."""
+    count, numbers = fill.lines.shape
     return (
-        *(tables.place(gaps), gaps.shape[1], tables.place(fill.runs), len(fill.runs), fill.step),
+        *(tables.place(gaps), gaps.shape[1]),
+        *(tables.place(fill.lines), count, numbers - 3, fill.step),
     )
 
 
@@ -109,17 +120,45 @@ def sliding(window: Window, source: Ints, target: Ints) -> Layout:
     crop = _copies(outs, along, outs, target)
     every = tuple(range(len(planned.offsets)))
     one = Pass(every, planned.offsets, planned.length, crop)
-    return Layout(planned.size, gaps(planned.size, copies), fill(copies), (one,))
+    size = planned.size
+    return Layout(size, gaps(size, copies), fill(copies, size), (one,))
 
 
-def fill(copies: Sequence[Copies]) -> Fill:
-    """Return some copies, which have one step, as one."""
+def fill(copies: Sequence[Copies], size: int) -> Fill:
+    """Return some copies to planes of a size, which have one step, as one."""
     runs = [
         np.stack([each.source, each.target, np.full(len(each.source), each.length)], axis=1)
         for each in copies
     ]
     laid = np.concatenate([np.empty((0, 3), np.int64), *runs])
-    return Fill(laid[np.argsort(laid[:, 0], kind="stable")], copies[0].step if copies else 1)
+    return _in_order(laid, copies[0].step if copies else 1, size)
+
+
+def _in_order(runs: Any, step: int, size: int) -> Fill:
+    """Return runs in the order of the source, and by lines."""
+    runs = runs[np.argsort(runs[:, 0], kind="stable")]
+    ones = np.ones(len(runs), np.int64)
+    alone = np.stack([runs[:, 0], runs[:, 2], ones, runs[:, 1]], axis=1)
+    if step > MOST_PHASES or len(runs) % step:
+        return Fill(runs, step, alone)
+    start, place, length = runs.reshape(-1, step, 3).transpose(2, 0, 1)
+    cells, phase = length.sum(axis=1, keepdims=True), np.arange(step)
+    if (start != start[:, :1] + phase).any() or (length != (cells - phase - 1) // step + 1).any():
+        return Fill(runs, step, alone)
+    # What whole vectors write past a run is written over by a later line, or it must not be.
+    written = place + -(-length[:, :1] // MOST_LANES) * MOST_LANES
+    order = np.argsort(place, axis=None)
+    line_of = order // step
+    begins, ends = place.reshape(-1)[order], written.reshape(-1)[order]
+    is_exact = np.zeros(len(start), np.int64)
+    is_exact[line_of[ends > size]] = 1
+    for n in range(1, len(order)):
+        met = begins[n:] < ends[:-n]
+        if not met.any():
+            break
+        is_exact[line_of[:-n][met & (line_of[n:] <= line_of[:-n])]] = 1
+    lines = np.concatenate([start[:, :1], cells, is_exact[:, None], place], axis=1)
+    return Fill(runs, step, lines)
 
 
 def joined(parts: Sequence[Layout], sources: Sequence[int]) -> Layout:
@@ -134,14 +173,13 @@ def joined(parts: Sequence[Layout], sources: Sequence[int]) -> Layout:
         np.add(part.fill.runs, (source, number * size, 0))
         for number, (part, source) in enumerate(zip(parts, sources, strict=True))
     ]
-    laid = np.concatenate(runs)
     starts = [part.gaps[0] + number * size for number, part in enumerate(parts)]
     # A part that sees padding only has no step of its own.
     step = max(part.fill.step for part in parts)
     return parts[0]._replace(
         size=len(parts) * size,
         gaps=np.stack([np.concatenate(starts), np.concatenate([part.gaps[1] for part in parts])]),
-        fill=Fill(laid[np.argsort(laid[:, 0], kind="stable")], step),
+        fill=_in_order(np.concatenate(runs), step, len(parts) * size),
     )
 
 
@@ -227,4 +265,4 @@ def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
         crop = _copies(held, along, cells, target)
         passes.append(Pass(tuple(taps), tuple(offsets), length, crop))
     padding = gaps(prod(rows), copies)
-    return Layout(prod(rows), padding, fill(copies), tuple(passes))
+    return Layout(prod(rows), padding, fill(copies, prod(rows)), tuple(passes))

@@ -49,33 +49,6 @@ def transform(
     return types.void(*given), partial(_transform, rows=rows, mixed=mixed)
 
 
-@intrinsic(prefer_literal=True)
-def kernels_apart(
-    context: Any, taps: Any, is_flipped: Any, source: Any, first: Any, target: Any, place: Any
-) -> Any:
-    """Write the same tap of neighbouring kernels next to each other, one vector for each tap.
-
-    As many kernels of ``taps`` as a vector has lanes are read from ``source[first]`` on, and are
-    written from ``target[place]`` on, with their taps in reverse if ``is_flipped``.
-    """
-    if source.layout != "C" or target.layout != "C":
-        return None
-    count, backwards = taps.literal_value, is_flipped.literal_value
-
-    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        code = Vectors(context, builder, signature.args[2].dtype)
-        seen, made = (
-            context.make_array(signature.args[n])(context, builder, given[n]).data for n in (2, 4)
-        )
-        places = [number(n * code.lanes) for n in range(count)]
-        vectors = code.apart([code.load_vector(seen, given[3], at) for at in places])
-        for at, vector in zip(places, reversed(vectors) if backwards else vectors, strict=True):
-            code.store_vector(vector, made, given[5], at)
-        return code.nothing()
-
-    return types.void(taps, is_flipped, source, first, target, place), write
-
-
 def _transform(
     context: Any, builder: Any, signature: Any, given: Any, rows: Any, mixed: bool
 ) -> Any:

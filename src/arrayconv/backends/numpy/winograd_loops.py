@@ -18,10 +18,10 @@ from arrayconv.backends.numpy.linear_maps import (
     IN_TURNS,
     OUTPUTS,
     WEIGHT,
-    kernels_apart,
     transform,
 )
 from arrayconv.backends.numpy.loop_forms import Loop, compiled_by_form
+from arrayconv.backends.numpy.phase_copies import turns_apart
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.winograd_maps import Square
 
@@ -233,6 +233,9 @@ def weight_to_points(square: Square, is_flipped: bool, in_pieces: bool) -> Loop:
         held = whole_lines(half + rows * wide * lanes, weight)
         held[:] = 0
         by_row, along = np.arange(tall) * (wide * lanes), np.arange(columns) * lanes
+        of_taps = np.arange(taps) * lanes
+        if is_flipped:
+            of_taps = (taps - 1) * lanes - of_taps
         for n in range(begin, end):
             row, v = n // of_row, n % of_row * lanes
             some = min(lanes, length - v)
@@ -248,7 +251,7 @@ def weight_to_points(square: Square, is_flipped: bool, in_pieces: bool) -> Loop:
                     if piece == count:
                         kernel, piece = kernel + size, 0
             elif some == lanes:
-                kernels_apart(taps, is_flipped, weight, first + row * every + v * taps, held, 0)
+                turns_apart(taps, weight, first + row * every + v * taps, held, 0, of_taps, 0, None)
             else:
                 seen = weight[first + row * every + v * taps :]
                 for lane in range(some):

@@ -1,0 +1,51 @@
+"""Copies of numbers that take turns, as code for numba's compiler: see `vectors`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+from numba.extending import intrinsic
+
+from arrayconv.backends.numpy.vectors import Vectors, number
+
+
+@intrinsic(prefer_literal=True)
+def turns_apart(
+    context: Any,
+    count: Any,
+    source: Any,
+    first: Any,
+    target: Any,
+    start: Any,
+    table: Any,
+    places: Any,
+    most: Any,
+) -> Any:
+    """Copy numbers that take turns so that those of each turn are next to each other.
+
+    They are read as ``count`` vectors from ``source[first]`` on. Numbers n, n + count, n + 2 count
+    of them and so on go to ``target[start + table[places + n]]``: a vector of them, or so many that
+    no more than ``most`` numbers are written, if that is not None.
+    """
+    if any(each.layout != "C" for each in (source, target, table)):
+        return None
+    turns = count.literal_value
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        code = Vectors(context, builder, signature.args[1].dtype)
+        seen, made, placed = (
+            context.make_array(signature.args[n])(context, builder, given[n]).data
+            for n in (1, 3, 5)
+        )
+        vectors = [code.load_vector(seen, given[2], number(n * code.lanes)) for n in range(turns)]
+        for n, vector in enumerate(code.apart(vectors)):
+            place = code.load(placed, given[6], number(n))
+            if most == types.none:
+                code.store_vector(vector, made, given[4], place)
+            else:
+                left = builder.sdiv(builder.add(given[7], number(turns - 1 - n)), number(turns))
+                code.store_between([(vector, code.at(made, given[4], place))], number(0), left)
+        return code.nothing()
+
+    return types.void(count, source, first, target, start, table, places, most), write

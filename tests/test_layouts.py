@@ -1,0 +1,74 @@
+"""Planes as compiled loops lay them out: each cell in its place, and nothing beyond the planes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arrayconv._window import Axis, Window
+from arrayconv.backends.numpy import layouts
+from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.tables import Tables
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
+
+GUARD = 64
+
+
+def random_window(rng: np.random.Generator) -> Window:
+    axes = []
+    for _ in range(int(rng.integers(1, 4))):
+        kernel, dilation = int(rng.integers(1, 6)), int(rng.integers(1, 3))
+        stride = int(rng.choice((1, 1, 2, 3, 4, 5, 8, 9)))
+        before, after = map(int, rng.integers(0, 1 + dilation * (kernel - 1), 2))
+        size = int(rng.integers(1, 70))
+        out = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
+        if out < 1:
+            return random_window(rng)
+        axes.append(Axis(size, kernel, stride, dilation, before, after, out))
+    return tuple(axes)
+
+
+def laid_by_loops(source: Any, layout: layouts.Layout, planes: int) -> Any:
+    """Return the cells of planes, with a margin on both sides."""
+    size, tables = layout.size, Tables()
+    where = np.array(layout.placed(tables))
+    every = np.full(2 * GUARD + planes * size, np.nan, source.dtype)
+    cells = every[GUARD : len(every) - GUARD]
+    sizes = source.shape[1:]
+    flat = source.reshape(-1)
+    loops("conv_loops").lay_out(
+        flat, 0, int(np.prod(sizes)), cells, size, planes, tables.flat(), where
+    )
+    return every
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("is_adjoint", [False, True])
+def test_planes_are_laid_out(dtype, is_adjoint):
+    """As the runs say, one cell after the other, with 0 elsewhere."""
+    rng, by_vectors, exact = np.random.default_rng(1), 0, 0
+    for _ in range(300):
+        window = random_window(rng)
+        from_axes = [axis.out if is_adjoint else axis.size for axis in window]
+        to_axes = [axis.size if is_adjoint else axis.out for axis in window]
+        planes = int(rng.integers(1, 4))
+        lay_out = layouts.adjoint if is_adjoint else layouts.sliding
+        layout = lay_out(window, layouts.steps(tuple(from_axes)), layouts.steps(tuple(to_axes)))
+        source = rng.standard_normal((planes, *from_axes)).astype(dtype)
+        expected = np.zeros((planes, layout.size), dtype)
+        for start, place, length in layout.fill.runs:
+            cells = start + layout.fill.step * np.arange(length)
+            expected[:, place : place + length] = source.reshape(planes, -1)[:, cells]
+        found = laid_by_loops(source, layout, planes)
+        np.testing.assert_array_equal(found[GUARD:-GUARD], expected.reshape(-1))
+        assert np.isnan(found[:GUARD]).all()
+        assert np.isnan(found[-GUARD:]).all()
+        lines = layout.fill.lines
+        by_vectors += lines.shape[1] - 3 == layout.fill.step
+        exact += bool(lines[:, 2].any() and not lines[:, 2].all())
+    assert by_vectors > 100
+    # Some lines may be written past their end, and others not.
+    assert exact > (0 if is_adjoint else 30)
