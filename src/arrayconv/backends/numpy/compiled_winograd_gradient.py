@@ -6,27 +6,29 @@ the loops of `compiled_winograd`: there a tile of a cotangent is one that sees i
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
+from itertools import pairwise
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from arrayconv._integers import Ints
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.numpy.compiled_convolution import biases
 from arrayconv.backends.numpy.compiled_winograd import unfit
 from arrayconv.backends.numpy.compiler import lanes_of, loops
 from arrayconv.backends.numpy.orders import channels_first, whole_lines
-from arrayconv.backends.numpy.threads import at_once, run_blocks
+from arrayconv.backends.numpy.threads import at_once, run_blocks, run_range
 from arrayconv.backends.numpy.winograd_cuts import limit_of_gradient, step_of
-from arrayconv.backends.numpy.winograd_gradient import from_points
-from arrayconv.backends.numpy.winograd_maps import Square, transforms
+from arrayconv.backends.numpy.winograd_maps import Square
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 from arrayconv.backends.numpy.winograd_plans import FLOAT, Plan, plans_of_gradient
 
 __all__ = ["conv_weight", "unfit"]
 
-PRODUCTS = 256 << 10
-"""Bytes of products that are added to those of other blocks at a time: the cache holds them."""
+OUTPUTS = 8
+"""Outputs whose weights a thread makes of their points at a time."""
 
 
 @cache
@@ -54,18 +56,25 @@ class _Points:
         self._numbers[compiled.TO_POINTS] = _address(square, of_outputs=plan.tile != square)
         self._numbers[compiled.HELD] = square.points
 
-    def of(self, number: int) -> Any:
-        """Return the points of a block (points, groups, channels of a group, tiles)."""
-        laid, tables = self.plan.laid[number], self.plan.tables
-        self._loops.see(self.source, self.points, self.cells, laid, tables, self._numbers)
-        tiles, each = self.plan.blocks[number].runs.tiles, self.channels // self.groups
-        step = step_of(self.channels * tiles, lanes_of(FLOAT))
-        return np.ndarray(
-            (self.square.points, self.groups, each, tiles),
-            FLOAT,
-            self.points,
-            strides=tuple(4 * n for n in (step, each * tiles, tiles, 1)),
-        )
+    @property
+    def step(self) -> int:
+        """The numbers from one point to the next."""
+        return step_of(self.channels * self.tiles, lanes_of(FLOAT))
+
+    def see(self, number: int) -> None:
+        """Make the points of a block."""
+        laid, self.tiles = self.plan.laid[number], self.plan.blocks[number].runs.tiles
+        self._loops.see(self.source, self.points, self.cells, laid, self.plan.tables, self._numbers)
+
+
+@lru_cache(maxsize=256)
+def _terms(counts: Ints, across: int) -> tuple[Any, Any]:
+    """Return where the terms of sums are, given the tiles of each block, and where blocks end.
+
+    They are counted through all blocks, and there is one more.
+    """
+    tiles = np.concatenate([*map(np.arange, counts), [0]])
+    return np.stack([tiles * across, tiles], axis=1), np.cumsum((0, *counts))
 
 
 def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
@@ -79,26 +88,30 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
     most = limit_of_gradient(batch * cells * x.itemsize, weights)
     plans = plans_of_gradient(window, batch, channels, outputs, tile, most)
     sides = [_Points(each, of, square, groups) for each, of in zip((x, y), plans, strict=True)]
-    shape = (square.points, groups, outputs // groups, channels // groups)
-    sums: Any = np.empty(shape, x.dtype)
-    few = max(1, min(square.points // at_once(square.points), PRODUCTS // sums[0].nbytes))
-    ranges = [slice(n, n + few) for n in range(0, square.points, few)]
-    found: list[Any] = [None, None]
+    made, seen, lanes = outputs // groups, channels // groups, lanes_of(FLOAT)
+    across = -(-seen // lanes) * lanes
+    counts = tuple(block.runs.tiles for block in plans[0].blocks)
+    table, ends = _terms(counts, across)
+    compiled = loops("winograd_products")
+    shape = compiled.tile(made)
+    kept = whole_lines(square.points * groups * made * across, FLOAT)
+    threads, most_tiles = at_once(square.points), -(-max(counts) // lanes) * lanes
+    workspace = np.zeros((threads, most_tiles * across), FLOAT)
+    add = compiled.add_products(shape, made % shape.outputs)
 
     def see(block: tuple[int, int]) -> None:
         number, side = block
-        found[side] = sides[side].of(number)
-
-    def multiply(block: tuple[int, slice]) -> None:
-        number, points = block
-        seen, made = (each[points] for each in found)
-        if number == 0:
-            np.matmul(made, seen.swapaxes(2, 3), out=sums[points])
-        else:
-            sums[points] += np.matmul(made, seen.swapaxes(2, 3))
+        sides[side].see(number)
 
     # One block after the other, so that their products are added in one order.
-    for number in range(len(plans[0].blocks)):
+    for number, (low, high) in enumerate(pairwise(map(int, ends))):
         run_blocks(see, [(number, 0), (number, 1)])
-        run_blocks(multiply, [(number, points) for points in ranges], products=True)
-    return from_points(sums, transforms(square, x.dtype), kernel)
+        of_x, of_y = sides
+        numbers = np.array([groups, made, seen, of_y.step, of_x.step, of_x.tiles, across])
+        before = (of_y.points, of_x.points, biases(None, shape.outputs, FLOAT), kept)
+        after = (workspace, table, numbers, low, high)
+        run_range(add, before, square.points, after, each=1, numbered=True)
+    weight = np.empty((outputs, seen, *kernel), FLOAT)
+    taps = compiled.taps_of_products(square, shape.vectors)
+    run_range(taps, (kept, weight.reshape(-1)), outputs, (numbers,), each=OUTPUTS)
+    return weight

@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from arrayconv.backends.numpy.vectors import Vectors, number
 from arrayconv.backends.numpy.winograd_maps import Line, lines
 
-CELLS, OUTPUTS, IN_TURNS, WEIGHT, COTANGENTS = range(5)
+CELLS, OUTPUTS, IN_TURNS, WEIGHT, COTANGENTS, TAPS = range(6)
 """Which map of a line."""
 
 
@@ -32,7 +32,8 @@ def transform(
 ) -> Any:
     """Multiply vectors by one of the maps of `winograd_maps.lines`, and add ``start``, if not None.
 
-    ``which`` is `CELLS`, `OUTPUTS`, `IN_TURNS`, `WEIGHT` or, from outputs to points, `COTANGENTS`.
+    ``which`` is `CELLS`, `OUTPUTS`, `IN_TURNS`, `WEIGHT` or, from outputs to points, `COTANGENTS`,
+    or from points to the taps of a weight, `TAPS`.
     Vector ``j`` of the factor is at ``source[first + places[j]]``, and vector ``i`` of the product
     goes to ``target[place + step * i]``, whole. Of `IN_TURNS`, those of outputs, the product's
     vectors, a power of 2 of them, take turns with their lanes from ``target[place]`` on, and no
@@ -43,7 +44,8 @@ def transform(
     given = (which, outputs, kernel, source, places, first, start, target, place, step)
     map_of, *line = (each.literal_value for each in given[:3])
     maps = lines(Line(*line))
-    matrix = (maps.cells, maps.outputs, maps.outputs, maps.weight, maps.outputs.T)[map_of]
+    both = (maps.cells, maps.outputs, maps.outputs, maps.weight, maps.outputs.T, maps.weight.T)
+    matrix = both[map_of]
     rows = [[float(factor) for factor in row] for row in matrix]
     mixed = map_of == IN_TURNS
     return types.void(*given), partial(_transform, rows=rows, mixed=mixed)

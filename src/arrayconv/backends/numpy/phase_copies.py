@@ -49,3 +49,30 @@ def turns_apart(
         return code.nothing()
 
     return types.void(count, source, first, target, start, table, places, most), write
+
+
+@intrinsic(prefer_literal=True)
+def turns_together(
+    context: Any, count: Any, source: Any, target: Any, place: Any, most: Any
+) -> Any:
+    """Write numbers of each of ``count`` vectors, which ``source`` has in a row, by turns.
+
+    They go to ``target[place]`` and on, no more than ``most`` of them.
+    """
+    if source.layout != "C" or target.layout != "C":
+        return None
+    turns = count.literal_value
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        code = Vectors(context, builder, signature.args[1].dtype)
+        seen, made = (
+            context.make_array(signature.args[n])(context, builder, given[n]).data for n in (1, 2)
+        )
+        places = [number(n * code.lanes) for n in range(turns)]
+        mixed = code.in_turns([code.load_vector(seen, at) for at in places])
+        for at, vector in zip(places, mixed, strict=True):
+            pointer, left = code.at(made, given[3], at), builder.sub(given[4], at)
+            code.store_between([(vector, pointer)], number(0), left)
+        return code.nothing()
+
+    return types.void(count, source, target, place, most), write
