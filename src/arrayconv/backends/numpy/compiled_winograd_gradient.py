@@ -90,7 +90,8 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
     sides = [_Points(each, of, square, groups) for each, of in zip((x, y), plans, strict=True)]
     made, seen, lanes = outputs // groups, channels // groups, lanes_of(FLOAT)
     across = -(-seen // lanes) * lanes
-    counts = tuple(block.runs.tiles for block in plans[0].blocks)
+    runs = [block.runs for block in plans[0].blocks]
+    counts = tuple(each.number * each.across for each in runs)
     table, ends = _terms(counts, across)
     compiled = loops("winograd_products")
     shape = compiled.tile(made)

@@ -247,8 +247,13 @@ def plans_of_gradient(
     alone = tuple(
         Axis(axis.out, 1, 1, axis.dilation, before=0, after=0, out=axis.out) for axis in window
     )
-    blocks = _blocks(window, square, batch, channels, 0, cut)
-    of_outputs = _blocks(alone, own, batch, outputs, 0, cut)
+    tall, wide = square.made
+    # Both lie in the same way: of a cotangent, the tiles between two rows are of padding.
+    blocks = _blocks(window, square, batch, channels, 0, cut, packed=True)
+    of_outputs = tuple(
+        block._replace(places=block.places[:wide, :tall].copy())
+        for block in _blocks(alone, square, batch, outputs, 0, cut, packed=True)
+    )
     return (
         _plan(square, blocks, channels, square.points, 0),
         _plan(own, of_outputs, outputs, square.points, 0),
