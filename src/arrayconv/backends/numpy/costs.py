@@ -18,7 +18,7 @@ from arrayconv._options import current
 from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, span
 from arrayconv.backends.numpy.blocks import budget
 from arrayconv.backends.numpy.columns import is_apart
-from arrayconv.backends.numpy.compiler import loops
+from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.ranges import whole_positions
 
 MULTIPLY_ADD = 0.020
@@ -32,8 +32,9 @@ FREQUENCY = (0.06, 0.5)
 enough for matrices, and divided by their number where there are few."""
 PRODUCT = 800.0
 """Nanoseconds that a product takes at least."""
-TRANSPOSED = 0.006
-"""Nanoseconds more that a multiply-add takes where the second factor is transposed."""
+TRANSPOSED = {64: 0.002, 32: 0.006, 16: 0.006}
+"""Nanoseconds more that a multiply-add takes where the second factor is transposed, by the bytes of
+a vector; with 16 it was not measured."""
 COLUMN, COLUMN_APART = 0.5, 0.4
 """Nanoseconds to lay out a number of im2col's columns, and where no two windows see the same."""
 SCATTERED = 1.0
@@ -237,8 +238,8 @@ def turned_by_numpy(shape: Shape) -> float:
 
 
 def vector_bytes() -> int:
-    """Return the bytes of this processor's vectors."""
-    return int(loops("registers").VECTOR_BYTES)
+    """Return the bytes of this processor's vectors, or 32 without numba, which knows them."""
+    return 32 if missing() else int(loops("registers").VECTOR_BYTES)
 
 
 def numba(shape: Shape) -> float:
@@ -319,7 +320,7 @@ def of_weight(x: Any, y: Any, window: Window, groups: int) -> Shape:
 
 def im2col_weight(shape: Shape) -> float:
     """Return the nanoseconds of columns, and of their product with the output."""
-    return im2col(shape) + shape.multiply_adds * TRANSPOSED
+    return im2col(shape) + shape.multiply_adds * TRANSPOSED[vector_bytes()]
 
 
 def channels_last_weight(shape: Shape) -> float:

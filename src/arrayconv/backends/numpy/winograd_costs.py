@@ -6,17 +6,18 @@ from math import prod
 from typing import NamedTuple
 
 from arrayconv._options import current
-from arrayconv._window import Window, kernel_sizes
+from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy.costs import (
     CALLS,
     FEW,
+    IN_REGISTERS,
     MULTIPLY_ADD,
     TRANSPOSED,
     WEIGHT,
     Shape,
     vector_bytes,
 )
-from arrayconv.backends.numpy.winograd_cuts import FAR, WEIGHT_FAR, limit_of_gradient, way
+from arrayconv.backends.numpy.winograd_cuts import limit_of_gradient, packed_runs, way
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 
 WEIGHT_POINT = 0.6
@@ -31,14 +32,12 @@ COMPILED_MORE = 1.1
 COMPILED_CALLS = {64: 1.0, 32: 0.5, 16: 0.5}
 """What they take of `CALLS`, by the bytes of a vector: where it is wide, products are fast, and all
 else is slow beside them. With 16 it was not measured."""
-COMPILED_GRADIENT = (0.3, 0.5, 0.3, 0.03)
-"""Nanoseconds of the gradient to a weight with compiled transforms: to lay out a cotangent's
-number; for each of a weight's points to add a product to those of other blocks, to make taps of
-them, and more for each tap."""
-GRADIENT_POINT, GRADIENT_CELL = 0.5, {2: 1.0, 4: 2.0}
-GRADIENT_VECTORS = {64: 0.65, 32: 1.0, 16: 1.0}
-"""Nanoseconds to make each of a tile's points, and to lay out a cell for that; and what both take
-with vectors of some bytes, where 16 was not measured."""
+COMPILED_GRADIENT = {64: (0.15, 0.5, 0.55), 32: (0.05, 0.5, 0.55), 16: (0.05, 0.5, 0.55)}
+"""Nanoseconds of the gradient to a weight with compiled transforms, by the bytes of a vector: for
+each of a weight's points to keep a sum of a block, and to make taps of it; and to make each of a
+tile's points. With 16 it was not measured."""
+GRADIENT_CELL = {64: {2: 0.75, 4: 1.2}, 32: {2: 0.55, 4: 0.9}, 16: {2: 0.55, 4: 0.9}}
+"""To lay out a cell, by the outputs of a tile's side."""
 
 
 class _Tiles(NamedTuple):
@@ -96,7 +95,7 @@ def to_weight(shape: Shape, tile: int) -> float:
     tiles = shape.batch * down * across
     pairs = points * shape.outputs * shape.channels // shape.groups
     # Each product sums over tiles only, which are few.
-    product = (tiles + 40) * pairs * (MULTIPLY_ADD + TRANSPOSED)
+    product = (tiles + 40) * pairs * (MULTIPLY_ADD + TRANSPOSED[vector_bytes()])
     each = WINOGRAD_POINT[0] + WINOGRAD_POINT[1] * points
     if outputs == tile:
         each = WINOGRAD_LINE
@@ -107,23 +106,22 @@ def to_weight(shape: Shape, tile: int) -> float:
 
 def compiled_to_weight(shape: Shape, tile: int) -> float:
     """Return the nanoseconds of the same with compiled transforms, in one and two dimensions."""
-    points, outputs, down, across = _tiles(shape.window, tile)
-    tiles = shape.batch * down * across
-    pairs = points * shape.outputs * shape.channels // shape.groups
-    lay_out, add, make, of_tap = COMPILED_GRADIENT
-    both = shape.channels + shape.outputs
-    cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
-    made = tiles * outputs * shape.outputs
-    room = limit_of_gradient(4 * (cells + made), pairs)
-    blocks = -(-points * both * tiles // room)
-    each = vector_bytes() // 4
-    lanes = shape.batch * down * -(-across // each) * each
-    multiply_add = MULTIPLY_ADD * (1 + FEW * shape.groups / shape.outputs)
-    if 4 * pairs > FAR:
-        make += WEIGHT_FAR
+    vector = vector_bytes()
+    add, make, point = COMPILED_GRADIENT[vector]
+    square, lanes = square_of(kernel_sizes(shape.window), tile), vector // 4
+    runs = packed_runs(shape.window, square, shape.batch, lanes)
+    tiles, written = runs.number * runs.across, runs.number * -(-runs.across // lanes) * lanes
+    both, seen = shape.channels + shape.outputs, shape.channels // shape.groups
+    pairs = square.points * shape.outputs * seen
+    # Sums are of whole vectors of channels.
+    summed = square.points * shape.outputs * -(-seen // lanes) * lanes
+    outs, sizes = (prod(each(shape.window)) for each in (output_sizes, input_sizes))
+    laid = shape.batch * (shape.channels * sizes + shape.outputs * outs)
+    blocks = -(-square.points * both * tiles // limit_of_gradient(4 * laid, pairs))
     return (
-        pairs * (tiles * multiply_add + blocks * add + make + of_tap * shape.taps)
-        + (lanes * points * both * GRADIENT_POINT + cells * GRADIENT_CELL[tile])
-        * GRADIENT_VECTORS[vector_bytes()]
-        + made * lay_out
-    ) + (1 + blocks) * CALLS / 2
+        summed * (tiles * MULTIPLY_ADD * IN_REGISTERS[vector] + blocks * add)
+        + pairs * make
+        + written * square.points * both * point
+        + laid * GRADIENT_CELL[vector][tile]
+        + CALLS / 2
+    )

@@ -120,6 +120,13 @@ def runs_of(seen: Cut, square: Square, phases: int, lanes: int, packed: bool) ->
     return Runs(count, across, pitch, -(-across // lanes) * lanes if count == 1 else count * across)
 
 
+def packed_runs(window: Window, square: Square, batch: int, lanes: int) -> Runs:
+    """Return how all tiles of a window follow one another where rows are packed."""
+    whole = (SINGLE,) * (2 - len(window)) + window
+    rows, columns = (tiles_of(*each).out for each in zip(whole, square, strict=True))
+    return runs_of(Cut(batch, rows, columns), square, prod(phases_of(window)), lanes, True)
+
+
 def _equal(count: int) -> list[int]:
     """Return the sizes of equal parts, the largest first."""
     found, parts = [], 1
