@@ -28,7 +28,7 @@ WHOLE = 8
 """Outputs that are summed up together, at most; parts have multiples of them."""
 PART = 512 << 10
 """Bytes of the transformed weight of a part: the second cache holds them until they were used."""
-NEAR = 4 << 20
+NEAR = 3 << 20
 """Bytes of a transformed weight up to which it is read fast, though it was made long before."""
 FAR = 12 << 20
 """Bytes of a transformed weight from which on it is in memory before it is used."""
