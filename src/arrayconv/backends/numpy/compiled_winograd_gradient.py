@@ -46,8 +46,8 @@ class _Points:
     """The points of an array's tiles, a block of them at a time."""
 
     def __init__(self, array: Any, plan: Plan, square: Square, groups: int) -> None:
-        self.square, self.plan, self.groups = square, plan, groups
-        self.channels, self.source = array.shape[1], channels_first(array).reshape(-1)
+        self.plan, self.channels = plan, array.shape[1]
+        self.source = channels_first(array).reshape(-1)
         self.points, self.cells = (whole_lines(count, FLOAT) for count in plan.room[:2])
         self._loops = compiled = loops("winograd_blocks")
         self._numbers = np.zeros(1 + compiled.HELD, np.int64)
@@ -55,6 +55,8 @@ class _Points:
         self._numbers[: len(seen)] = seen
         self._numbers[compiled.TO_POINTS] = _address(square, of_outputs=plan.tile != square)
         self._numbers[compiled.HELD] = square.points
+        self.tiles = 0
+        """From one channel to the next, in the block whose points they are."""
 
     @property
     def step(self) -> int:
