@@ -10,6 +10,7 @@ import pytest
 from arrayconv._window import Axis, Window
 from arrayconv.backends.numpy import layouts
 from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.orders import LINE, whole_lines
 from arrayconv.backends.numpy.tables import Tables
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
@@ -72,3 +73,10 @@ def test_planes_are_laid_out(dtype, is_adjoint):
     assert by_vectors > 100
     # Some lines may be written past their end, and others not.
     assert exact > (0 if is_adjoint else 30)
+
+
+@pytest.mark.parametrize("count", [1, 100, 70_001])
+def test_workspaces_begin_with_a_line_of_the_cache(count):
+    found = whole_lines(count, np.dtype("float32"))
+    assert found.shape == (count,)
+    assert found.__array_interface__["data"][0] % LINE == 0

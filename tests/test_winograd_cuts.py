@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arrayconv import conv2d, options
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes, sliding_window
 from arrayconv.backends.numpy import winograd_cuts, winograd_plans
 from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
@@ -124,3 +125,28 @@ def test_phases_are_counted():
     dilated_window = window_of((56, 56), dilation=2)
     assert phases_of(dilated_window) == (2, 2)
     assert way(dilated_window, 1, 64, 64, 1, 4, 16, WORKSPACE).cut.rows < plain.cut.rows
+
+
+@pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
+@pytest.mark.parametrize(
+    ("batch", "size", "kernel", "dilation", "tile"),
+    [(1, 14, 3, 1, 4), (3, 27, 3, 1, 4), (2, 18, 3, 2, 2), (1, 25, 5, 1, 2), (2, 21, 9, 1, 3)],
+)
+def test_rows_that_are_packed_have_the_same_bits(batch, size, kernel, dilation, tile, monkeypatch):
+    """What lies between two rows is dropped, and where a vector begins does not matter."""
+    rng, pads = np.random.default_rng(0), dilation * (kernel // 2)
+    x = rng.standard_normal((batch, 20, size, size)).astype(FLOAT)
+    w = rng.standard_normal((9, 20, kernel, kernel)).astype(FLOAT)
+
+    def convolve(packed: bool) -> Any:
+        monkeypatch.setattr(
+            winograd_plans, "way", lambda *given: way(*given)._replace(packed=packed)
+        )
+        with options(algorithm=f"numba_winograd_{tile}x{tile}"):
+            return conv2d(x, w, padding=pads, dilation=dilation)
+
+    found = convolve(True)
+    np.testing.assert_array_equal(found, convolve(False))
+    with options(algorithm="im2col"):
+        expected = conv2d(x.astype("float64"), w.astype("float64"), padding=pads, dilation=dilation)
+    np.testing.assert_allclose(found, expected, atol=2e-5 * abs(expected).max())

@@ -87,7 +87,8 @@ def prepare(
     """Make a convolution by one weight ready for many inputs.
 
     Some algorithms transform the weight first, which for many channels and small images takes as
-    long as the convolution. Here that is done at the first call that needs it, and kept.
+    long as the convolution. Here that is done at the first call that needs it, and kept; but where
+    the transformed weight is so large that to read it takes longer, it is made anew each time.
 
     Parameters
     ----------
