@@ -281,7 +281,7 @@ def _laid_out(shape: Shape) -> float:
     """Return the nanoseconds of laying planes out with their padding."""
     cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
     # The phases of other strides are not copied by vectors.
-    by_vectors = shape.window[-1].stride in (1, 2, 4)
+    by_vectors = shape.window[-1].stride in (1, 2, 3, 4, 8)
     return cells * (COLUMN / 2 if by_vectors else SCATTERED)
 
 

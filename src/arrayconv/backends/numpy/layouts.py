@@ -136,6 +136,7 @@ def fill(copies: Sequence[Copies], size: int) -> Fill:
 
 def _in_order(runs: Any, step: int, size: int) -> Fill:
     """Return runs in the order of the source, and by lines."""
+    runs = runs[runs[:, 2] > 0]
     runs = runs[np.argsort(runs[:, 0], kind="stable")]
     ones = np.ones(len(runs), np.int64)
     alone = np.stack([runs[:, 0], runs[:, 2], ones, runs[:, 1]], axis=1)
