@@ -117,7 +117,8 @@ def compiled_to_weight(shape: Shape, tile: int) -> float:
     summed = square.points * shape.outputs * -(-seen // lanes) * lanes
     outs, sizes = (prod(each(shape.window)) for each in (output_sizes, input_sizes))
     laid = shape.batch * (shape.channels * sizes + shape.outputs * outs)
-    blocks = -(-square.points * both * tiles // limit_of_gradient(4 * laid, pairs))
+    held = (square.points + prod(square.made)) * both * tiles
+    blocks = -(-held // limit_of_gradient(4 * laid, pairs))
     return (
         summed * (tiles * MULTIPLY_ADD * IN_REGISTERS[vector] + blocks * add)
         + pairs * make

@@ -105,6 +105,11 @@ def step_of(numbers: int, lanes: int) -> int:
     return (numbers // lanes | 1) * lanes + 2 * lanes
 
 
+def pitch_of(square: Square, columns: int) -> int:
+    """Return the tiles from one row to the next where rows of ``columns`` tiles are packed."""
+    return columns - (-square.width.cells // square.width.outputs) - 1
+
+
 def runs_of(seen: Cut, square: Square, phases: int, lanes: int, packed: bool) -> Runs:
     """Return how tiles follow one another.
 
@@ -115,7 +120,7 @@ def runs_of(seen: Cut, square: Square, phases: int, lanes: int, packed: bool) ->
     if not packed:
         count = phases * seen.images * seen.rows
         return Runs(count, seen.columns, seen.columns, count * seen.columns)
-    pitch = seen.columns - (-square.width.cells // square.width.outputs) - 1
+    pitch = pitch_of(square, seen.columns)
     count, across = phases * seen.images, (seen.rows - 1) * pitch + seen.columns
     return Runs(count, across, pitch, -(-across // lanes) * lanes if count == 1 else count * across)
 
@@ -331,24 +336,35 @@ def way(
 
 
 def cut_of_gradient(window: Window, square: Square, batch: int, numbers: int, limit: int) -> Cut:
-    """Return the cut whose blocks have ``numbers`` for each of a tile's points.
+    """Return the cut whose blocks have ``numbers`` for each of a tile's points, and for each cell.
 
     That is no more than a limit, but for a row of tiles.
     """
     height, width = map(tiles_of, (SINGLE,) * (2 - len(window)) + window, square)
-    per_tile = square.points * numbers * prod(phases_of(window))
-    images = max(1, min(batch, limit // (per_tile * width.out * height.out)))
-    columns = width.out
+    cells, columns = prod(square.made), width.out
+    of_point = numbers * prod(phases_of(window))
     if square.seen[0] == 1:
         # Whole vectors of tiles.
+        per_tile = of_point * (square.points + cells)
         columns = min(columns, -(-part_of(columns, limit // per_tile) // 16) * 16)
-    return Cut(images, part_of(height.out, limit // (per_tile * columns)), columns)
+        return Cut(max(1, min(batch, limit // (per_tile * columns))), 1, columns)
+    pitch = pitch_of(square, columns)
+
+    def held(rows: int) -> int:
+        # Tiles between two rows count, in whole vectors; and cells of the rows behind the last.
+        tiles = -(-rows * pitch // 16) * 16
+        seen = (rows + pitch_of(square, 0)) * pitch
+        return of_point * (square.points * tiles + cells * seen)
+
+    images = max(1, min(batch, limit // held(height.out)))
+    rows = next((each for each in _equal(height.out) if held(each) <= limit), 1)
+    return Cut(images, rows, columns)
 
 
 def limit_of_gradient(bytes_in_and_out: int, weights: int) -> int:
-    """Return the points that a block may have where products are added to those of a weight.
+    """Return the numbers that a block may have where products are added to those of a weight.
 
     If these are many, it is done few times.
     """
     limit = min(winograd.room(bytes_in_and_out, weights * ITEMSIZE), CHUNK // ITEMSIZE)
-    return max(limit, weights // 2)
+    return max(limit, weights)
