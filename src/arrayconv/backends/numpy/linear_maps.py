@@ -44,8 +44,8 @@ def transform(
     given = (which, outputs, kernel, source, places, first, start, target, place, step)
     map_of, *line = (each.literal_value for each in given[:3])
     maps = lines(Line(*line))
-    both = (maps.cells, maps.outputs, maps.outputs, maps.weight, maps.outputs.T, maps.weight.T)
-    matrix = both[map_of]
+    every = (maps.cells, maps.outputs, maps.outputs, maps.weight, maps.outputs.T, maps.weight.T)
+    matrix = every[map_of]
     rows = [[float(factor) for factor in row] for row in matrix]
     mixed = map_of == IN_TURNS
     return types.void(*given), partial(_transform, rows=rows, mixed=mixed)
