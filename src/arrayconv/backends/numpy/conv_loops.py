@@ -261,24 +261,10 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
                     for output in range(0, whole, outputs):
                         w, b, to = factors + output * step, start + output, goal + output * size
                         kept = output * vectors * lanes
-                        if left >= vectors:
-                            add(outputs, vectors, cell, begin, end, w, b, to, v, kept, same)
-                        elif vectors > 3 and left == 3:
-                            add(outputs, 3, cell, begin, end, w, b, to, v, kept, same)
-                        elif left == 2:
-                            add(outputs, 2, cell, begin, end, w, b, to, v, kept, same)
-                        else:
-                            add(outputs, 1, cell, begin, end, w, b, to, v, kept, same)
+                        add(outputs, vectors, left, cell, begin, end, w, b, to, v, kept, same)
                     if rest > 0 and whole < many:
                         w, b, to = factors + whole * step, start + whole, goal + whole * size
                         kept = whole * vectors * lanes
-                        if left >= vectors:
-                            add(rest, vectors, cell, begin, end, w, b, to, v, kept, same)
-                        elif vectors > 3 and left == 3:
-                            add(rest, 3, cell, begin, end, w, b, to, v, kept, same)
-                        elif left == 2:
-                            add(rest, 2, cell, begin, end, w, b, to, v, kept, same)
-                        else:
-                            add(rest, 1, cell, begin, end, w, b, to, v, kept, same)
+                        add(rest, vectors, left, cell, begin, end, w, b, to, v, kept, same)
 
     return run

@@ -39,6 +39,7 @@ def sum_products(
     context: Any,
     outputs: Any,
     vectors: Any,
+    left: Any,
     cell: Any,
     begin: Any,
     end: Any,
@@ -50,6 +51,8 @@ def sum_products(
     same: Any,
 ) -> Any:
     """Write sums of products for ``outputs`` outputs and the cells of ``vectors`` vectors.
+
+    Where fewer are ``left``, it is for these.
 
     ``same`` is (cells, table, weight, step, biases, result, size, stores, ends, held, terms), the
     same for many tiles. Lane j of a vector v sums ``biases[bias + i]`` and ``weight[first + step *
@@ -64,7 +67,7 @@ def sum_products(
     if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
         return None
     signature = types.void(
-        *(outputs, vectors, cell, begin, end, first, bias, place, number, kept, same)
+        *(outputs, vectors, left, cell, begin, end, first, bias, place, number, kept, same)
     )
     shape = Tile(outputs.literal_value, vectors.literal_value)
     return signature, lambda *given: _SumProducts(*given).write(shape)
@@ -74,15 +77,28 @@ class _SumProducts(Vectors):
     """The code of one tile."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
-        self.cell, self.begin, self.end, self.first, self.bias, self.place = given[2:8]
-        self.vector_number, self.kept = given[8:10]
-        super().__init__(context, builder, signature.args[10].types[0].dtype)
-        of_all = self.unpacked(signature.args[10], given[10])
+        self.left, self.cell, self.begin, self.end, self.first, self.bias = given[2:8]
+        self.place, self.vector_number, self.kept = given[8:11]
+        super().__init__(context, builder, signature.args[11].types[0].dtype)
+        of_all = self.unpacked(signature.args[11], given[11])
         self.cells, self.table, self.weight, self.step, self.biases = of_all[:5]
         self.result, self.size, self.stores, self.ends, self.held, self.terms = of_all[5:]
 
     def write(self, shape: Tile) -> Any:
-        """Write the code: all products, and then all stores."""
+        """Write the code: that of the whole tile, and of each that has fewer vectors."""
+        builder = self.builder
+        every = [builder.append_basic_block(f"vectors{n}") for n in range(1, 1 + shape.vectors)]
+        choice, after = builder.switch(self.left, every[-1]), builder.append_basic_block("after")
+        for vectors, block in enumerate(every, 1):
+            choice.add_case(number(vectors), block)
+            builder.position_at_end(block)
+            self.write_tile(shape._replace(vectors=vectors))
+            builder.branch(after)
+        builder.position_at_end(after)
+        return self.nothing()
+
+    def write_tile(self, shape: Tile) -> None:
+        """Write the code of a tile: all products, and then all stores."""
         builder, lanes = self.builder, self.lanes
         sums = self.sums(shape)
         places = [
@@ -115,7 +131,6 @@ class _SumProducts(Vectors):
                 for line, of_line in zip(totals, places, strict=True):
                     for total, place in zip(line, of_line, strict=True):
                         self.store_vector(total, self.held, self.kept, place)
-        return self.nothing()
 
     def write_out(self, shape: Tile, totals: list[list[Any]]) -> None:
         """Store the lanes of each vector where they belong."""

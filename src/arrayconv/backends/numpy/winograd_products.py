@@ -89,25 +89,11 @@ def add_products(shape: Tile, rest: int) -> Loop:
                 for output in range(0, whole, outputs):
                     w = factors + output * tiles
                     at = place + count * cell + output * min(left, vectors) * lanes
-                    if left >= vectors:
-                        add(outputs, vectors, cell, low, high, w, 0, 0, v, at, same)
-                    elif vectors > 3 and left == 3:
-                        add(outputs, 3, cell, low, high, w, 0, 0, v, at, same)
-                    elif left == 2:
-                        add(outputs, 2, cell, low, high, w, 0, 0, v, at, same)
-                    else:
-                        add(outputs, 1, cell, low, high, w, 0, 0, v, at, same)
+                    add(outputs, vectors, left, cell, low, high, w, 0, 0, v, at, same)
                 if rest > 0:
                     w = factors + whole * tiles
                     at = place + count * cell + whole * min(left, vectors) * lanes
-                    if left >= vectors:
-                        add(rest, vectors, cell, low, high, w, 0, 0, v, at, same)
-                    elif vectors > 3 and left == 3:
-                        add(rest, 3, cell, low, high, w, 0, 0, v, at, same)
-                    elif left == 2:
-                        add(rest, 2, cell, low, high, w, 0, 0, v, at, same)
-                    else:
-                        add(rest, 1, cell, low, high, w, 0, 0, v, at, same)
+                    add(rest, vectors, left, cell, low, high, w, 0, 0, v, at, same)
 
     return run
 
