@@ -397,8 +397,10 @@ def test_loops_that_an_earlier_version_kept_are_not_taken(tmp_path):
     copytree(Path(ac.__file__).parent, package, ignore=ignore_patterns("__pycache__"))
     kept = {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": str(tmp_path)}
     assert in_a_process(ADDED, **kept) == "4.0"
-    code = package / "backends" / "numpy" / "inner_products.py"
-    line = "builder.fadd(before, total)"
+    code = package / "backends" / "numpy" / "tile_sums.py"
+    line = "self.multiply_add(spread, value, total)"
     assert line in code.read_text()
-    code.write_text(code.read_text().replace(line, "builder.fsub(before, total)"))
+    code.write_text(
+        code.read_text().replace(line, "builder.fsub(total, builder.fmul(spread, value))")
+    )
     assert in_a_process(ADDED, **kept) == "-4.0"

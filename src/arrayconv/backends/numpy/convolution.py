@@ -204,7 +204,12 @@ TO_WEIGHT = Rule(
     costs.of_weight,
     (
         Algorithm("im2col", blocked.conv_weight, never, costs.im2col_weight),
-        Algorithm("numba", compiled_gradient.conv_weight, compiled.unfit, costs.numba_weight),
+        Algorithm(
+            "numba",
+            compiled_gradient.conv_weight,
+            compiled_gradient.unfit,
+            compiled_gradient.nanoseconds,
+        ),
         Algorithm(
             "channels_last",
             depthwise_channels.conv_weight,

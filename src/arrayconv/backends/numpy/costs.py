@@ -77,12 +77,8 @@ TURNED, CACHED = (0.15, 0.3), 2 << 20
 """Nanoseconds to turn over a number for that, and in an array of more bytes than that."""
 FEW_TERMS = 8
 """Multiply-adds in whose time compiled sums of few outputs begin and end."""
-LANES, LANES_OF_MANY = 2.3, {64: 1.2, 32: 2.3, 16: 2.3}
-"""Nanoseconds to add up the lanes of a vector; and of one of many, by the bytes of a vector: with
-16 it was not measured."""
-OVER_POSITIONS = {64: (0.95, 1.15), 32: (1.1, 1.5), 16: (1.1, 1.5)}
-"""How many times as long a multiply-add of sums over positions takes, by the bytes of a vector; and
-with a stride, where the cells of neighbouring taps lie in several phases."""
+LANES = 2.3
+"""Nanoseconds to add up the lanes of a vector."""
 
 
 class Shape(NamedTuple):
@@ -329,16 +325,3 @@ def channels_last_weight(shape: Shape) -> float:
     is_far = cells * np.dtype(shape.dtype).itemsize > CACHED_ALONG
     each = ALONG_CHANNELS[is_far] * _empty_lanes(shape)
     return CALLS / 4 + _turned(shape) + shape.multiply_adds * each
-
-
-def numba_weight(shape: Shape) -> float:
-    """Return the nanoseconds of the gradient by inner products of runs that are laid out."""
-    rows = [axis.out + axis.dilation * (axis.kernel - 1) // axis.stride for axis in shape.window]
-    run = shape.batch * shape.window[0].out * prod(rows[1:])
-    terms = shape.taps * shape.channels // shape.groups
-    each = MULTIPLY_ADD * (IN_REGISTERS[64] + 2 * shape.groups / shape.outputs)
-    each *= OVER_POSITIONS[vector_bytes()][strided(shape.window)]
-    # The lanes of each sum are added up for each 128 vectors.
-    sums = shape.outputs * terms * -(-run // 2048) * LANES_OF_MANY[vector_bytes()]
-    laid = _laid_out(shape) + run * shape.outputs * COLUMN / 2
-    return float(CALLS / 4 + run * shape.outputs * terms * each + sums + laid)

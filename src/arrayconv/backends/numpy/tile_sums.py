@@ -15,6 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from arrayconv.backends.numpy.loop_forms import inlined
 from arrayconv.backends.numpy.registers import REGISTERS
 from arrayconv.backends.numpy.vectors import Vectors, number
 
@@ -32,6 +33,12 @@ def tile(outputs: int) -> Tile:
     if outputs >= most - 1:
         return Tile(min(outputs, most), 3)
     return Tile(outputs, 4)
+
+
+@inlined
+def vectors_of(left: Any, most: Any) -> Any:
+    """Return how many vectors to take of those that are left: one by itself is slow."""
+    return most - 1 if left == most + 1 else min(left, most)
 
 
 @intrinsic(prefer_literal=True)

@@ -20,11 +20,6 @@ from arrayconv.backends.numpy.registers import VECTOR_BYTES
 number = ir.IntType(64)
 
 
-def _places(lanes: list[int]) -> Any:
-    """Return which lanes of two vectors a shuffle takes."""
-    return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
-
-
 class Vectors:
     """What the code of vectors of one dtype is made of."""
 
@@ -176,37 +171,6 @@ class Vectors:
         reduce = self.function(f"vector.reduce.fadd.{self.suffix}", element, element, vector.type)
         start = ir.Constant(element, -0.0)
         return self.builder.call(reduce, [start, vector], fastmath=("reassoc",))
-
-    def totals(self, vectors: list[Any]) -> Any:
-        """Return a vector of the sums of the lanes of each of some vectors, no more than lanes.
-
-        Halves of two vectors are added at a time, so that no lane is idle: for many that is a third
-        of the steps that it takes to add up each by itself.
-        """
-        count, each = 1 << (len(vectors) - 1).bit_length(), self.lanes
-        nothing = ir.Constant(self.vector, None)
-        found = [*vectors, *[nothing] * (count - len(vectors))]
-        while len(found) > 1:
-            pairs = zip(found[::2], found[1::2], strict=True)
-            found = [self._halves(one, other, 2 * self.lanes, each) for one, other in pairs]
-            each //= 2
-        (total,) = found
-        while each > 1:
-            total = self._halves(total, total, count * each, each)
-            each //= 2
-        if count > len(vectors):
-            first = list(range(len(vectors)))
-            total = self.builder.shuffle_vector(total, total, _places(first))
-        return total
-
-    def _halves(self, one: Any, other: Any, lanes: int, each: int) -> Any:
-        """Return the first halves of runs of ``each`` lanes of two vectors, the others added."""
-        first = [lane for lane in range(lanes) if lane % each < each // 2]
-        second = [lane + each // 2 for lane in first]
-        return self.builder.fadd(
-            self.builder.shuffle_vector(one, other, _places(first)),
-            self.builder.shuffle_vector(one, other, _places(second)),
-        )
 
     def in_turns(self, vectors: list[Any]) -> list[Any]:
         """Return vectors with the first lanes of all, the second lanes of all, and so on."""

@@ -16,7 +16,7 @@ from arrayconv.backends.numpy.linear_maps import TAPS, transform
 from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
 from arrayconv.backends.numpy.phase_copies import turns_together
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
-from arrayconv.backends.numpy.tile_sums import Tile, tile
+from arrayconv.backends.numpy.tile_sums import Tile, tile, vectors_of
 from arrayconv.backends.numpy.tile_sums import sum_products as add
 from arrayconv.backends.numpy.whole_planes import turn_over
 from arrayconv.backends.numpy.winograd_maps import Square
@@ -84,16 +84,18 @@ def add_products(shape: Tile, rest: int) -> Loop:
             turn(seen, first, tiles, channels, high - low, cells, across)
             factors = point * of_made + group * count * tiles
             place = number * count * across
-            for v in range(0, every_vector, vectors):
-                left, cell = every_vector - v, v * lanes
+            v = 0
+            while v < every_vector:
+                some, cell = vectors_of(every_vector - v, vectors), v * lanes
                 for output in range(0, whole, outputs):
                     w = factors + output * tiles
-                    at = place + count * cell + output * min(left, vectors) * lanes
-                    add(outputs, vectors, left, cell, low, high, w, 0, 0, v, at, same)
+                    at = place + count * cell + output * some * lanes
+                    add(outputs, vectors, some, cell, low, high, w, 0, 0, v, at, same)
                 if rest > 0:
                     w = factors + whole * tiles
-                    at = place + count * cell + whole * min(left, vectors) * lanes
-                    add(rest, vectors, left, cell, low, high, w, 0, 0, v, at, same)
+                    at = place + count * cell + whole * some * lanes
+                    add(rest, vectors, some, cell, low, high, w, 0, 0, v, at, same)
+                v += some
 
     return run
 
@@ -117,9 +119,10 @@ def taps_of_products(square: Square, vectors: int) -> Loop:
         along = np.arange(max(columns, 2)) * lanes
         for row in range(begin, end):
             group, output = row // count, row % count
+            first, some = 0, vectors_of(across // lanes, vectors)
             for v in range(across // lanes):
-                first = v // vectors * vectors
-                some = min(vectors, across // lanes - first)
+                if v == first + some:
+                    first, some = v, vectors_of(across // lanes - v, vectors)
                 at = (group * across + first * lanes) * count + (output * some + v - first) * lanes
                 if rows == 1:
                     transform(TAPS, over, wide, kept, by_point, at, None, made, 0, lanes)
