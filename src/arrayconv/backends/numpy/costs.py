@@ -65,7 +65,7 @@ VECTOR, VECTOR_ROW, VECTOR_TERM = 40.0, 6.0, 0.07
 IN_REGISTERS = {64: 1.02, 32: 1.12, 16: 1.12}
 """How much longer than in a large product a multiply-add takes in compiled sums of many outputs, by
 the bytes of a vector; with 16 it was not measured."""
-PHASED = {64: (1.2, 0.9, 0.2, 1e5), 32: (1.0, 2.0, 1.0, 7500.0), 16: (1.0, 2.0, 1.0, 7500.0)}
+PHASED = {64: (1.2, 0.9, 0.2, 3e4), 32: (1.0, 2.0, 1.0, 7500.0), 16: (1.0, 2.0, 1.0, 7500.0)}
 """Of sums where each phase takes some taps of each line, by the bytes of a vector: how many times
 as long a multiply-add takes; nanoseconds to read a number of the weight; how many times as long as
 in a copy a cell takes; and nanoseconds of all else."""
@@ -152,15 +152,15 @@ def im2col(shape: Shape) -> float:
     numbers = cells + shape.positions * shape.outputs + weights
     itemsize = int(np.dtype(shape.dtype).itemsize)
     blocks = -(-columns * itemsize // budget(numbers * itemsize, current().workspace_bytes))
-    return _product(shape) + copied + blocks * weights * WEIGHT + products * PRODUCT
+    return CALLS / 15 + _product(shape) + copied + blocks * weights * WEIGHT + products * PRODUCT
 
 
 def im2col_adjoint(shape: Shape) -> float:
     """Return the nanoseconds of columns added to cells, or of columns of the other array."""
     columns = shape.positions * shape.taps * shape.outputs
     weights = shape.outputs * shape.channels // shape.groups * shape.taps
-    added = _product(shape) + weights * WEIGHT + columns * ADDED
-    return added if strided(shape.window) else min(added, im2col(shape))
+    added = CALLS / 2 + _product(shape) + weights * WEIGHT + columns * ADDED
+    return added if strided(shape.window) else min(added, CALLS / 4 + im2col(shape))
 
 
 def numba_im2col_adjoint(shape: Shape) -> float:
