@@ -16,6 +16,7 @@ from arrayconv.backends.numpy import (
     compiled_im2col,
     compiled_winograd,
     compiled_winograd_gradient,
+    converted,
     costs,
     depthwise_adjoint,
     depthwise_channels,
@@ -122,6 +123,7 @@ FORWARD = Rule(
             for tile in (4, 2, PIECE)
         ),
     ),
+    partial(converted.algorithms, method="conv", adds_bias=True),
 )
 
 
@@ -190,8 +192,10 @@ BACKWARD = Rule(
             )
             for each in FORWARD.algorithms
             if each.name not in ("im2col", "pointwise", "numba", "numba_depthwise")
+            and each.name not in converted.NAMES
         ),
     ),
+    partial(converted.algorithms, method="conv_transpose"),
 )
 
 
@@ -252,6 +256,7 @@ TO_WEIGHT = Rule(
             for tile in (4, 2)
         ),
     ),
+    partial(converted.algorithms, method="conv_weight"),
 )
 
 

@@ -75,6 +75,8 @@ ALONG_CHANNELS, CACHED_ALONG = (0.09, 0.115), 1 << 20
 """The same in sums over positions, and in those of an array of more bytes than that."""
 TURNED, CACHED = (0.15, 0.3), 2 << 20
 """Nanoseconds to turn over a number for that, and in an array of more bytes than that."""
+CONVERTED = (2.4, 0.25)
+"""Nanoseconds that NumPy takes to convert a number of float16, and of bfloat16."""
 FEW_TERMS = 8
 """Multiply-adds in whose time compiled sums of few outputs begin and end."""
 LANES = 2.3
@@ -152,7 +154,14 @@ def im2col(shape: Shape) -> float:
     numbers = cells + shape.positions * shape.outputs + weights
     itemsize = int(np.dtype(shape.dtype).itemsize)
     blocks = -(-columns * itemsize // budget(numbers * itemsize, current().workspace_bytes))
+    if shape.half:
+        copied += numbers * converted_by_numpy(shape.dtype)
     return CALLS / 15 + _product(shape) + copied + blocks * weights * WEIGHT + products * PRODUCT
+
+
+def converted_by_numpy(dtype: Any) -> float:
+    """Return the nanoseconds that NumPy takes to make a number of 16 bits one of 32, or back."""
+    return CONVERTED[dtype.kind != "f"]
 
 
 def im2col_adjoint(shape: Shape) -> float:

@@ -32,7 +32,7 @@ def widened(bfloat16: bool, lanes: int) -> Loop:
 
 @compiled_by_form
 def narrowed(bfloat16: bool, lanes: int) -> Loop:
-    """Return what writes numbers of float32 as the float16, or the bfloat16, that they are."""
+    """Return what writes numbers of float32 as the nearest float16, or bfloat16."""
     is_bfloat16 = int(bfloat16)
 
     def run(wide: Any, count: Any, halves: Any, first: Any) -> None:

@@ -7,38 +7,31 @@ are exact, and sums stay in float32.
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from arrayconv._arrays import library_of
 from arrayconv._options import current
 from arrayconv._window import Windows, input_sizes, output_sizes
-from arrayconv.backends.numpy import compiled_pooling
+from arrayconv.backends.numpy import compiled_pooling, halves
 from arrayconv.backends.numpy.compiled_pooling import Loop, many_planes
 from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
+from arrayconv.backends.numpy.halves import BITS, WIDE
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import at_once, run_range
 from arrayconv.primitives.pooling import Divisor
 
-WIDE, BITS = np.dtype(np.float32), np.dtype(np.uint16)
-
 
 def unfit(x: Any, window: Windows, divisor: Divisor = 1) -> str | None:
     """Return why a pool cannot be served."""
-    if not library_of("input", x).dtype(x.dtype).half or not x.dtype.isnative:
-        return f"it is for float16 and bfloat16 of this machine's byte order, not for {x.dtype}"
-    return compiled_pooling.no_window(window) or missing() or _no_instruction(x.dtype.kind)
-
-
-@cache
-def _no_instruction(kind: str) -> str | None:
-    """Return why float16 cannot be made into float32; for bfloat16 that is a shift."""
-    if kind == "f" and not loops("registers").CONVERTS_HALVES:
-        return "this processor has no instruction that makes float16 into float32"
-    return None
+    return (
+        halves.unfit(x.dtype)
+        or compiled_pooling.no_window(window)
+        or missing()
+        or halves.no_instruction(x.dtype.kind)
+    )
 
 
 def located_slow(x: Any, window: Windows) -> str | None:

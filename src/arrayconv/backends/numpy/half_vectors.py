@@ -24,7 +24,7 @@ def widen(
 def narrow(
     context: Any, lanes: Any, bfloat16: Any, wide: Any, place: Any, halves: Any, to: Any
 ) -> Any:
-    """Write ``lanes`` numbers of float32, which are float16 or bfloat16, as the bits of these."""
+    """Write ``lanes`` numbers of float32 as the bits of the nearest float16 or bfloat16."""
     return _moved(lanes, bfloat16, (wide, place, halves, to), to_wide=False)
 
 
@@ -71,5 +71,15 @@ def _narrowed(builder: Any, value: Any, lanes: int, bfloat16: bool) -> Any:
     bits, whole, half, _ = _vectors(lanes)
     if not bfloat16:
         return builder.bitcast(builder.fptrunc(value, half), bits)
-    shift = ir.Constant(whole, [16] * lanes)
-    return builder.trunc(builder.lshr(builder.bitcast(value, whole), shift), bits)
+
+    def every(number: int) -> Any:
+        return ir.Constant(whole, [number] * lanes)
+
+    # Half of a last place is added, less a little where the last place is even: ties go there.
+    given = builder.bitcast(value, whole)
+    upper = builder.lshr(given, every(16))
+    odd = builder.and_(upper, every(1))
+    near = builder.lshr(builder.add(given, builder.add(odd, every(0x7FFF))), every(16))
+    # What is added must not make NaN into something else.
+    is_nan = builder.fcmp_unordered("uno", value, value)
+    return builder.trunc(builder.select(is_nan, builder.or_(upper, every(0x40)), near), bits)

@@ -39,11 +39,17 @@ class Judged(NamedTuple):
 class Rule:
     """Compares the algorithms of a primitive for a call, and remembers.
 
-    ``shape`` makes the primitive's arguments into the shape of a convolution.
+    ``shape`` makes the primitive's arguments into the shape of a convolution; ``more`` are
+    algorithms that run those of the rule.
     """
 
-    def __init__(self, shape: Callable[..., Shape], algorithms: Sequence[Algorithm]) -> None:
-        self.algorithms = tuple(algorithms)
+    def __init__(
+        self,
+        shape: Callable[..., Shape],
+        algorithms: Sequence[Algorithm],
+        more: Callable[[Rule], Sequence[Algorithm]],
+    ) -> None:
+        self.algorithms = (*algorithms, *more(self))
         self._shape = shape
         self._known: dict[Any, Judged] = {}
 
@@ -74,6 +80,17 @@ class Rule:
         """Return the shape of a call, and the nanoseconds of each algorithm that can serve it."""
         times = self._judged(a, b, window, groups, False).nanoseconds
         return self._shape(a, b, window, groups), times
+
+    def chosen(self, a: Any, b: Any, window: Any, groups: int) -> Algorithm:
+        """Return the algorithm with the lowest estimate for a call."""
+        times = self._judged(a, b, window, groups, False).nanoseconds
+        name = min(times, key=times.__getitem__)
+        return next(each for each in self.algorithms if each.name == name)
+
+    def least(self, shape: Shape) -> float:
+        """Return the lowest estimate for a shape."""
+        fit = (each for each in self.algorithms if each.unfit(shape) is None)
+        return min(each.nanoseconds(shape) for each in fit)
 
     def forget(self) -> None:
         """Forget what is known, as where numba comes or goes."""
