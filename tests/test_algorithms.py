@@ -38,9 +38,16 @@ WINOGRAD = [
 PIECES = "numba_winograd_3x3"
 """Winograd for kernels of 6 and more, in pieces of 3."""
 OF_SMALL = [each for each in WINOGRAD if PIECES not in (each, *getattr(each, "values", ()))]
+OTHERS = {"as_float32": ("float16", "float64"), "as_real": ("complex64", "complex128")}
+"""The dtypes of algorithms that are for others than real numbers, and those of double precision."""
 WORKSPACES = (1, 40_000, 2 << 20)
 SOME_SIDES = ((1, 3), (3, 3), (4, 2), (5, 5))
 """Sizes of kernels in a plain run: compiled transforms are compiled for each."""
+
+
+def dtypes_of(algorithm: str) -> tuple[str, str]:
+    """Return the dtype that an algorithm is tried with, and that of double precision."""
+    return OTHERS.get(algorithm, ("float32", "float64"))
 
 
 def geometry(
@@ -100,7 +107,8 @@ def geometry(
     params |= {"groups": groups, "padding": tuple(zip(*pads, strict=True))}
     shape = (int(rng.integers(1, 4)), groups * per_group, *sizes)
     weight = (groups * outputs, per_group, *kernel)
-    return draw(rng, shape, "float64"), draw(rng, weight, "float64"), params, dims
+    dtype = dtypes_of(algorithm)[1]
+    return draw(rng, shape, dtype), draw(rng, weight, dtype), params, dims
 
 
 @pytest.fixture
@@ -122,10 +130,11 @@ def test_random_geometries(algorithm, full):
         rng = np.random.default_rng([NAMES.index(algorithm), index])
         x, w, params, dims = geometry(rng, algorithm, full)
         function = getattr(ac, f"conv{dims}d")
-        bias = [draw(rng, (len(w),), "float64")] if index % 2 else []
-        given = [each.astype("float32") for each in (x, w, *bias)]
+        dtype, double = dtypes_of(algorithm)
+        bias = [draw(rng, (len(w),), double)] if index % 2 else []
+        given = [each.astype(dtype) for each in (x, w, *bias)]
         try:
-            wide = [each.astype("float64") for each in given]
+            wide = [each.astype(double) for each in given]
             wanted = function(*wide, **params, algorithm="generic")
         except ValueError:
             continue
@@ -135,8 +144,8 @@ def test_random_geometries(algorithm, full):
         served += 1
         with ac.options(workspace_bytes=WORKSPACES[index % len(WORKSPACES)]):
             got = function(*given, **params, algorithm=algorithm)
-        assert got.dtype == np.float32
-        assert_close(got, wanted, "float32")
+        assert got.dtype == dtype
+        assert_close(got, wanted, dtype)
     assert served > 40
 
 
@@ -158,11 +167,12 @@ def test_random_gradients(algorithm, full):
         except ValueError:
             continue
         window, groups = call.arguments[2:]
-        y = draw(rng, (len(x), len(w), *output_sizes(window)), "float64")
+        dtype, double = dtypes_of(algorithm)
+        y = draw(rng, (len(x), len(w), *output_sizes(window)), double)
         for name, first, second in (("conv_transpose", y, w), ("conv_weight", x, y)):
             primitive = getattr(primitives, name)
-            given = [np.float32(each) for each in (first, second)]
-            wide = [np.float64(each) for each in given]
+            given = [each.astype(dtype) for each in (first, second)]
+            wide = [each.astype(double) for each in given]
             by_name = {each.name: each for each in primitive.implementations(x)}
             if algorithm not in by_name or by_name[algorithm].unfit(*given, window, groups):
                 continue
@@ -170,8 +180,8 @@ def test_random_gradients(algorithm, full):
             with ac.options(workspace_bytes=WORKSPACES[index % len(WORKSPACES)]):
                 got = primitive(*given, window, groups, algorithm=algorithm)
             wanted = primitive(*wide, window, groups, algorithm="generic")
-            assert got.dtype == np.float32
-            assert_close(got, wanted, "float32")
+            assert got.dtype == dtype
+            assert_close(got, wanted, dtype)
     assert served["conv_transpose"] > 25
     assert served["conv_weight"] == 0 or served["conv_weight"] > 25
 
@@ -186,7 +196,7 @@ def test_the_table_by_every_implementation(case):
         cotangent = draw(np.random.default_rng(1), wanted.shape, "float64")
         gradients = pullback(cotangent)
     for name in NAMES:
-        for dtype in ("float32", "float64"):
+        for dtype in OTHERS[name][:1] if name in OTHERS else ("float32", "float64"):
             given = [array.astype(dtype) for array in arrays]
             with ac.options(algorithm=name):
                 got, pullback = ac.vjp(function, *given, **case.params)
@@ -202,9 +212,9 @@ def layer(algorithm: str, channels: int, size: int, batch: int = 1) -> tuple[Any
     kernel = {"pointwise": 1, PIECES: 7}.get(algorithm, 3)
     depthwise = ("shifts", "channel_shifts", "numba", "numba_depthwise", "channels_last")
     groups = channels if algorithm in depthwise else 1
-    x = rng.standard_normal((batch, channels, size, size)).astype("float32")
-    weight = (channels, channels // groups, kernel, kernel)
-    return x, rng.standard_normal(weight).astype("float32"), groups
+    dtype, _ = dtypes_of(algorithm)
+    x = draw(rng, (batch, channels, size, size), dtype)
+    return x, draw(rng, (channels, channels // groups, kernel, kernel), dtype), groups
 
 
 @pytest.mark.parametrize("channels", [4, 64, 256])
@@ -331,6 +341,9 @@ def test_memory(algorithm, channels, size, batch):
             tracemalloc.stop()
     tile = int(algorithm[-1]) if algorithm.startswith("winograd") else 1
     transformed = w.nbytes * (tile + 2) ** 2 // 9
+    if algorithm in OTHERS:
+        # Squares of 4 of weights of twice the bytes, or of three of half of them.
+        transformed = w.nbytes * {"as_float32": 8, "as_real": 6}[algorithm]
     if algorithm == PIECES:
         # Nine pieces of 7 x 7, of 25 points each.
         transformed = w.nbytes // 49 * 9 * 25

@@ -101,11 +101,14 @@ def _cut(
 
     ``length`` are the rows that are cut, of positions or, for an adjoint, of cells.
     """
+    if shape.batch == 0:
+        return []
     window, cells = shape.window, _cells(shape)
     weights = shape.outputs * shape.channels // shape.groups * shape.taps
     itemsizes = [np.dtype(each).itemsize for each in (shape.dtype, numbers.dtype(shape.dtype))]
     held = (shape.batch * cells + weights) * itemsizes[0]
-    limit = budget(held, current().workspace_bytes)
+    # What runs holds about as much beside its own arrays.
+    limit = max(1, budget(held, current().workspace_bytes) // 2)
     converted = cells * numbers.times * itemsizes[1]
     images = -(-shape.batch // max(1, limit // max(1, converted)))
     rows = min(-(-converted // limit), max(1, 2 * length // span(window[0])))
