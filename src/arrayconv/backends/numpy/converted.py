@@ -21,7 +21,7 @@ from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.rule import Algorithm, Rule
 
-PART = 20_000.0
+PART = 30_000.0
 """Nanoseconds that a part takes at least."""
 
 
