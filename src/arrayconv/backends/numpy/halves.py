@@ -61,7 +61,9 @@ def widened(x: Any, images: slice, rows: slice) -> Any:
 def narrow(wide: Any, y: Any, images: slice, rows: slice) -> None:
     """Write rows of float32 into those of (N, C, *sizes), which is contiguous."""
     if not _is_compiled(y.dtype):
-        y[images, :, rows] = wide
+        # As the compiled loops: what is too large is inf, and NaN is NaN.
+        with np.errstate(over="ignore", invalid="ignore"):
+            y[images, :, rows] = wide
         return
     number, *where = planes_of(y, images, rows)
     loop = loops("half_copies").narrow_planes(y.dtype.kind != "f", lanes_of(WIDE))
