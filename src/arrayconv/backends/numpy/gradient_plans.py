@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from itertools import product
-from math import prod
+from math import ceil, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +20,6 @@ from arrayconv.backends.numpy.costs import MULTIPLY_ADD
 from arrayconv.backends.numpy.layouts import steps
 from arrayconv.backends.numpy.tables import Tables
 
-KEPT = 1 << 20
-"""Bytes of sums that are kept at a time: the second cache should hold most of them."""
 PANEL = 3
 """Vectors of channels that are laid out side by side, at most: as many as tiles of sums have."""
 SCATTERED = 0.4
@@ -138,9 +136,10 @@ def plan(
     multiply_adds = batch * prod(positions) * outputs * seen * taps
     wanted = min(threads, multiply_adds // WORTH_A_THREAD)
     shape, across = loops("gradient_loops").tile(made), runs.vectors(lanes) * lanes
-    kept = groups * made * across * itemsize
-    some_groups = max(1, min(groups, max(wanted, kept // KEPT)))
-    some_outputs = max(-(-wanted // some_groups), -(-kept // (some_groups * KEPT)))
+    # Sums may take twice what is laid out: the second cache should hold most of both.
+    times = groups * made * across * itemsize / (2 * limit)
+    some_groups = max(1, min(groups, max(wanted, int(times))))
+    some_outputs = max(-(-wanted // some_groups), ceil(times / some_groups))
     some = _whole_tiles(made, some_outputs, shape.outputs)
     jobs = np.array(
         [
