@@ -5,6 +5,7 @@ from arrayconv.backends.numpy import (
     channels_last,
     columns,
     convolution,
+    half_planes,
     half_pooling,
     padding,
     pooling,
@@ -22,6 +23,7 @@ implementations = {
     ),
     "fold": (
         Implementation("numba", folding.fold, folding.unfit, folding.slow),
+        Implementation("as_float32", half_planes.fold, half_planes.unfit),
         Implementation("strided", columns.fold),
     ),
     "conv": convolution.conv,
@@ -57,6 +59,7 @@ implementations = {
     "max_pool_grad": (
         Implementation("channels_last", channels_last.max_pool_grad, channels_last.grad_unfit),
         Implementation("numba", compiled.max_pool_grad, compiled.grad_unfit),
+        Implementation("as_float32", half_planes.max_pool_grad, half_planes.unfit),
         Implementation("scatter", pooling.max_pool_grad),
     ),
     "pad": (Implementation("numpy_pad", padding.pad, padding.unfit),),
