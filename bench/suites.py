@@ -195,7 +195,8 @@ def of_dtype(case: Case, dtype: str) -> Case:
     return replace(case, name=f"{case.name}, {dtype}", dtype=dtype)
 
 
-# What other dtypes cost. Half types are for GPUs: on a CPU they are summed as float32.
+# What other dtypes cost. Half types are for GPUs most of all: on a CPU they are summed as float32.
+HALVES = ("float16", "bfloat16")
 DTYPES = tuple(
     of_dtype(case, dtype)
     for case in (RESNET50[2], UNFOLDS[1], DEPTHWISE[2])
@@ -204,7 +205,7 @@ DTYPES = tuple(
 HALF_TYPES = tuple(
     of_dtype(case, dtype)
     for case in (*RESNET50[:4], RESNET50[5], RESNET50[7], RESNET50[9], UNFOLDS[1], POOLS[1])
-    for dtype in ("float16", "bfloat16")
+    for dtype in HALVES
 )
 
 
@@ -280,14 +281,18 @@ SUITES: dict[str, tuple[Callable[[], tuple[Case, ...]], str]] = {
 
 
 def suite(name: str, on_gpu: bool) -> tuple[Case, ...]:
-    """Return the cases of a suite; "all" is every one but the half types, which a GPU gets too."""
+    """Return the cases of a suite.
+
+    "all" is every one but the half types, which a GPU gets too; a CPU gets them by "dtypes".
+    """
     if name == "all":
         own = ("quick", "resnet50", "dtypes", "scaling", "gpu")
         names = [each for each in SUITES if each not in own]
         every = [case for each in names for case in SUITES[each][0]()]
         return (*every, *DTYPES, *(HALF_TYPES if on_gpu else ()), *_scaling())
     cases = SUITES[name][0]()
-    return tuple(case for case in cases if on_gpu or case.dtype not in ("float16", "bfloat16"))
+    with_halves = on_gpu or name == "dtypes"
+    return tuple(case for case in cases if with_halves or case.dtype not in HALVES)
 
 
 def batched(cases: tuple[Case, ...], batch: int) -> tuple[Case, ...]:
