@@ -33,6 +33,8 @@ LAID_OUT = (0.14, 0.65)
 """Nanoseconds to lay out a number, and where channels fill no vector."""
 WRITTEN = 0.75
 """Nanoseconds to write a number of the weight, of sums that were kept."""
+CHAINS = {64: 4, 32: 6, 16: 6}
+"""Sums that are added to by turns, below which each waits for the one before."""
 GROUP = 1800.0
 """Nanoseconds that a group takes at least."""
 
@@ -42,7 +44,10 @@ def nanoseconds(shape: Shape) -> float:
     lanes, axes = lanes_of(np.dtype(shape.dtype)), shape.window
     seen, made = shape.channels // shape.groups, shape.outputs // shape.groups
     runs = runs_of(axes, seen, made, lanes)
-    each = MULTIPLY_ADD * SUMS[vector_bytes()]
+    outputs, vectors = map(int, loops("gradient_loops").tile(made))
+    sums = outputs * min(vectors, -(-runs.numbers // lanes))
+    waits = max(1.0, CHAINS[vector_bytes()] / sums)
+    each = MULTIPLY_ADD * SUMS[vector_bytes()] * waits
     lines = output_sizes(axes[:-1]) if runs.together > 1 else input_sizes(axes[:-1])
     laid = shape.batch * shape.channels * prod(lines) * runs.together * axes[-1].size
     return (
