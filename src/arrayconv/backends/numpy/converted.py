@@ -59,10 +59,6 @@ class Numbers(NamedTuple):
         )
 
 
-def _write(made: Any, weight: Any, groups: int) -> None:
-    weight[...] = made
-
-
 HALVES = Numbers(
     halves.unfit,
     lambda dtype: halves.WIDE,
@@ -70,9 +66,9 @@ HALVES = Numbers(
     lambda dtype: (halves.nanoseconds(dtype), 1.0),
     lambda x, images, rows, groups, is_second: halves.widened(x, images, rows),
     lambda made, y, images, rows, groups: halves.narrow(made, y, images, rows),
-    lambda w, groups: w.astype(halves.WIDE),
+    lambda w, groups: halves.of_weight(w),
     lambda bias, groups: bias.astype(halves.WIDE),
-    _write,
+    lambda made, weight, groups: halves.to_weight(made, weight),
 )
 COMPLEX = Numbers(
     complex_numbers.unfit,

@@ -69,3 +69,13 @@ def narrow(wide: Any, y: Any, images: slice, rows: slice) -> None:
     loop = loops("half_copies").narrow_planes(y.dtype.kind != "f", lanes_of(WIDE))
     arrays = (np.ascontiguousarray(wide).reshape(-1), y.reshape(-1).view(BITS))
     run_range(loop, arrays, number, tuple(where), each=-(-PART // max(1, where[2])))
+
+
+def of_weight(w: Any) -> Any:
+    """Return a weight (O, C, *kernel), which is contiguous, as float32."""
+    return widened(w[None], slice(0, 1), slice(0, w.shape[1]))[0]
+
+
+def to_weight(wide: Any, w: Any) -> None:
+    """Write a weight of float32 into one of 16 bits."""
+    narrow(wide[None], w[None], slice(0, 1), slice(0, w.shape[1]))
