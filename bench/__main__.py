@@ -143,6 +143,14 @@ def add_run_arguments(run: argparse.ArgumentParser) -> None:
         help="begin no case after so many seconds: for a machine that is lent for a while",
     )
     run.add_argument(
+        "--pause",
+        type=seconds,
+        metavar="S",
+        default=0.0,
+        help="sleep so many seconds before each call, and time each by itself: what it takes where "
+        "an image comes now and then",
+    )
+    run.add_argument(
         "--go-on",
         action="store_true",
         help="keep the records that the output has and measure the other cases, without what ended "
@@ -217,6 +225,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         only=arguments.only,
         implementations=arguments.implementations,
         seconds_in_all=arguments.seconds,
+        pause=arguments.pause,
         go_on=arguments.go_on,
         plots=not arguments.no_plots,
     )

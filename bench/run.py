@@ -40,6 +40,8 @@ call, on the machine of docs/benchmarks.md. With a rest of 15 and as many calls,
 timed, as last for 10, eight of ten times were within 15 % of those in a process of its own, two
 within 40 %; with less of either, one was more than three times as long.
 """
+PAUSED_ROUNDS = 40
+"""Calls that are timed where a pause is before each."""
 
 WRONG, BROKEN, INTERRUPTED = 1, 3, 130
 RECORDS = "records.jsonl"
@@ -71,6 +73,8 @@ class Plan:
     """"all" or "auto"; None: all of NumPy's and CuPy's, "auto" of the others."""
     seconds_in_all: float | None = None
     """After which no case is begun."""
+    pause: float = 0.0
+    """Seconds before each call that is timed."""
     go_on: bool = False
     """Behind the cases that the output has, and without what ended the run before."""
     plots: bool = True
@@ -238,6 +242,8 @@ def run(plan: Plan) -> int:
     effort = plan.effort or EFFORTS.get("quick" if quick else plan.suite, USUAL)
     if plan.threads > 1 and device.name == "cpu":
         effort = replace(effort, rest=REST, sample=SHARED_SAMPLE)
+    if plan.pause:
+        effort = replace(effort, pause=plan.pause, rounds=PAUSED_ROUNDS)
     results: list[Result] = []
     code = 0
     if sys.modules.get("torch") is not None:
@@ -246,7 +252,7 @@ def run(plan: Plan) -> int:
         about = Run(
             plan.threads,
             environment.commit(),
-            facts(device),
+            facts(device) | ({"pause": f"{plan.pause:g} s before each call"} if plan.pause else {}),
             environment.timestamp(),
         )
         for name, version in about.versions.items():

@@ -40,6 +40,9 @@ class Effort:
     """Seconds that one sample lasts at least, by repeating a short call."""
     rest: float = 0.0
     """Seconds before each provider's turn, in which the threads of the one before fall asleep."""
+    pause: float = 0.0
+    """Seconds before each call, where each call is a sample: as where an image comes now and then.
+    """
 
     def samples(self, seconds_per_call: float) -> int:
         """Return how many samples to take of a call that lasts so long."""
@@ -48,6 +51,8 @@ class Effort:
 
     def calls(self, seconds_per_call: float) -> int:
         """Return how many calls make one sample."""
+        if self.pause:
+            return 1
         return max(1, ceil(self.sample / max(seconds_per_call, 1e-9)))
 
 
@@ -145,13 +150,14 @@ def take_turns(results: Sequence[Result], effort: Effort) -> Iterator[int]:
 
     A slow provider sits out rounds, evenly. A fast one is called once, untimed, before each
     sample: the one before it has left its own data in the caches. The threads of that may still
-    look for work, and take a processor meanwhile: so there may be a rest before.
+    look for work, and take a processor meanwhile: so there may be a rest before. With a pause each
+    call is timed by itself, and finds caches and threads as that has left them.
     """
     plan = []
     for result in results:
         estimate = _seconds(result, 1)
         if estimate is not None:
-            fast = estimate < 10 * effort.sample
+            fast = estimate < 10 * effort.sample and not effort.pause
             if fast:
                 estimate = _seconds(result, 1) or estimate
             every = ceil(effort.rounds / effort.samples(estimate))
@@ -160,7 +166,7 @@ def take_turns(results: Sequence[Result], effort: Effort) -> Iterator[int]:
         first = number % max(1, len(plan))
         for result, calls, every, fast in plan[first:] + plan[:first]:
             if number % every == 0:
-                time.sleep(effort.rest)
+                time.sleep(effort.pause or effort.rest)
                 if fast:
                     _seconds(result, calls)
                 seconds = _seconds(result, calls)

@@ -385,6 +385,17 @@ def test_threads_of_the_one_before_may_fall_asleep(case, expected, monkeypatch):
     assert happened == [0.5] * 4
 
 
+def test_each_call_after_a_pause_is_timed_by_itself(case, expected, monkeypatch):
+    """Also a fast one, of which many would be one sample, and the first not timed."""
+    result = check(loops(case)[0], case, expected)[0]
+    happened: list[object] = []
+    result.call = partial(happened.append, "call")
+    monkeypatch.setattr("bench.timing.time.sleep", happened.append)
+    list(take_turns([result], Effort(rounds=3, seconds=9.0, rest=0.5, pause=0.02)))
+    assert happened == ["call", *3 * [0.02, "call"]]
+    assert len(result.samples) == 3
+
+
 def test_the_error_is_a_share_of_the_largest_value():
     near, far = np.asarray([1, 4.00002], np.float32), np.asarray([1, 4.0001], np.float32)
     expected = (np.asarray([1.0, 4.0]),)

@@ -207,13 +207,18 @@ def test_blocks_of_python_and_compiled_ones_take_turns(team):
 def test_workers_that_are_sent_to_sleep_are_woken(team):
     """Also those that did not wake up yet when they were."""
     seen, done = np.zeros(10), 0
+
+    def rest() -> None:
+        for each in team._free:
+            loops("worker_loops").rest(each.word)
+
     with ac.options(threads=3):
         for n in range(600):
             run_range(mark, (seen,), 10, (1.0,), each=1, least=1)
             if n % 2:
-                team.rest()
+                rest()
             if n % 3 == 0:
-                team.rest()
+                rest()
                 module.run_blocks(lambda block: None, range(10))
             done += 1
     assert (seen == done).all()

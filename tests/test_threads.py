@@ -18,6 +18,7 @@ from arrayconv.backends.numpy import threads as module
 from arrayconv.backends.numpy import workers
 from arrayconv.backends.numpy.blas import Hold, one_thread
 from arrayconv.backends.numpy.compiler import missing
+from arrayconv.backends.numpy.processors import MANY, Processors, _processor
 from arrayconv.backends.numpy.threads import run_blocks
 
 KINDS = ("sleeping", "watchful", "impatient")
@@ -344,3 +345,71 @@ def test_few_blocks_do_not_start_a_thread():
     with ac.options(threads=4):
         run_blocks(lambda block: seen.add(threading.get_ident()), range(7), least=4)
     assert seen == {threading.get_ident()}
+
+
+@pytest.fixture
+def sleeper():
+    """The system's number of a thread that sleeps, what wakes it, and its processors then."""
+    if _processor is None:
+        pytest.skip(f"the system tells no processor, or there are {MANY} and more")
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("this process may use one processor only")
+    asleep, processors, seen = threading.Lock(), Processors(), []
+    asleep.acquire()
+
+    def sleep() -> None:
+        asleep.acquire()
+        seen.append(os.sched_getaffinity(0))
+        processors.free()
+        seen.append(os.sched_getaffinity(0))
+
+    thread = threading.Thread(target=sleep, daemon=True)
+    thread.start()
+    yield thread, asleep, processors, seen
+    if asleep.locked():
+        asleep.release()
+    thread.join()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_thread_wakes_on_another_processor_than_the_callers(sleeper, times):
+    """And may run on all of them again, also if it was called off and then called again."""
+    thread, asleep, processors, seen = sleeper
+    before = os.sched_getaffinity(0)
+    try:
+        for here in sorted(before)[:times]:
+            os.sched_setaffinity(0, {here})
+            processors.keep_away(thread.native_id)
+    finally:
+        os.sched_setaffinity(0, before)
+    asleep.release()
+    thread.join()
+    assert seen == [before - {here}, before]
+
+
+def test_a_thread_that_has_one_processor_stays_there(sleeper):
+    thread, asleep, processors, seen = sleeper
+    here = min(os.sched_getaffinity(0))
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(thread.native_id, {here})
+    try:
+        os.sched_setaffinity(0, {here})
+        processors.keep_away(thread.native_id)
+    finally:
+        os.sched_setaffinity(0, before)
+    asleep.release()
+    thread.join()
+    assert seen == [{here}, {here}]
+
+
+def test_where_the_system_allows_nothing_all_goes_on(kind, monkeypatch):
+    def refuse(*arguments: object) -> None:
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse, raising=False)
+    done: list[int] = []
+    with ac.options(threads=2):
+        run_blocks(done.append, range(10))
+    assert sorted(done) == list(range(10))
+    # A thread that no longer is there.
+    Processors().keep_away(2**30)

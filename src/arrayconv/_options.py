@@ -93,8 +93,9 @@ def _from_environment() -> Options:
     return Options(**found)
 
 
-_DEFAULT = _from_environment()
-_current: ContextVar[Options] = ContextVar("arrayconv_options", default=_DEFAULT)
+DEFAULT = _from_environment()
+"""The options of this process, outside of any block."""
+_current: ContextVar[Options] = ContextVar("arrayconv_options", default=DEFAULT)
 current = _current.get
 """Return the options in force here."""
 

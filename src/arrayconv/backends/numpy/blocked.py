@@ -19,8 +19,9 @@ from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes, reach
 from arrayconv.backends.numpy.blocks import Block, budget, column_maker, cut, intersect
+from arrayconv.backends.numpy.matrix_products import matrix_product
 from arrayconv.backends.numpy.orders import channels_first, turns_fast
-from arrayconv.backends.numpy.threads import run_blocks, whole_product
+from arrayconv.backends.numpy.threads import run_blocks
 
 
 class Plan(NamedTuple):
@@ -92,7 +93,7 @@ def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     biases = None if bias is None else bias.reshape(groups, per_group, 1).astype(dtype)
     if len(blocks) == batch == 1:
         columns_of = column_maker(x, blocks, dtype)
-        y = whole_product(weights, columns_of(blocks[0]).reshape(groups, rows, -1))
+        y = matrix_product(weights, columns_of(blocks[0]).reshape(groups, rows, -1))
         if biases is not None:
             y += biases
         return y.reshape(1, outputs, *positions).astype(x.dtype, copy=False)
@@ -148,7 +149,7 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     x = np.zeros((batch, channels, *input_sizes(window)), dtype)
     for block in blocks:
         part = _by_group(planes, block).astype(dtype, copy=False)
-        columns = whole_product(weights, part).reshape(block.columns)
+        columns = matrix_product(weights, part).reshape(block.columns)
         moves = [
             [intersect(axis, tap, where) for tap in range(axis.kernel)]
             for axis, where in zip(window, block.positions, strict=True)
@@ -177,7 +178,7 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     for block in blocks:
         columns = columns_of(block).reshape(groups, rows, -1)
         part = _by_group(planes, block).astype(dtype, copy=False)
-        product = whole_product(part, columns.swapaxes(1, 2))
+        product = matrix_product(part, columns.swapaxes(1, 2))
         total = product if total is None else np.add(total, product, out=total)
     if total is None:
         total = np.zeros((groups, per_group, rows), dtype)

@@ -9,7 +9,7 @@ import numpy as np
 
 from arrayconv._window import Window, input_sizes, output_sizes
 from arrayconv.backends.numpy.costs import Shape
-from arrayconv.backends.numpy.threads import whole_product
+from arrayconv.backends.numpy.matrix_products import matrix_product
 
 
 def unfit(shape: Shape) -> str | None:
@@ -35,7 +35,7 @@ def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     outputs, positions = w.shape[0], output_sizes(window)
     cells = _seen(x, window).reshape(batch, groups, channels // groups, prod(positions))
     weight = w.reshape(groups, outputs // groups, channels // groups)
-    return whole_product(weight, cells).reshape(batch, outputs, *positions)
+    return matrix_product(weight, cells).reshape(batch, outputs, *positions)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
@@ -44,7 +44,7 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     channels, positions = w.shape[1] * groups, output_sizes(window)
     grouped = y.reshape(batch, groups, outputs // groups, prod(positions))
     weight = w.reshape(groups, outputs // groups, channels // groups).swapaxes(1, 2)
-    seen = whole_product(weight, grouped).reshape(batch, channels, *positions)
+    seen = matrix_product(weight, grouped).reshape(batch, channels, *positions)
     if positions == input_sizes(window):
         return seen
     x = np.zeros((batch, channels, *input_sizes(window)), y.dtype)
@@ -62,5 +62,5 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
     total = np.zeros((groups, outputs, channels), x.dtype)
     for cells, made in zip(_seen(x, window), y, strict=True):
         transposed = cells.reshape(groups, channels, count).swapaxes(1, 2)
-        total += whole_product(made.reshape(groups, outputs, count), transposed)
+        total += matrix_product(made.reshape(groups, outputs, count), transposed)
     return total.reshape(groups * outputs, channels, *(1 for _ in window))

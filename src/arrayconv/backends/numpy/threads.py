@@ -75,11 +75,6 @@ class Team:
 
         return settled
 
-    def rest(self) -> None:
-        """Have the workers that look for work sleep."""
-        for each in tuple(self._free):
-            each.rest()
-
     def end(self) -> None:
         """End the workers that have nothing to do."""
         with self._lock:
@@ -177,15 +172,6 @@ def run_blocks(
             team.leave(workers)
     if failures:
         raise min(failures, key=lambda failure: failure[0])[1]
-
-
-def whole_product(one: Any, other: Any) -> Any:
-    """Return a product of matrices that is not cut: the BLAS shares it among its own threads.
-
-    Workers that look for work would take the processors' time from these.
-    """
-    _team.rest()
-    return np.matmul(one, other)
 
 
 Arguments = tuple[Any, ...]

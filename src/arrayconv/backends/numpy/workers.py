@@ -11,6 +11,7 @@ from time import perf_counter_ns
 import numpy as np
 
 from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.processors import Processors
 
 PATIENCE, GRACE = 200, 10
 """Microseconds for which a thread looks for work before it falls asleep, and which one that was
@@ -36,6 +37,7 @@ class Worker:
         self._called.acquire()
         self._done.acquire()
         self._work: Work | None = None
+        self._processors = Processors()
         self._over = False
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
         self._thread.start()
@@ -43,6 +45,7 @@ class Worker:
     def _live(self) -> None:
         self._called.acquire()
         while not self._over:
+            self._processors.free()
             self._do()
             self._done.release()
             self._called.acquire()
@@ -55,6 +58,7 @@ class Worker:
     def ask(self, work: Work) -> None:
         """Ask for some work; `settle` has to follow."""
         self._work = work
+        self._processors.keep_away(self._thread.native_id)
         self._called.release()
 
     def settle(self) -> None:
@@ -63,9 +67,6 @@ class Worker:
             self._work = None
         else:
             self._done.acquire()
-
-    def rest(self) -> None:
-        """Have the thread sleep, if it has nothing to do."""
 
     def end(self) -> None:
         """End the thread, if it has nothing to do."""
@@ -91,6 +92,7 @@ class WatchfulWorker(Worker):
         looks, grace = patience() * self._looks, GRACE * self._looks
         self._called.acquire()
         while not self._over:
+            self._processors.free()
             while self._compiled.wait(self.word, looks, grace):
                 self._do()
             self._called.acquire()
@@ -98,6 +100,7 @@ class WatchfulWorker(Worker):
     def _wake(self) -> None:
         """Wake the thread, after its word said what for; it may have been woken already."""
         if self._called.locked():
+            self._processors.keep_away(self._thread.native_id)
             self._called.release()
 
     def ask(self, work: Work) -> None:
@@ -116,10 +119,6 @@ class WatchfulWorker(Worker):
         if self._words[0] == self._compiled.ASLEEP:
             self._words[0] = self._compiled.WAITING
             self._wake()
-
-    def rest(self) -> None:
-        """Have the thread sleep, if it has nothing to do."""
-        self._compiled.rest(self.word)
 
     def end(self) -> None:
         """End the thread, if it has nothing to do."""
