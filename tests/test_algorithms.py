@@ -18,7 +18,7 @@ from arrayconv._window import output_sizes, sliding_window
 from arrayconv.backends.numpy import compiled_convolution, compiled_winograd
 from arrayconv.backends.numpy import convolution as numpy_convolution
 from arrayconv.backends.numpy.compiler import missing
-from arrayconv.backends.numpy.convolution import FORWARD
+from arrayconv.backends.numpy.convolution import BACKWARD, FORWARD, TO_WEIGHT
 from arrayconv.functional.operations import operation_of
 from tests.cases import CONVOLUTIONS, TRANSPOSED, assert_close, draw
 
@@ -416,6 +416,37 @@ def test_auto_takes_what_is_estimated_to_be_fastest(monkeypatch):
         monkeypatch.setattr(module, "missing", lambda: "numba is not installed")
     assert choices() == ["winograd_4x4", "mec", *["im2col"] * 3, "pointwise"]
     FORWARD.forget()
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "complex64"])
+@pytest.mark.parametrize("without", [False, True])
+def test_the_one_that_runs_is_the_first_that_is_fit_and_not_slow(dtype, last, without, monkeypatch):
+    """For the choice asks one question, and `explain` and the registry's order many."""
+    if without:
+        for module in (compiled_convolution, compiled_winograd, numpy_convolution):
+            monkeypatch.setattr(module, "missing", lambda: "numba is not installed")
+    rules = (FORWARD, BACKWARD, TO_WEIGHT)
+    for rule in rules:
+        rule.forget()
+    for channels, kernel, stride, groups in (
+        *((4, 3, 1, 1), (64, 3, 1, 1), (64, 3, 1, 64), (64, 1, 1, 1), (64, 1, 2, 1)),
+        *((3, 7, 2, 1), (32, 5, 1, 1), (32, 4, 4, 1), (48, 3, 2, 48), (24, 9, 1, 24)),
+    ):
+        x = np.zeros((1, 32, 32, channels), dtype)
+        x = np.moveaxis(x, -1, 1) if last else x.transpose(0, 3, 1, 2).copy()
+        w = np.zeros((channels, channels // groups, kernel, kernel), dtype)
+        window = sliding_window(x.shape[2:], w.shape[2:], (stride,) * 2, ((0, 0),) * 2, (1, 1))
+        y = np.zeros((1, channels, *output_sizes(window)), dtype)
+        for primitive, pair in (
+            *((primitives.conv, (x, w)), (primitives.conv_transpose, (y, w))),
+            (primitives.conv_weight, (x, y)),
+        ):
+            listed = primitive.candidates("auto", *pair, window, groups)
+            first = next(each for each in listed if each.reason == "fit")
+            assert first.chosen, (primitive.name, listed)
+    for rule in rules:
+        rule.forget()
 
 
 @pytest.mark.parametrize("padding", [0, 1])

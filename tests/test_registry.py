@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,27 @@ SHORT, LONG = np.zeros(2), np.zeros(3)
 def test_the_first_that_is_fit_verified_and_not_slow(double):
     assert double(SHORT) == "fast"
     assert double(LONG) == "generic"
+
+
+def test_one_question_for_all_that_are_judged_together(monkeypatch):
+    """They say which of them runs; what stands before them is asked first, as ever."""
+    asked: list[tuple[object, ...]] = []
+
+    def best(prepared: bool, *arguments: object) -> str:
+        asked.append((prepared, *arguments))
+        return "second" if prepared else "third"
+
+    judged = [replace(FAST, name=name, best=best) for name in ("first", "second", "third")]
+    module = types.ModuleType("a_backend")
+    module.implementations = {"triple": (FAST, *judged)}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_backend", module)
+    monkeypatch.setitem(_registry._BACKENDS, "numpy", "a_backend")
+    triple = Primitive("triple", lambda x: "generic")
+    assert triple.choose("auto", SHORT).name == "fast"
+    assert asked == []
+    assert triple.choose("auto", LONG).name == "third"
+    assert triple.choose("auto", LONG, prepared=True).name == "second"
+    assert [each[0] for each in asked] == [False, True]
 
 
 def test_unverified_runs_where_it_is_allowed(double):

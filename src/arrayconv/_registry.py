@@ -36,8 +36,9 @@ class Implementation:
     verified: bool = True
     prepare: Callable[..., Callable[..., Array]] | None = None
     """From a weight and groups, a function of input and window: what is done once for a weight."""
-    slow_prepared: Callable[..., str | None] | None = None
-    """What ``slow`` is where every implementation that can has its weight prepared."""
+    best: Callable[..., str] | None = None
+    """Of implementations that share this function, all of them verified, the name of the one that
+    is fit and not slow: one question for all. It takes first whether the weight is prepared."""
     workspace: Callable[..., int] | None = None
     """The bytes it holds beyond its arguments and its result, at its peak, where that is known."""
     adds_bias: bool = False
@@ -128,14 +129,19 @@ class Primitive:
                 allowed = implementation.verified or options.allow_unverified
                 if named and allowed and implementation.unfit(*arguments) is None:
                     return implementation
+        asked: Any = None
+        name = ""
         for implementation in implementations:
-            slow = implementation.slow
-            if prepared and implementation.slow_prepared is not None:
-                slow = implementation.slow_prepared
-            if (
+            best = implementation.best
+            if best is not None:
+                if best is not asked:
+                    asked, name = best, best(prepared, *arguments)
+                if implementation.name == name:
+                    return implementation
+            elif (
                 (implementation.verified or options.allow_unverified)
                 and implementation.unfit(*arguments) is None
-                and slow(*arguments) is None
+                and implementation.slow(*arguments) is None
             ):
                 return implementation
         return self._last(implementations, arguments)

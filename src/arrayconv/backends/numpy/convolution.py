@@ -62,7 +62,6 @@ def _in_numpy(
 FORWARD = Rule(
     costs.forward,
     (
-        # The one that most calls end at is the first to be asked, but for `_by_order`.
         Algorithm(
             *("numba", compiled.conv, compiled.unfit, costs.numba, workspaces.compiled),
             adds_bias=True,
@@ -201,6 +200,9 @@ BACKWARD = Rule(
 
 def _is_no_product(a: Any, b: Any, window: Window, groups: int) -> str | None:
     """Return why an adjoint is no bare product."""
+    reason = pointwise.no_product(window)
+    if reason is not None:
+        return reason
     return pointwise.unfit(Shape(window, a.shape[0], groups, groups, groups, a.dtype))
 
 
@@ -263,9 +265,8 @@ TO_WEIGHT = Rule(
 def _by_order(rule: Rule) -> tuple[Implementation, ...]:
     """Return a rule's implementations as they serve channels-last arrays too.
 
-    Compiled loops for these are asked first, and never are slow for them; without numba, shifts of
-    channels spare what it takes to turn an array over. The others stay where they are, so that
-    most calls ask few before one serves them.
+    Compiled loops for these never are slow for them; without numba, shifts of channels spare what
+    it takes to turn an array over.
     """
     by_name = {each.name: each for each in rule.implementations()}
     compiled_one, other = by_name["channels_last"], by_name["channel_shifts"]
@@ -281,9 +282,17 @@ def _by_order(rule: Rule) -> tuple[Implementation, ...]:
         spared = costs.turned_by_numpy(shape)
         return None if times[other.name] - spared < min(times.values()) + spared else reason
 
-    first = replace(by_name.pop("channels_last"), slow=slow, slow_prepared=None)
-    by_name["channel_shifts"] = replace(other, slow=slow_without, slow_prepared=None)
-    return (first, *by_name.values())
+    def best(prepared: bool, *call: Any) -> str:
+        if is_channels_last(call[0]):
+            if compiled_one.unfit(*call) is None:
+                return compiled_one.name
+            if other.unfit(*call) is None and slow_without(*call) is None:
+                return other.name
+        return rule.best(prepared, *call)
+
+    by_name["channels_last"] = replace(compiled_one, slow=slow)
+    by_name["channel_shifts"] = replace(other, slow=slow_without)
+    return tuple(replace(each, best=best) for each in by_name.values())
 
 
 conv = _by_order(FORWARD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -12,16 +13,22 @@ from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.matrix_products import matrix_product
 
 
-def unfit(shape: Shape) -> str | None:
-    """Return why a convolution, or one of its adjoints, is no bare product."""
-    window = shape.window
+@lru_cache(maxsize=1024)
+def no_product(window: Window) -> str | None:
+    """Return why windows see more than what one matrix has."""
     if any(axis.kernel != 1 for axis in window):
         return f"the kernel has {prod(axis.kernel for axis in window)} taps, not 1"
     if any(axis.before != 0 or axis.stride * (axis.out - 1) >= axis.size for axis in window):
         return "some positions see padding only"
-    if shape.half:
-        return f"{shape.dtype} is summed in float32, which takes a copy"
     return None
+
+
+def unfit(shape: Shape) -> str | None:
+    """Return why a convolution, or one of its adjoints, is no bare product."""
+    reason = no_product(shape.window)
+    if reason is None and shape.half:
+        return f"{shape.dtype} is summed in float32, which takes a copy"
+    return reason
 
 
 def _seen(x: Any, window: Window) -> Any:

@@ -34,6 +34,8 @@ class Judged(NamedTuple):
     """Why others would be passed by: all but one."""
     nanoseconds: dict[str, float]
     """The estimates, of those that can serve it."""
+    best: str
+    """The one with the lowest."""
 
 
 class Rule:
@@ -68,7 +70,8 @@ class Rule:
                     continue
                 ready = {"prepared": True} if prepared and each.prepare else {}
                 times[each.name] = each.nanoseconds(shape, **ready)
-            found = Judged(reasons, _slow(times), times)
+            best = min(times, key=times.__getitem__)
+            found = Judged(reasons, _slow(times, best), times, best)
             if len(self._known) >= 1024:
                 self._known.clear()
             self._known[key] = found
@@ -81,10 +84,13 @@ class Rule:
         times = self._judged(a, b, window, groups, False).nanoseconds
         return self._shape(a, b, window, groups), times
 
+    def best(self, prepared: bool, a: Any, b: Any, window: Window, groups: int) -> str:
+        """Return the name of the algorithm with the lowest estimate for a call."""
+        return self._judged(a, b, window, groups, prepared).best
+
     def chosen(self, a: Any, b: Any, window: Any, groups: int) -> Algorithm:
         """Return the algorithm with the lowest estimate for a call."""
-        times = self._judged(a, b, window, groups, False).nanoseconds
-        name = min(times, key=times.__getitem__)
+        name = self.best(False, a, b, window, groups)
         return next(each for each in self.algorithms if each.name == name)
 
     def least(self, shape: Shape) -> float:
@@ -103,9 +109,9 @@ class Rule:
                 each.name,
                 each.run,
                 never if each.unfit is never else self._unfit(each.name),
-                self._slow(each.name, prepared=False),
+                self._slow(each.name),
                 prepare=each.prepare,
-                slow_prepared=self._slow(each.name, prepared=True),
+                best=self.best,
                 workspace=self._workspace(each),
                 adds_bias=each.adds_bias,
             )
@@ -130,9 +136,9 @@ class Rule:
 
         return reason
 
-    def _slow(self, name: str, prepared: bool) -> Callable[..., str | None]:
+    def _slow(self, name: str) -> Callable[..., str | None]:
         def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
-            return self._judged(a, b, window, groups, prepared).slow.get(name)
+            return self._judged(a, b, window, groups, False).slow.get(name)
 
         return reason
 
@@ -140,9 +146,8 @@ class Rule:
 _NOT_ACCEPTED = "its rounding, and how inf and NaN spread, are accepted for float32 only"
 
 
-def _slow(times: dict[str, float]) -> dict[str, str]:
+def _slow(times: dict[str, float], best: str) -> dict[str, str]:
     """Return why each but the one with the lowest estimate would be passed by."""
-    best = min(times, key=times.__getitem__)
     return {
         name: _NOT_ACCEPTED
         if time == inf
