@@ -20,7 +20,7 @@ from arrayconv.backends.numpy.compiled_convolution import biases, unfit
 from arrayconv.backends.numpy.compiler import lanes_of, loops
 from arrayconv.backends.numpy.convolution_plans import CHUNK
 from arrayconv.backends.numpy.costs import CALLS, MULTIPLY_ADD, Shape, vector_bytes
-from arrayconv.backends.numpy.gradient_plans import plan, runs_of
+from arrayconv.backends.numpy.gradient_plans import laid_out, plan, runs_of
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import at_once, run_range
 
@@ -29,12 +29,11 @@ __all__ = ["conv_weight", "nanoseconds", "unfit"]
 SUMS = {64: 0.95, 32: 1.08, 16: 1.08}
 """How many times as long as in a large product a multiply-add takes, by the bytes of a vector; with
 16 it was not measured."""
-LAID_OUT = (0.14, 0.65)
-"""Nanoseconds to lay out a number, and where channels fill no vector."""
 WRITTEN = 0.75
 """Nanoseconds to write a number of the weight, of sums that were kept."""
-CHAINS = {64: 4, 32: 6, 16: 6}
-"""Sums that are added to by turns, below which each waits for the one before."""
+CHAINS = 6
+"""Sums that are added to by turns, below which each waits for the one before: 4 where vectors of 64
+bytes take two steps (Zen 4), 8 where they take one (Zen 5); others were not measured."""
 GROUP = 1800.0
 """Nanoseconds that a group takes at least."""
 
@@ -46,7 +45,7 @@ def nanoseconds(shape: Shape) -> float:
     runs = runs_of(axes, seen, made, lanes)
     outputs, vectors = map(int, loops("gradient_loops").tile(made))
     sums = outputs * min(vectors, -(-runs.numbers // lanes))
-    waits = max(1.0, CHAINS[vector_bytes()] / sums)
+    waits = max(1.0, CHAINS / sums)
     each = MULTIPLY_ADD * SUMS[vector_bytes()] * waits
     lines = output_sizes(axes[:-1]) if runs.together > 1 else input_sizes(axes[:-1])
     laid = shape.batch * shape.channels * prod(lines) * runs.together * axes[-1].size
@@ -54,7 +53,7 @@ def nanoseconds(shape: Shape) -> float:
         CALLS / 12
         + shape.groups * GROUP
         + shape.positions * shape.outputs * runs.vectors(lanes) * lanes * each
-        + laid * LAID_OUT[runs.channels < lanes]
+        + laid * laid_out(runs.channels, lanes)
         + shape.outputs * seen * shape.taps * WRITTEN
     )
 

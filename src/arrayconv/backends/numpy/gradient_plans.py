@@ -22,8 +22,14 @@ from arrayconv.backends.numpy.tables import Tables
 
 PANEL = 3
 """Vectors of channels that are laid out side by side, at most: as many as tiles of sums have."""
-SCATTERED = 0.4
-"""Nanoseconds to lay out a number of few channels."""
+LAID_OUT, SCATTERED = 0.14, (0.4, 0.65)
+"""Nanoseconds to lay out a number: by vectors; and one by one, of one or two channels, and of more.
+"""
+
+
+def laid_out(channels: int, lanes: int) -> float:
+    """Return the nanoseconds to lay out a number of so many channels."""
+    return LAID_OUT if channels >= lanes else SCATTERED[channels > 2]
 
 
 class Runs(NamedTuple):
@@ -64,7 +70,7 @@ def runs_of(window: Window, seen: int, made: int, lanes: int) -> Runs:
     lines = prod(output_sizes(window[:-1]))
     copied = (rows * lines - prod(input_sizes(window[:-1]))) * window[-1].size * seen
     spared = (apart.vectors(lanes) - mixed.vectors(lanes)) * lanes * lines * window[-1].out * made
-    return mixed if spared * MULTIPLY_ADD > copied * SCATTERED else apart
+    return mixed if spared * MULTIPLY_ADD > copied * laid_out(seen, lanes) else apart
 
 
 class Plan(NamedTuple):
