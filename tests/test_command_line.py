@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 
 import arrayconv as ac
+import arrayconv.__main__ as command_line
+from arrayconv import _first_calls
 from arrayconv.__main__ import FAMILIES, SPREADING, main
 from arrayconv._capabilities import LIBRARIES
+from arrayconv._first_calls import LAYERS
+from arrayconv.backends.numpy.compiler import missing
 
 
 def printed(capsys: Any, command: str, code: int = 0) -> str:
@@ -113,6 +117,9 @@ def test_shapes_are_the_calculators(capsys, family):
         ("explain conv2d 1x1x3x3", "weight"),
         ("explain conv2d 1x1x3x3 1x1x3x3 --dtype bool", "bool"),
         ("explain conv2d 1x1x3x3 1x1x3x3 --dtype bfloat16", "no dtype bfloat16"),
+        ("compile --library numpy --wide", "--library cupy"),
+        ("compile --library numpy --kernel fold", "--library cupy"),
+        ("compile --library numpy --dtype float32 int8", "int8"),
     ],
 )
 def test_what_cannot_be(capsys, command, said):
@@ -142,6 +149,31 @@ def test_help(capsys, command):
         main(command.split())
     assert stopped.value.code == 0
     assert "usage: python -m arrayconv" in capsys.readouterr().out
+
+
+def test_first_calls(capsys, monkeypatch):
+    """Each layer and its gradients are called, and shown with the time that took."""
+    if missing() is not None:
+        pytest.skip(str(missing()))
+    chosen = LAYERS[0], next(each for each in LAYERS if each.function == "max_pool2d")
+    monkeypatch.setattr(_first_calls, "LAYERS", chosen)
+    *lines, last = printed(capsys, "compile --library numpy --dtype float32 float64").splitlines()
+    assert [line.split("  ")[-2:] for line in lines] == [
+        [dtype, str(layer)] for dtype in ("float32", "float64") for layer in chosen
+    ]
+    assert str(chosen[1]) == "max_pool2d(1x32x56x56, kernel_size=2)"
+    assert re.fullmatch(r"4 layers and their gradients in \d+\.\d s", last)
+
+
+def test_first_calls_need_numba(capsys, monkeypatch):
+    monkeypatch.setattr(command_line, "missing", lambda: "numba is not installed")
+    assert "numba is not installed" in printed(capsys, "compile --library numpy", code=1)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_layers_of_first_calls_are_calls_that_can_be(layer):
+    arrays = [np.empty(shape, "float32") for shape in layer.shapes]
+    assert ac.explain(getattr(ac, layer.function), *arrays, **layer.params).chosen
 
 
 def test_version(capsys):

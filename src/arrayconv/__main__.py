@@ -12,6 +12,7 @@ from typing import Any
 import arrayconv
 from arrayconv._arrays import namespace_named
 from arrayconv._capabilities import DTYPES, LIBRARIES
+from arrayconv._first_calls import first_calls
 from arrayconv._integers import PADDING_WORDS, crop_argument, integers, padding_argument
 from arrayconv._window import (
     Axis,
@@ -22,6 +23,7 @@ from arrayconv._window import (
     transposed_window,
 )
 from arrayconv.backends.cupy import compilation, templates
+from arrayconv.backends.numpy.compiler import missing
 
 SLIDING = ("conv", "unfold", "max_pool", "avg_pool", "lp_pool")
 SPREADING = ("conv_transpose", "max_unpool")
@@ -151,13 +153,33 @@ def explain(arguments: argparse.Namespace) -> str:
     return str(arrayconv.explain(getattr(arrayconv, arguments.function), *arrays, **given))
 
 
+def compile_loops(arguments: argparse.Namespace) -> str:
+    """Return what first calls of common layers took; what they compiled is then kept on disk."""
+    if arguments.kernel or arguments.architecture or arguments.wide:
+        raise ValueError("--kernel, --architecture and --wide are for --library cupy")
+    others = [each for each in arguments.dtype if each not in ("float16", "float32", "float64")]
+    if others:
+        raise ValueError(f"nothing of all layers is compiled for {', '.join(others)}")
+    if missing() is not None:
+        raise ValueError(missing())
+    total, count = 0.0, 0
+    for dtype in arguments.dtype:
+        for layer, seconds in first_calls(dtype):
+            # It takes a while: so each is shown when it is done.
+            print(f"{seconds:6.2f} s  {dtype}  {layer}", flush=True)
+            total, count = total + seconds, count + 1
+    return f"{count} layers and their gradients in {total:.1f} s"
+
+
 def compile_kernels(arguments: argparse.Namespace) -> str:
     """Return what the compiler says of each CUDA kernel; on a GPU they are then in CuPy's cache."""
-    missing = compilation.why_no_compilation()
+    if arguments.library == "numpy":
+        return compile_loops(arguments)
+    reason = compilation.why_no_compilation()
     if arguments.architecture:
-        missing = compilation.why_no_compiler()
-    if missing is not None:
-        raise ValueError(missing)
+        reason = compilation.why_no_compiler()
+    if reason is not None:
+        raise ValueError(reason)
     kernels = compilation.selected(arguments.kernel, arguments.dtype, arguments.wide)
     if not kernels:
         asked, dtypes = ", ".join(arguments.kernel), ", ".join(arguments.dtype)
@@ -256,10 +278,18 @@ def parser() -> argparse.ArgumentParser:
     )
     compiling = commands.add_parser(
         "compile",
-        help="compile the CUDA kernels: into CuPy's cache, or without a GPU to look at them",
+        help="compile the CUDA kernels, or what numba compiles for NumPy arrays, before it is used",
         description="Compile the CUDA kernels, and print the time, registers and memory of each. "
         "With a GPU they are compiled into CuPy's cache; without one, or for the architectures "
-        "that are named, by NVRTC alone.",
+        "that are named, by NVRTC alone. With --library numpy: call common layers and their "
+        "gradients, so that numba compiles what they need and keeps it on disk; the first call of "
+        "a program then does not wait.",
+    )
+    compiling.add_argument(
+        "--library",
+        choices=("cupy", "numpy"),
+        default="cupy",
+        help="whose arrays (default: %(default)s)",
     )
     functions = sorted({template.function for template in templates.TEMPLATES})
     compiling.add_argument(
