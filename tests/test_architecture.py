@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("functional",),
     ("nn", "draw"),
     ("__init__",),
+    ("_first_calls",),
     ("__main__", "examples"),
 )
 # These import nothing of the package: integers are the ground, the reference an independent

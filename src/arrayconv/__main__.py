@@ -11,7 +11,7 @@ from typing import Any
 
 import arrayconv
 from arrayconv._arrays import namespace_named
-from arrayconv._capabilities import DTYPES, LIBRARIES
+from arrayconv._capabilities import COMPILED_FOR, DTYPES, LIBRARIES
 from arrayconv._first_calls import first_calls
 from arrayconv._integers import PADDING_WORDS, crop_argument, integers, padding_argument
 from arrayconv._window import (
@@ -156,7 +156,7 @@ def explain(arguments: argparse.Namespace) -> str:
 def compile_loops(arguments: argparse.Namespace) -> str:
     """Return what first calls of common layers took; what they compiled is then kept on disk."""
     if arguments.kernel or arguments.architecture or arguments.wide:
-        raise ValueError("--kernel, --architecture and --wide are for --library cupy")
+        raise ValueError(f"--kernel, --architecture and --wide are for --library {COMPILED_FOR[0]}")
     others = [each for each in arguments.dtype if each not in ("float16", "float32", "float64")]
     if others:
         raise ValueError(f"nothing of all layers is compiled for {', '.join(others)}")
@@ -164,7 +164,7 @@ def compile_loops(arguments: argparse.Namespace) -> str:
         raise ValueError(missing())
     total, count = 0.0, 0
     for dtype in arguments.dtype:
-        for layer, seconds in first_calls(dtype):
+        for layer, seconds in first_calls(namespace_named(arguments.library), dtype):
             # It takes a while: so each is shown when it is done.
             print(f"{seconds:6.2f} s  {dtype}  {layer}", flush=True)
             total, count = total + seconds, count + 1
@@ -173,7 +173,7 @@ def compile_loops(arguments: argparse.Namespace) -> str:
 
 def compile_kernels(arguments: argparse.Namespace) -> str:
     """Return what the compiler says of each CUDA kernel; on a GPU they are then in CuPy's cache."""
-    if arguments.library == "numpy":
+    if arguments.library != COMPILED_FOR[0]:
         return compile_loops(arguments)
     reason = compilation.why_no_compilation()
     if arguments.architecture:
@@ -287,8 +287,8 @@ def parser() -> argparse.ArgumentParser:
     )
     compiling.add_argument(
         "--library",
-        choices=("cupy", "numpy"),
-        default="cupy",
+        choices=COMPILED_FOR,
+        default=COMPILED_FOR[0],
         help="whose arrays (default: %(default)s)",
     )
     functions = sorted({template.function for template in templates.TEMPLATES})

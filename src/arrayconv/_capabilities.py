@@ -15,6 +15,8 @@ OPERATIONS = (
     *("relu", "dropout", "batch_norm", "cross_entropy"),
 )
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "dask", "cupy")
+COMPILED_FOR = ("cupy", "numpy")
+"""Those for whose arrays there is code to compile."""
 COMPANIONS = ("array_api_compat", "ml_dtypes", "numba")
 """Packages whose versions `arrayconv.show_config` shows beside those of the libraries."""
 DTYPES = (

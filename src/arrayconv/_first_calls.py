@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import numpy as np
-
 import arrayconv
 from arrayconv._integers import Ints
 
@@ -59,10 +57,10 @@ LAYERS = (
 """With their gradients they are what networks for images are made of."""
 
 
-def first_calls(dtype: str) -> Iterator[tuple[Layer, float]]:
+def first_calls(xp: Any, dtype: str) -> Iterator[tuple[Layer, float]]:
     """Call each layer and its gradients, and yield it with the seconds that took."""
     for layer in LAYERS:
-        arrays = [np.ones(shape, dtype) for shape in layer.shapes]
+        arrays = [xp.ones(shape, dtype=getattr(xp, dtype)) for shape in layer.shapes]
         function = getattr(arrayconv, layer.function)
         start = perf_counter()
         # A pool that is to be differentiated runs another loop than one that is not.
