@@ -100,6 +100,26 @@ def test_no_bias_has_no_gradient(library):
     assert pullback(library.frozen(np.ones((1, 1, 2)), "float64"))[2] is None
 
 
+@pytest.mark.parametrize(
+    ("arrays", "params", "said"),
+    [
+        (1, {}, "missing a required argument: 'weight'"),
+        (2, {"input": None}, "multiple values for argument 'input'"),
+        (2, {"strid": 1}, "got an unexpected keyword argument 'strid'"),
+        (9, {}, "too many positional arguments"),
+    ],
+)
+def test_what_cannot_be_called_is_said_in_pythons_words(arrays, params, said):
+    """Also the keyword that would be the eighth argument."""
+    given: list[Any] = [np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), None, 1, 0, 1, 1, "zeros", 0]
+    function = ac.vjp if arrays < 3 else ac.explain
+    with pytest.raises(TypeError, match=rf"^conv2d\(input, weight, .*algorithm\): {said}"):
+        function(ac.conv2d, *given[:arrays], **params)
+    if arrays == 9:
+        with pytest.raises(TypeError, match=said):
+            ac.explain(ac.conv2d, *given[:8])
+
+
 def test_a_pullback_can_be_called_twice(library):
     x, w = library.frozen(np.arange(9.0).reshape(1, 3, 3)), library.frozen(np.ones((2, 1, 2, 2)))
     _, pullback = ac.vjp(ac.conv2d, x, w)
