@@ -19,7 +19,7 @@ from arrayconv.backends.numpy.threads import run_blocks
 PARTS = DEFAULT.threads
 """Parts of a large matrix at most. They do not depend on the options in force, so that numbers do
 not: some BLAS add up in another order, where a matrix has other sides."""
-WORTH_A_THREAD = 1 << 21
+WORTH_A_THREAD = 1 << 22
 """Multiply-adds that are worth it to wake a thread."""
 MANY = 4
 """Matrices for each part, from which on none is cut: so many are shared about evenly."""
