@@ -20,6 +20,7 @@ SHAPES = {
     "groups": ((8, 32, 40), (8, 40, 1000)),
     "images, and one weight for all": ((64, 32), (5, 32, 784)),
     "images of groups, and one weight for all": ((4, 32, 32), (3, 4, 32, 784)),
+    "one term": ((3, 8, 1), (2, 3, 1, 200)),
     "no terms": ((64, 0), (0, 64)),
     "nothing": ((0, 3), (3, 64)),
 }
