@@ -15,6 +15,29 @@ from numba.extending import intrinsic
 from arrayconv.backends.numpy.vectors import Vectors, number
 
 
+class Lanes:
+    """Loads and stores of all lanes of a vector, or of the first ``left`` ones if that is given."""
+
+    def __init__(self, code: Vectors, kind: Any, left: Any) -> None:
+        self._code, self._mask = code, None
+        if not isinstance(kind, types.NoneType):
+            self._mask = code.between(number(0), left)
+
+    def load(self, pointer: Any, *terms: Any) -> Any:
+        """Return the vector that begins at an element; lanes that are not loaded are 0."""
+        if self._mask is None:
+            return self._code.load_vector(pointer, *terms)
+        nothing = ir.Constant(self._code.vector, None)
+        return self._code.load_lanes(self._code.at(pointer, *terms), self._mask, nothing)
+
+    def store(self, value: Any, pointer: Any, *terms: Any) -> None:
+        """Store a vector from an element on."""
+        if self._mask is None:
+            self._code.store_vector(value, pointer, *terms)
+        else:
+            self._code.store_lanes(value, self._code.at(pointer, *terms), self._mask)
+
+
 @intrinsic(prefer_literal=True)
 def sum_channels(
     context: Any,
@@ -24,6 +47,7 @@ def sum_channels(
     weight: Any,
     place: Any,
     count: Any,
+    left: Any,
     same: Any,
 ) -> Any:
     """Write sums of products for ``vectors`` vectors of channels of ``positions`` positions.
@@ -31,11 +55,12 @@ def sum_channels(
     ``same`` is (cells, weights, biases, seen, taps, result, step, size). Position p sums
     ``biases[weight + j]`` and, for n less than ``count``, ``weights[weight + taps[n] + j] *
     cells[cell + step * p + seen[n] + j]``; that goes to ``result[place + size * p + j]``. All
-    arrays are contiguous.
+    arrays are contiguous. With ``left``, which is None or less than the lanes, there is one vector,
+    of so many channels.
     """
     if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
         return None
-    signature = types.void(positions, vectors, cell, weight, place, count, same)
+    signature = types.void(positions, vectors, cell, weight, place, count, left, same)
     numbers = positions.literal_value, vectors.literal_value
 
     def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -47,13 +72,14 @@ def sum_channels(
 
 def _write(code: Vectors, signature: Any, given: Any, positions: int, vectors: int) -> Any:
     builder, before = code.builder, code.builder.block
-    cell, weight, place, count = given[2:6]
-    of_all = code.unpacked(signature.args[6], given[6])
+    cell, weight, place, count, left = given[2:7]
+    lanes = Lanes(code, signature.args[6], left)
+    of_all = code.unpacked(signature.args[7], given[7])
     cells, weights, biases, seen, taps, result, step, size = of_all
     places = [(p, v) for p in range(positions) for v in range(vectors)]
     steps = [builder.mul(step, number(p)) for p in range(positions)]
     each_vector = [number(v * code.lanes) for v in range(vectors)]
-    begun = [code.load_vector(biases, weight, each) for each in each_vector]
+    begun = [lanes.load(biases, weight, each) for each in each_vector]
     loop, body, after = map(builder.append_basic_block, ("taps", "tap", "summed"))
     builder.branch(loop)
     builder.position_at_end(loop)
@@ -62,9 +88,9 @@ def _write(code: Vectors, signature: Any, given: Any, positions: int, vectors: i
     builder.cbranch(builder.icmp_signed("<", n, count), body, after)
     builder.position_at_end(body)
     start, factors = code.at(cells, cell, code.load(seen, n)), code.load(taps, n)
-    of_tap = [code.load_vector(weights, weight, factors, each) for each in each_vector]
+    of_tap = [lanes.load(weights, weight, factors, each) for each in each_vector]
     for p, v in places:
-        seen_there = code.load_vector(start, steps[p], each_vector[v])
+        seen_there = lanes.load(start, steps[p], each_vector[v])
         total = totals[p, v]
         total.add_incoming(begun[v], before)
         total.add_incoming(code.multiply_add(of_tap[v], seen_there, total), body)
@@ -74,7 +100,7 @@ def _write(code: Vectors, signature: Any, given: Any, positions: int, vectors: i
     builder.position_at_end(after)
     for (p, v), total in totals.items():
         row = builder.mul(size, number(p))
-        code.store_vector(total, result, place, row, each_vector[v])
+        lanes.store(total, result, place, row, each_vector[v])
     return code.nothing()
 
 
@@ -86,23 +112,25 @@ def add_along(
     position: Any,
     place: Any,
     count: Any,
+    left: Any,
     same: Any,
 ) -> Any:
     """Add sums of products over ``count`` positions, for ``vectors`` vectors of channels.
 
     ``same`` is (cells, positions, result, step, size). To ``result[place + j]`` the sum over n of
     ``cells[cell + step * n + j] * positions[position + size * n + j]`` is added. All arrays are
-    contiguous.
+    contiguous; ``left`` is as in `sum_channels`.
     """
     if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
         return None
-    signature = types.void(vectors, cell, position, place, count, same)
+    signature = types.void(vectors, cell, position, place, count, left, same)
     number_of = vectors.literal_value
 
     def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         code = Vectors(context, builder, same.types[0].dtype)
-        _, cell, position, place, count, _ = given
-        cells, positions, result, step, size = code.unpacked(signature.args[5], given[5])
+        _, cell, position, place, count, left, _ = given
+        lanes = Lanes(code, signature.args[5], left)
+        cells, positions, result, step, size = code.unpacked(signature.args[6], given[6])
         before = builder.block
         loop, body, after = map(builder.append_basic_block, ("positions", "position", "summed"))
         builder.branch(loop)
@@ -114,7 +142,7 @@ def add_along(
         one = code.at(cells, cell, builder.mul(step, n))
         other = code.at(positions, position, builder.mul(size, n))
         for v, total in enumerate(totals):
-            seen, given_it = (code.load_vector(at, number(v * code.lanes)) for at in (one, other))
+            seen, given_it = (lanes.load(at, number(v * code.lanes)) for at in (one, other))
             total.add_incoming(ir.Constant(code.vector, None), before)
             total.add_incoming(code.multiply_add(seen, given_it, total), body)
         n.add_incoming(number(0), before)
@@ -123,8 +151,8 @@ def add_along(
         builder.position_at_end(after)
         for v, total in enumerate(totals):
             place_of = (place, number(v * code.lanes))
-            held = code.load_vector(result, *place_of)
-            code.store_vector(builder.fadd(held, total), result, *place_of)
+            held = lanes.load(result, *place_of)
+            lanes.store(builder.fadd(held, total), result, *place_of)
         return code.nothing()
 
     return signature, write

@@ -29,8 +29,8 @@ __all__ = ["conv_weight", "nanoseconds", "unfit"]
 SUMS = {64: 0.95, 32: 1.08, 16: 1.08}
 """How many times as long as in a large product a multiply-add takes, by the bytes of a vector; with
 16 it was not measured."""
-WRITTEN = 0.75
-"""Nanoseconds to write a number of the weight, of sums that were kept."""
+WRITTEN, OUTPUT = 0.75, 300.0
+"""Nanoseconds to write a number of the weight, of sums that were kept, and to begin an output's."""
 CHAINS = 6
 """Sums that are added to by turns, below which each waits for the one before: 4 where vectors of 64
 bytes take two steps (Zen 4), 8 where they take one (Zen 5); others were not measured."""
@@ -54,7 +54,7 @@ def nanoseconds(shape: Shape) -> float:
         + shape.groups * GROUP
         + shape.positions * shape.outputs * runs.vectors(lanes) * lanes * each
         + laid * laid_out(runs.channels, lanes)
-        + shape.outputs * seen * shape.taps * WRITTEN
+        + shape.outputs * (OUTPUT + seen * shape.taps * WRITTEN)
     )
 
 

@@ -271,8 +271,9 @@ def channels_last(shape: Shape) -> float:
 
 
 def _empty_lanes(shape: Shape) -> float:
-    """Return how many times as long sums by channels take where channels fill no vector."""
-    return max(1.0, vector_bytes() / int(np.dtype(shape.dtype).itemsize) / shape.channels)
+    """Return how many times as long sums by channels take where these do not fill vectors."""
+    lanes = vector_bytes() // int(np.dtype(shape.dtype).itemsize)
+    return -(-shape.channels // lanes) * lanes / shape.channels
 
 
 def _turned(shape: Shape) -> float:
@@ -325,7 +326,9 @@ def of_weight(x: Any, y: Any, window: Window, groups: int) -> Shape:
 
 def im2col_weight(shape: Shape) -> float:
     """Return the nanoseconds of columns, and of their product with the output."""
-    return im2col(shape) + shape.multiply_adds * TRANSPOSED[vector_bytes()]
+    # Of few columns a product takes longer, as it does of few outputs.
+    few = MULTIPLY_ADD * FEW * shape.groups / (shape.channels * shape.taps)
+    return im2col(shape) + shape.multiply_adds * (TRANSPOSED[vector_bytes()] + few)
 
 
 def channels_last_weight(shape: Shape) -> float:

@@ -24,6 +24,8 @@ from arrayconv.backends.numpy.threads import run_range
 SUMMED = 128
 """Vectors that are summed up by themselves, at most: the first cache holds them while all taps see
 them, and rounding grows with their number."""
+APART = 1.7
+"""How many times as long sums take where a stride and a dilation take cells apart."""
 AT_ENDS = 3
 """What it takes to find the lanes of a vector that are in a row, in products."""
 
@@ -76,7 +78,8 @@ def nanoseconds(shape: Shape) -> float:
     # Products, the vectors that are loaded for them, and which lanes of those at both ends are.
     each = 1 + rows * taps * (1 + along.stride) + min(1, 2 / of_row) * AT_ENDS * taps * along.stride
     sums = -(-vectors // SUMMED) * rows * taps * LANES
-    work = vectors * each * lanes * MULTIPLY_ADD + sums
+    apart = APART if along.stride > 1 and along.dilation > 1 else 1.0
+    work = vectors * each * lanes * MULTIPLY_ADD * apart + sums
     return CALLS / 8 + shape.outputs * tiles * work + read(shape)
 
 

@@ -167,24 +167,23 @@ def convolve_channels(lanes: int) -> Loop:
                             taps[count] = (rows[n, 1] + tap + x) * channels
                             count += 1
                 cell, to = (image * plane + column) * channels, (row * outs + o) * channels
-                for c in range(channels if channels < lanes else 0):
-                    for p in range(POSITIONS if grouped else 1):
-                        total = biases[c]
-                        for n in range(count):
-                            total += weights[taps[n] + c] * cells[cell + p * step + seen[n] + c]
-                        result[to + p * channels + c] = total
+                if channels < lanes:
+                    if grouped:
+                        sum_channels(POSITIONS, 1, cell, 0, to, count, channels, same)
+                    else:
+                        sum_channels(1, 1, cell, 0, to, count, channels, same)
                 for c in range(0, whole, VECTORS * lanes):
                     if grouped:
-                        sum_channels(POSITIONS, VECTORS, cell + c, c, to + c, count, same)
+                        sum_channels(POSITIONS, VECTORS, cell + c, c, to + c, count, None, same)
                     else:
-                        sum_channels(1, VECTORS, cell + c, c, to + c, count, same)
+                        sum_channels(1, VECTORS, cell + c, c, to + c, count, None, same)
                 for c in range(whole, channels if channels >= lanes else 0, lanes):
                     # The last vector may overlap the one before.
                     at = min(c, channels - lanes)
                     if grouped:
-                        sum_channels(POSITIONS, 1, cell + at, at, to + at, count, same)
+                        sum_channels(POSITIONS, 1, cell + at, at, to + at, count, None, same)
                     else:
-                        sum_channels(1, 1, cell + at, at, to + at, count, same)
+                        sum_channels(1, 1, cell + at, at, to + at, count, None, same)
                 o += POSITIONS if grouped else 1
 
     return run
@@ -221,23 +220,21 @@ def gradient_channels(lanes: int) -> Loop:
                         cell = (image * plane + rows[n, 0] + taps[tap, 2]) * channels + c
                         position = (row * outs + taps[tap, 0]) * channels + c
                         to = (rows[n, 1] + tap) * channels + c
-                        add_along(VECTORS_ALONG, cell, position, to, taps[tap, 1], same)
+                        add_along(VECTORS_ALONG, cell, position, to, taps[tap, 1], None, same)
             for c in range(whole, end - lanes + 1, lanes):
                 for n in range(low, high):
                     for tap in range(len(taps)):
                         cell = (image * plane + rows[n, 0] + taps[tap, 2]) * channels + c
                         position = (row * outs + taps[tap, 0]) * channels + c
                         to = (rows[n, 1] + tap) * channels + c
-                        add_along(1, cell, position, to, taps[tap, 1], same)
-            for c in range(end - (end - begin) % lanes, end):
+                        add_along(1, cell, position, to, taps[tap, 1], None, same)
+            left = (end - begin) % lanes
+            for c in range(end - left, end, lanes):
                 for n in range(low, high):
                     for tap in range(len(taps)):
                         cell = (image * plane + rows[n, 0] + taps[tap, 2]) * channels + c
                         position = (row * outs + taps[tap, 0]) * channels + c
-                        total = cells.dtype.type(0)
-                        for o in range(taps[tap, 1]):
-                            at = cell + o * stride * channels
-                            total += cells[at] * positions[position + o * channels]
-                        result[(rows[n, 1] + tap) * channels + c] += total
+                        to = (rows[n, 1] + tap) * channels + c
+                        add_along(1, cell, position, to, taps[tap, 1], left, same)
 
     return run

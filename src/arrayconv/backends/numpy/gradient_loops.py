@@ -143,15 +143,15 @@ def _turn(source: Any, first: Any, step: Any, target: Any, place: Any, down: Any
 
 @compiled
 def gather(
-    kept: Any, place: Any, made: Any, output: Any, seen: Any, line: Any, of_all: Any
+    kept: Any, place: Any, made: Any, output: Any, seen: Any, line: Any, zero: Any, of_all: Any
 ) -> None:
     """Write what was kept of one of ``made`` outputs, as ``seen`` channels for each tap.
 
-    ``of_all`` has the panels, the runs of each and the numbers of a run, the channels of a panel,
-    and the vectors of a tile.
+    ``zero`` is an array of that, and ``of_all`` has the panels, the runs of each and the numbers of
+    a run, the channels of a panel, and the vectors of a tile.
     """
     panels, runs, run, channels, vectors = of_all
-    lanes, zero = VECTOR_BYTES // kept.itemsize, np.zeros(1, np.int64)
+    lanes = VECTOR_BYTES // kept.itemsize
     across = -(-run // lanes)
     # A panel has whole vectors of each tap; if all channels are in one, all taps are one piece.
     piece, step = (channels, seen) if panels > 1 else (across * lanes, run)
@@ -178,13 +178,18 @@ def write_out(taps: int) -> Loop:
     """Return what writes an output's weights: those of so many taps, or of any number if 0.
 
     It takes what `gather` wrote, with room to work in behind it; flat weights, and the first one's
-    place; the number of channels; and where each tap is among those of all runs.
+    place; the number of channels; where each tap is among those of all runs; and an array of 0.
     """
 
-    def run(line: Any, weight: Any, target: Any, channels: Any, order: Any) -> None:
-        lanes, zero = VECTOR_BYTES // line.itemsize, np.zeros(1, np.int64)
-        number = len(order)
+    def run(line: Any, weight: Any, target: Any, channels: Any, order: Any, zero: Any) -> None:
+        lanes, number = VECTOR_BYTES // line.itemsize, len(order)
         square = line[number * channels + lanes :]
+        if channels < (lanes // 2 if taps > 0 else lanes):
+            for tap in range(number):
+                at = np.uintp(order[tap] * channels)
+                for channel in range(channels):
+                    weight[target + channel * number + tap] = line[at + np.uintp(channel)]
+            return
         if taps > 0:
             for channel in range(0, channels, lanes):
                 for tap in range(taps):
@@ -192,12 +197,6 @@ def write_out(taps: int) -> Loop:
                     turns_apart(1, line, at, square, tap * lanes, zero, 0, None)
                 left = (channels - channel) * taps
                 turns_together(taps, square, weight, target + channel * taps, left)
-            return
-        if channels < lanes:
-            for tap in range(number):
-                at = np.uintp(order[tap] * channels)
-                for channel in range(channels):
-                    weight[target + channel * number + tap] = line[at + np.uintp(channel)]
             return
         whole = -(-number // lanes) * lanes
         turned = square[lanes * lanes :]
@@ -241,6 +240,7 @@ def add_blocks(
     lanes = VECTOR_BYTES // source.itemsize
     cells, kept = workspace[thread, :laid], workspace[thread, laid : laid + sums]
     line, order = workspace[thread, laid + sums :], tables[places : places + taps]
+    zero = np.zeros(1, np.int64)
     across = -(-run // lanes)
     each = runs * across * lanes
     for job in range(begin, end):
@@ -291,7 +291,7 @@ def add_blocks(
         for number in range(groups * many):
             group, output = number // many, number % many
             of_all = panels, runs, run, channels, vectors
-            gather(kept, group * panels * many * each, many, output, seen, line, of_all)
+            gather(kept, group * panels * many * each, many, output, seen, line, zero, of_all)
             call_at(
                 write,
                 (
@@ -300,5 +300,6 @@ def add_blocks(
                     ((first + group) * made + start + output) * seen * taps,
                     seen,
                     order,
+                    zero,
                 ),
             )

@@ -271,6 +271,6 @@ def _address_to_write(taps: int, itemsize: int) -> int:
     numbers, flat = np.empty(1, f"f{itemsize}"), np.empty(1, np.int64)
     found: int = loops("addresses").address_of(
         compiled.write_out(taps if taps <= compiled.TAPS else 0),
-        *(numbers, numbers, 0, 0, flat),
+        *(numbers, numbers, 0, 0, flat, flat),
     )
     return found
