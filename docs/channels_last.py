@@ -25,11 +25,12 @@ def cases() -> dict[str, tuple[tuple[int, ...], Callable[[Any], Any]]]:
     def weight(*shape: int) -> Any:
         return random.random(shape, dtype=np.float32)
 
-    wide, narrow, first, depth = (
+    wide, narrow, first, depth, blur = (
         weight(64, 64, 3, 3),
         weight(64, 256, 1, 1),
         weight(64, 3, 7, 7),
         weight(64, 1, 3, 3),
+        weight(3, 1, 5, 5),
     )
     return {
         "conv2d 3x3, 64 channels": ((1, 64, 56, 56), lambda x: ac.conv2d(x, wide, padding=1)),
@@ -42,7 +43,12 @@ def cases() -> dict[str, tuple[tuple[int, ...], Callable[[Any], Any]]]:
             (1, 64, 56, 56),
             lambda x: ac.conv2d(x, depth, padding=1, groups=64),
         ),
+        "conv2d 5x5, depthwise, 3 channels": (
+            (1, 3, 224, 224),
+            lambda x: ac.conv2d(x, blur, padding=2, groups=3),
+        ),
         "max_pool2d 2x2": ((1, 64, 56, 56), lambda x: ac.max_pool2d(x, 2)),
+        "max_pool2d 2x2, 3 channels": ((1, 3, 224, 224), lambda x: ac.max_pool2d(x, 2)),
         "avg_pool2d 3x3, stride 2": ((1, 64, 56, 56), lambda x: ac.avg_pool2d(x, 3, 2, 1)),
         "unfold 3x3": ((1, 64, 56, 56), lambda x: ac.unfold(x, 3, padding=1)),
     }

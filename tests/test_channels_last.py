@@ -12,7 +12,8 @@ import pytest
 import arrayconv as ac
 from arrayconv import primitives, reference
 from arrayconv._registry import Primitive
-from arrayconv.backends.numpy import orders
+from arrayconv._window import sliding_window
+from arrayconv.backends.numpy import channels_last, depthwise_channels, orders
 from arrayconv.backends.numpy.compiler import missing
 from arrayconv.functional.operations import operation_of
 from tests.cases import assert_close, draw
@@ -103,6 +104,8 @@ DEPTHWISE: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] =
     ((2, 17, 5, 6, 7), (3, 2, 3), {"padding": ((1, 0), (0, 2), (1, 1)), "stride": (2, 1, 2)}),
     # Fewer channels than a vector has; and more than are added up at a time.
     ((2, 3, 11, 12), (3, 3), {"padding": 1}),
+    ((1, 3, 40, 30), (7, 7), {"padding": 3}),
+    ((2, 2, 9, 8), (3, 3), {"stride": 2}),
     ((1, 150, 6, 5), (3, 3), {"padding": 1, "stride": 2}),
 )
 
@@ -130,6 +133,23 @@ def test_depthwise(shape, kernel, how, dtype):
     if all(axis.stride == 1 for axis in window):
         wanted = primitives.conv_transpose(y, w, window, groups, algorithm="generic")
         assert_close(taken(primitives.conv_transpose, last(y), w, window, groups), wanted, dtype)
+
+
+def test_few_channels_are_turned_over_where_that_is_faster():
+    """Where windows see many cells of a picture; not where they are few, nor of many channels."""
+    dtype = np.dtype(np.float32)
+
+    def turns(channels: int, kernel: int, stride: int) -> tuple[bool, bool]:
+        sides = (kernel,) * 2, (stride,) * 2, ((kernel // 2,) * 2,) * 2, (1, 1)
+        window = sliding_window((64, 64), *sides)
+        x = np.empty((1, channels, 64, 64), dtype)
+        plan = channels_last._plan(window, False, 1, dtype)
+        of_conv = depthwise_channels._turns(window, 1, channels, dtype)
+        return of_conv, channels_last._turns(x, plan)
+
+    assert turns(3, 5, 1) == (True, True)
+    assert turns(4, 2, 2) == (False, False)
+    assert turns(32, 5, 1) == (False, False)
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])

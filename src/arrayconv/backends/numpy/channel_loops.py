@@ -35,28 +35,22 @@ def _reduce(
 ) -> None:
     """Reduce runs of cells, which begin ``seen[begin:end]`` behind ``first``, to one.
 
-    ``same`` is (seen, out, length, nothing): it goes to ``out[to]`` and on, for the length of a
+    ``same`` is (seen, out, length): it goes to ``out[to]`` and on, for the length of a
     run. A sum is divided by ``divisor``.
     """
-    seen, out, length, nothing = same
+    seen, out, length = same
     if length < lanes:
-        for c in range(length):
-            total = nothing
-            for n in range(begin, end):
-                value = cells[first + seen[n] + c]
-                if maximum:
-                    total = value if (value > total) | (value != value) else total
-                else:
-                    total += value
-            out[to + c] = total if maximum else total / divisor
+        reduce_cells(maximum, 1, cells, first, seen, begin, end, out, to, divisor, length)
         return
     whole = length - length % (VECTORS * lanes)
     for c in range(0, whole, VECTORS * lanes):
-        reduce_cells(maximum, VECTORS, cells, first + c, seen, begin, end, out, to + c, divisor)
+        reduce_cells(
+            maximum, VECTORS, cells, first + c, seen, begin, end, out, to + c, divisor, None
+        )
     for c in range(whole, length, lanes):
         # The last vector may overlap the one before.
         at = min(c, length - lanes)
-        reduce_cells(maximum, 1, cells, first + at, seen, begin, end, out, to + at, divisor)
+        reduce_cells(maximum, 1, cells, first + at, seen, begin, end, out, to + at, divisor, None)
 
 
 @inlined
@@ -91,7 +85,6 @@ def pool_channels(maximum: bool, lanes: int) -> Loop:
         ends: Any,
         channels: Any,
         by_rows: Any,
-        nothing: Any,
         of_rows: Any,
         of_columns: Any,
     ) -> None:
@@ -102,8 +95,8 @@ def pool_channels(maximum: bool, lanes: int) -> Loop:
         most = max(1, (ends[1:] - ends[:-1]).max() * shape[2])
         seen, line = np.empty(most, np.int64), np.empty(width, cells.dtype)
         only = np.zeros(1, np.int64)
-        of_line = borrowed((apart, line, width, nothing))
-        of_result = borrowed((seen, out, channels, nothing))
+        of_line = borrowed((apart, line, width))
+        of_result = borrowed((seen, out, channels))
         for row in range(begin, end):
             image, place = row // places, row % places
             low, high = ends[place], ends[place + 1]
@@ -149,7 +142,6 @@ def locate_channels(lanes: int) -> Loop:
         rows: Any,
         ends: Any,
         channels: Any,
-        nothing: Any,
     ) -> None:
         cells, out, indices, ranges = borrowed((cells, out, indices, ranges))
         outs, step = shape[5], numbers[2]
@@ -166,13 +158,20 @@ def locate_channels(lanes: int) -> Loop:
                     held, count = many, _window(seen, rows, low, high, many, step, 1)
                 first = (image * plane + column) * channels
                 if channels < lanes:
-                    for c in range(channels):
-                        best, at = nothing, column + seen[0] if count > 0 else -1
-                        for n in range(count):
-                            value = cells[first + seen[n] * channels + c]
-                            if (value > best) | (value != value):
-                                best, at = value, column + seen[n]
-                        out[to + c], indices[to + c] = best, at
+                    locate_cells(
+                        1,
+                        channels,
+                        cells,
+                        first,
+                        seen,
+                        0,
+                        count,
+                        column,
+                        out,
+                        to,
+                        indices,
+                        channels,
+                    )
                 else:
                     for c in range(0, whole, VECTORS_LOCATED * lanes):
                         locate_cells(
@@ -187,6 +186,7 @@ def locate_channels(lanes: int) -> Loop:
                             out,
                             to + c,
                             indices,
+                            None,
                         )
                     for c in range(whole, channels, lanes):
                         c = min(c, channels - lanes)
@@ -202,6 +202,7 @@ def locate_channels(lanes: int) -> Loop:
                             out,
                             to + c,
                             indices,
+                            None,
                         )
                 to += channels
 

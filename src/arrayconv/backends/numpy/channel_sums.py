@@ -12,30 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from arrayconv.backends.numpy.vectors import Vectors, number
-
-
-class Lanes:
-    """Loads and stores of all lanes of a vector, or of the first ``left`` ones if that is given."""
-
-    def __init__(self, code: Vectors, kind: Any, left: Any) -> None:
-        self._code, self._mask = code, None
-        if not isinstance(kind, types.NoneType):
-            self._mask = code.between(number(0), left)
-
-    def load(self, pointer: Any, *terms: Any) -> Any:
-        """Return the vector that begins at an element; lanes that are not loaded are 0."""
-        if self._mask is None:
-            return self._code.load_vector(pointer, *terms)
-        nothing = ir.Constant(self._code.vector, None)
-        return self._code.load_lanes(self._code.at(pointer, *terms), self._mask, nothing)
-
-    def store(self, value: Any, pointer: Any, *terms: Any) -> None:
-        """Store a vector from an element on."""
-        if self._mask is None:
-            self._code.store_vector(value, pointer, *terms)
-        else:
-            self._code.store_lanes(value, self._code.at(pointer, *terms), self._mask)
+from arrayconv.backends.numpy.vectors import Lanes, Vectors, number
 
 
 @intrinsic(prefer_literal=True)

@@ -1,13 +1,14 @@
 """Pools of arrays whose channels lie next to one another in memory, by compiled loops.
 
 Such are views of images (height, width, channels), with the channels moved to the second place.
-What comes out lies in memory as what came in.
+What comes out lies in memory as what came in. Arrays of few channels, which leave most of a vector
+empty, are turned over first, and their result back, where that is faster.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from math import inf, prod
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,10 @@ from arrayconv.primitives.pooling import Divisor
 
 SEEN_AT_ONCE = 12
 """Cells of a window up to which all of them are seen at once, and not row after row."""
+
+RESULT, TURNED = 3.0, 0.4
+"""What a result of fewer channels than a vector has lanes takes, where a cell that it sees takes 1;
+and what it takes to turn over a number and to pool it in the other order."""
 
 NOT_IN_THIS_ORDER = "the channels of a cell are not next to one another in memory"
 """Why other arrays are served by others."""
@@ -104,37 +109,58 @@ def _run(x: Any, plan: Plan, loop: Any, dtypes: list[Any], *more: Any) -> list[A
     return [unflattened(each, batch, plan.sizes, channels) for each in results]
 
 
+def _turns(x: Any, plan: Plan) -> bool:
+    """Whether an array is better turned over, and its result back."""
+    channels, (rows, cells) = x.shape[1], plan.seen
+    if channels >= lanes_of(x.dtype):
+        return False
+    results, seen = plan.rows * plan.outs, cells // rows if _by_rows(plan) else cells
+    numbers = channels * (prod(x.shape[2:]) + results)
+    return bool(numbers * TURNED < results * (RESULT + seen))
+
+
+def _by_rows(plan: Plan) -> bool:
+    """Whether the rows that a window sees are reduced to one first."""
+    rows, cells = plan.seen
+    return rows > 1 and cells > SEEN_AT_ONCE
+
+
 def _reduced(x: Any, plan: Plan, maximum: bool) -> Any:
     """Return the maximum or the sum of what each window sees, the sum over its divisor."""
-    lanes = lanes_of(x.dtype)
-    rows, cells = plan.seen
-    by_rows = rows > 1 and (x.shape[1] < lanes or cells > SEEN_AT_ONCE)
-    nothing = x.dtype.type(-inf if maximum else 0)
-    loop = loops("channel_loops").pool_channels(maximum, lanes)
-    return _run(x, plan, loop, [x.dtype], by_rows, nothing, *plan.divisors)[0]
+    loop = loops("channel_loops").pool_channels(maximum, lanes_of(x.dtype))
+    return _run(x, plan, loop, [x.dtype], _by_rows(plan), *plan.divisors)[0]
 
 
 def max_pool(x: Any, window: Windows) -> Any:
     """Return the maximum of what each window sees."""
-    return _reduced(x, _plan(window, False, 1, x.dtype), maximum=True)
+    plan = _plan(window, False, 1, x.dtype)
+    if _turns(x, plan):
+        return channels_last(compiled.max_pool(x, window))
+    return _reduced(x, plan, maximum=True)
 
 
 def sum_pool(x: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of what each window sees, over ``divisor``."""
-    return _reduced(x, _plan(window, False, divisor, x.dtype), maximum=False)
+    plan = _plan(window, False, divisor, x.dtype)
+    if _turns(x, plan):
+        return channels_last(compiled.sum_pool(x, window, divisor))
+    return _reduced(x, plan, maximum=False)
 
 
 def spread(y: Any, window: Windows, divisor: Divisor = 1) -> Any:
     """Return the sum of the windows that see each cell, over ``divisor``."""
+    plan = _plan(window, True, 1, y.dtype)
+    if _turns(y, plan):
+        return channels_last(compiled.spread(y, window, divisor))
     shares = y if divisor == 1 else compiled.over(y.copy(order="K"), divisor)
-    return _reduced(shares, _plan(window, True, 1, y.dtype), maximum=False)
+    return _reduced(shares, plan, maximum=False)
 
 
 def max_pool_indices(x: Any, window: Windows) -> tuple[Any, Any]:
     """Return the maxima and their places."""
     plan = _plan(window, False, 1, x.dtype)
     loop = loops("channel_loops").locate_channels(lanes_of(x.dtype))
-    values, indices = _run(x, plan, loop, [x.dtype, np.int64], x.dtype.type(-inf))
+    values, indices = _run(x, plan, loop, [x.dtype, np.int64])
     return values, indices
 
 

@@ -3,6 +3,7 @@
 A vector holds channels: a window needs no cells beside those that it sees, whatever its stride and
 dilation, so nothing is laid out. What comes out lies in memory as what came in. Other arrays are
 turned over first, and so is their result: that pays where planes are small or strides are not 1.
+So are arrays of few channels, the other way round, where these leave too much of a vector empty.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from arrayconv._window import (
     tap_range,
 )
 from arrayconv.backends.numpy import compiled_convolution as compiled
+from arrayconv.backends.numpy import costs, depthwise_rows
 from arrayconv.backends.numpy.compiler import lanes_of, loops
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import (
@@ -101,9 +103,27 @@ def unfit(shape: Shape) -> str | None:
     return compiled.unfit(shape)
 
 
+FEW_TURNED = 0.6
+"""Nanoseconds to turn over a number of fewer channels than a vector has lanes."""
+
+
+@lru_cache(maxsize=256)
+def _turns(window: Window, batch: int, channels: int, dtype: Any) -> bool:
+    """Whether an array whose channels fill no vector is better turned over, and its result back."""
+    if channels >= lanes_of(dtype):
+        return False
+    shape = Shape(window, batch, channels, channels, channels, dtype)
+    numbers = batch * channels * (prod(input_sizes(window)) + prod(output_sizes(window)))
+    by_rows = depthwise_rows.nanoseconds(shape) + numbers * FEW_TURNED
+    return by_rows < costs.along_channels(shape)
+
+
 def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     """Return y (N, C, *positions), in the order in memory that ``x`` has."""
     if 0 in x.shape or is_channels_last(x):
+        if 0 not in x.shape and _turns(window, *x.shape[:2], x.dtype):
+            made = depthwise_rows.conv(channels_first(x), w, window, groups, bias)
+            return channels_last(made)
         return _conv(x, w, window, bias)
     return channels_first(_conv(channels_last(x), w, window, bias))
 

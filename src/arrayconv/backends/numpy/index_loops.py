@@ -222,7 +222,7 @@ def locate_lanes(lanes: int) -> Loop:
             side_by_side(cells, n, end, count, beside)
             for place in range(places):
                 low, high, to = ends[place], ends[place + 1], place * LANES
-                locate_cells(vectors, LANES, beside, 0, offsets, low, high, 0, best, to, at)
+                locate_cells(vectors, LANES, beside, 0, offsets, low, high, 0, best, to, at, None)
             one_by_one(best, out, n, end, np.uintp(places))
             one_by_one(at, indices, n, end, np.uintp(places))
 

@@ -168,10 +168,14 @@ def pool_lanes(maximum: bool, lanes: int) -> Loop:
             for row in range(places):
                 low, high = ends[row], ends[row + 1]
                 for at in along:
-                    reduce_cells(is_maximum, vectors, beside, at, rows, low, high, line, at, 1.0)
+                    reduce_cells(
+                        is_maximum, vectors, beside, at, rows, low, high, line, at, 1.0, None
+                    )
                 for o in range(outs):
                     at, many = stops[0, o] * LANES, stops[1, o]
-                    reduce_cells(is_maximum, vectors, line, at, columns, 0, many, results, to, 1.0)
+                    reduce_cells(
+                        is_maximum, vectors, line, at, columns, 0, many, results, to, 1.0, None
+                    )
                     to += LANES
             one_by_one(results, out, n, end, np.uintp(places * outs))
 

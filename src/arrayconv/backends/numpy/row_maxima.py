@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from arrayconv.backends.numpy.row_windows import Along, Windows, phases_of, places_of
-from arrayconv.backends.numpy.vectors import Vectors, number
+from arrayconv.backends.numpy.vectors import Lanes, Vectors, number
 
 NOWHERE = 1 << 29
 """A place behind that of any cell of a plane that is served; outside it all places are."""
@@ -77,18 +77,19 @@ def locate_cells(
     out: Any,
     to: Any,
     places: Any,
+    left: Any,
 ) -> Any:
     """Write the maximum of some cells of planes that lie side by side, and which cell it is.
 
     A cell of ``lanes`` is ``beside`` numbers, of which ``vectors`` vectors are seen, from ``first``
     on; those of the cells ``cells[n]`` behind it, for n from ``begin`` to ``end``. The maxima go to
     ``out[to]`` and on; where they go in ``places``, ``number_of_first`` more than ``cells[n]``, or
-    -1 for no cell.
+    -1 for no cell. ``left`` is as in `reduce_cells`.
     """
     if any(array.layout != "C" for array in (lanes, cells, out, places)):
         return None
     given = (vectors, beside, lanes, first, cells, begin, end)
-    signature = types.void(*given, number_of_first, out, to, places)
+    signature = types.void(*given, number_of_first, out, to, places, left)
     count = vectors.literal_value
 
     def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -97,16 +98,16 @@ def locate_cells(
             context.make_array(signature.args[at])(context, builder, given[at]).data
             for at in (2, 4, 8, 10)
         )
-        _, beside, _, first, _, begin, end, number_of_first, _, to, _ = given
-        start = code.at(lanes, first)
-        seen = (cells, begin, end, number_of_first)
+        _, beside, _, first, _, begin, end, number_of_first, _, to, _, left = given
+        start, some = code.at(lanes, first), Lanes(code, signature.args[11], left)
+        seen = (cells, begin, end, number_of_first, some)
         for n, (best, at) in enumerate(_over_cells(code, start, beside, *seen, count)):
             there = builder.add(to, number(n * code.lanes))
-            code.store_vector(best, out, there)
-            pointer = code.at(places, there)
-            if pointer.type.pointee.width > 32:
-                at = builder.sext(at, ir.VectorType(pointer.type.pointee, code.lanes))
-            builder.store(at, builder.bitcast(pointer, at.type.as_pointer()), align=1)
+            some.store(best, out, there)
+            whole = places.type.pointee
+            if whole.width > 32:
+                at = builder.sext(at, ir.VectorType(whole, code.lanes))
+            some.store(at, places, there)
         return code.nothing()
 
     return signature, write
@@ -120,6 +121,7 @@ def _over_cells(
     begin: Any,
     end: Any,
     number_of_first: Any,
+    some_lanes: Lanes,
     vectors: int,
 ) -> list[tuple[Any, Any]]:
     """Return the vectors of the best of some cells, met one after the other, and which they are."""
@@ -145,7 +147,7 @@ def _over_cells(
     start = code.at(lanes, builder.mul(cell, beside))
     this = code.spread(which(cell), integers)
     for v in range(vectors):
-        value = code.load_vector(start, number(v * code.lanes))
+        value = some_lanes.load(start, number(v * code.lanes))
         taken = builder.or_(
             builder.fcmp_ordered(">", value, best[v]), builder.fcmp_unordered("uno", value, value)
         )

@@ -229,3 +229,28 @@ class Vectors:
             lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), order)
             found = self.builder.shuffle_vector(found, vector, lanes)
         return found
+
+
+class Lanes:
+    """Loads and stores of all lanes of vectors, or of the first ``left`` ones if that is given."""
+
+    def __init__(self, code: Vectors, kind: Any, left: Any) -> None:
+        self._code, self._mask = code, None
+        if not isinstance(kind, types.NoneType):
+            self._mask = code.between(number(0), left)
+
+    def load(self, pointer: Any, *terms: Any) -> Any:
+        """Return the vector that begins at an element; lanes that are not loaded are 0."""
+        if self._mask is None:
+            return self._code.load_vector(pointer, *terms)
+        nothing = ir.Constant(self._code.vector, None)
+        return self._code.load_lanes(self._code.at(pointer, *terms), self._mask, nothing)
+
+    def store(self, value: Any, pointer: Any, *terms: Any) -> None:
+        """Store a vector of any kind from an element on."""
+        place = self._code.at(pointer, *terms)
+        if self._mask is None:
+            place = self._code.builder.bitcast(place, value.type.as_pointer())
+            self._code.builder.store(value, place, align=1)
+        else:
+            self._code.store_lanes(value, place, self._mask)

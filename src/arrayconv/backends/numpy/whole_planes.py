@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from arrayconv.backends.numpy.vectors import Vectors, number
+from arrayconv.backends.numpy.vectors import Lanes, Vectors, number
 
 
 @intrinsic
@@ -94,17 +94,20 @@ def reduce_cells(
     out: Any,
     to: Any,
     divisor: Any,
+    left: Any,
 ) -> Any:
     """Write the maximum, or the sum over ``divisor``, of cells of planes that lie side by side.
 
     The cells are ``vectors`` vectors from ``lanes[first + offsets[n]]`` on, for n from ``begin`` to
-    ``end``; the result goes to ``out[to]`` and on.
+    ``end``; the result goes to ``out[to]`` and on. With ``left``, which is None or less than the
+    lanes of a vector, there is one, of so many planes.
     """
     if any(array.layout != "C" for array in (lanes, offsets, out)):
         return None
     if not isinstance(divisor, types.Float):
         return None
-    signature = types.void(maximum, vectors, lanes, first, offsets, begin, end, out, to, divisor)
+    kinds = (maximum, vectors, lanes, first, offsets, begin, end, out, to, divisor, left)
+    signature = types.void(*kinds)
     is_maximum, count = bool(maximum.literal_value), vectors.literal_value
 
     def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -113,13 +116,14 @@ def reduce_cells(
             context.make_array(signature.args[at])(context, builder, given[at]).data
             for at in (2, 4, 7)
         )
-        _, _, _, first, _, begin, end, _, to, divisor = given
-        results = code.over_offsets(code.at(lanes, first), offsets, begin, end, count)
+        _, _, _, first, _, begin, end, _, to, divisor, left = given
+        some = Lanes(code, signature.args[10], left)
+        results = code.over_offsets(code.at(lanes, first), offsets, begin, end, count, some)
         divisor = context.cast(builder, divisor, signature.args[9], signature.args[2].dtype)
         for number_of, result in enumerate(results):
             if not is_maximum:
                 result = builder.fdiv(result, code.spread(divisor, code.vector))
-            code.store_vector(result, out, to, number(number_of * code.lanes))
+            some.store(result, out, to, number(number_of * code.lanes))
         return code.nothing()
 
     return signature, write
@@ -169,7 +173,9 @@ class _Planes(Vectors):
             for total, start in zip(totals, starts, strict=True)
         ]
 
-    def over_offsets(self, lanes: Any, offsets: Any, begin: Any, end: Any, count: int) -> list[Any]:
+    def over_offsets(
+        self, lanes: Any, offsets: Any, begin: Any, end: Any, count: int, some: Lanes
+    ) -> list[Any]:
         """Return vectors of what the cells at some offsets make."""
         builder, before = self.builder, self.builder.block
         loop, body, after = map(builder.append_basic_block, ("cells", "cell", "reduced"))
@@ -181,7 +187,7 @@ class _Planes(Vectors):
         builder.position_at_end(body)
         start = self.at(lanes, self.load(offsets, n))
         for v, total in enumerate(totals):
-            cells = self.load_vector(start, number(v * self.lanes))
+            cells = some.load(start, number(v * self.lanes))
             total.add_incoming(self.none, before)
             total.add_incoming(self.together(total, cells), body)
         n.add_incoming(begin, before)
