@@ -1,7 +1,7 @@
 """Products of matrices that are shared among our own threads, each of whose parts the BLAS makes.
 
-A BLAS's own threads do as well one call after the other. But after a pause OpenBLAS's took many times
-as long, as threads do that wake on one processor; ours are kept apart (`processors`).
+A BLAS's own threads do as well one call after the other. But after a pause OpenBLAS's took many
+times as long, as threads do that wake on one processor; ours are kept apart (`processors`).
 """
 
 from __future__ import annotations
