@@ -341,6 +341,7 @@ def test_the_suites_of_the_command_are_those_there_are(capsys):
         ["x"],
         ["--suite", "vgg"],
         ["--seconds", "-1"],
+        ["--pause", "0"],
         ["run", "--batch", "0"],
     ],
 )
@@ -575,6 +576,14 @@ def test_a_run_of_some_cases_and_libraries(run, tmp_path, capsys):
         ("sobel", "position loop"),
         ("sobel", "arrayconv numpy auto"),
     }
+
+
+def test_a_run_of_calls_after_a_pause(run, tmp_path, capsys):
+    """Each call is a sample, and the records say what was before it."""
+    how = {"libraries": ("numpy",), "only": "so*", "implementations": "auto", "pause": 0.001}
+    assert run.run(plan(run, tmp_path, **how)) == 0
+    assert "pause: 0.001 s before each call" in capsys.readouterr().out
+    assert {line["versions"]["pause"] for line in read(tmp_path)} == {"0.001 s before each call"}
 
 
 def test_no_case_is_begun_when_the_time_is_over(run, tmp_path, capsys):

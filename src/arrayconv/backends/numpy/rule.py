@@ -111,7 +111,6 @@ class Rule:
                 never if each.unfit is never else self._unfit(each.name),
                 self._slow(each.name),
                 prepare=each.prepare,
-                best=self.best,
                 workspace=self._workspace(each),
                 adds_bias=each.adds_bias,
             )
