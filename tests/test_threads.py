@@ -371,35 +371,36 @@ def sleeper():
     thread.join()
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_thread_wakes_on_another_processor_than_the_callers(sleeper, times):
-    """And may run on all of them again, also if it was called off and then called again."""
+def wake(sleeper, heres: list[int]) -> list[set[int]]:
+    """Keep a sleeper away from some processors, one after the other, and wake it.
+
+    Return those that it could run on at first, and then.
+    """
     thread, asleep, processors, seen = sleeper
     before = os.sched_getaffinity(0)
     try:
-        for here in sorted(before)[:times]:
+        for here in heres:
             os.sched_setaffinity(0, {here})
             processors.keep_away(thread.native_id)
     finally:
         os.sched_setaffinity(0, before)
     asleep.release()
     thread.join()
-    assert seen == [before - {here}, before]
+    return seen
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_thread_wakes_on_another_processor_than_the_callers(sleeper, times):
+    """And may run on all of them again, also if it was called off and then called again."""
+    every = os.sched_getaffinity(0)
+    heres = sorted(every)[:times]
+    assert wake(sleeper, heres) == [every - {heres[-1]}, every]
 
 
 def test_a_thread_that_has_one_processor_stays_there(sleeper):
-    thread, asleep, processors, seen = sleeper
     here = min(os.sched_getaffinity(0))
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(thread.native_id, {here})
-    try:
-        os.sched_setaffinity(0, {here})
-        processors.keep_away(thread.native_id)
-    finally:
-        os.sched_setaffinity(0, before)
-    asleep.release()
-    thread.join()
-    assert seen == [{here}, {here}]
+    os.sched_setaffinity(sleeper[0].native_id, {here})
+    assert wake(sleeper, [here]) == [{here}, {here}]
 
 
 def test_where_the_system_allows_nothing_all_goes_on(kind, monkeypatch):
