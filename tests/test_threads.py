@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -371,12 +372,13 @@ def sleeper():
     thread.join()
 
 
-def wake(sleeper, heres: list[int]) -> list[set[int]]:
+def wake(sleeper: Any, heres: list[int]) -> list[set[int]]:
     """Keep a sleeper away from some processors, one after the other, and wake it.
 
     Return those that it could run on at first, and then.
     """
     thread, asleep, processors, seen = sleeper
+    found: list[set[int]] = seen
     before = os.sched_getaffinity(0)
     try:
         for here in heres:
@@ -386,7 +388,7 @@ def wake(sleeper, heres: list[int]) -> list[set[int]]:
         os.sched_setaffinity(0, before)
     asleep.release()
     thread.join()
-    return seen
+    return found
 
 
 @pytest.mark.parametrize("times", [1, 2])
