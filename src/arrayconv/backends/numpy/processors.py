@@ -1,7 +1,7 @@
 """On which processor a thread wakes: not on that of the thread that wakes it.
 
 A system may put it there though others idle, and leave both there for milliseconds, in which two
-threads take longer than one: Linux does so on machines of few processors, after a pause.
+threads take longer than one. Linux did so where that was seen, on two processors after a pause.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 MANY = 32
-"""Processors from which on a system is left to find one itself: to name them all takes longer."""
+"""Processors from which on a system is left to find one itself: there it has more that idle, and to
+name them all takes its time."""
 
 
 def _finder() -> Callable[[], int] | None:
