@@ -405,6 +405,17 @@ def test_a_thread_that_has_one_processor_stays_there(sleeper):
     assert wake(sleeper, [here]) == [{here}, {here}]
 
 
+def test_what_others_changed_meanwhile_stays(sleeper):
+    """As where somebody gives the process other processors while its threads sleep."""
+    thread, asleep, processors, seen = sleeper
+    processors.keep_away(thread.native_id)
+    given = {max(os.sched_getaffinity(0) - os.sched_getaffinity(thread.native_id))}
+    os.sched_setaffinity(thread.native_id, given)
+    asleep.release()
+    thread.join()
+    assert seen == [given, given]
+
+
 def test_where_the_system_allows_nothing_all_goes_on(kind, monkeypatch):
     def refuse(*arguments: object) -> None:
         raise PermissionError("not here")

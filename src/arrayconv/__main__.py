@@ -10,9 +10,9 @@ from math import prod
 from typing import Any
 
 import arrayconv
+from arrayconv import _first_calls
 from arrayconv._arrays import namespace_named
 from arrayconv._capabilities import COMPILED_FOR, DTYPES, LIBRARIES
-from arrayconv._first_calls import first_calls
 from arrayconv._integers import PADDING_WORDS, crop_argument, integers, padding_argument
 from arrayconv._window import (
     Axis,
@@ -157,14 +157,15 @@ def compile_loops(arguments: argparse.Namespace) -> str:
     """Return what first calls of common layers took; what they compiled is then kept on disk."""
     if arguments.kernel or arguments.architecture or arguments.wide:
         raise ValueError(f"--kernel, --architecture and --wide are for --library {COMPILED_FOR[0]}")
-    others = [each for each in arguments.dtype if each not in ("float16", "float32", "float64")]
+    others = [each for each in arguments.dtype if each not in _first_calls.DTYPES]
     if others:
-        raise ValueError(f"nothing of all layers is compiled for {', '.join(others)}")
+        known = ", ".join(_first_calls.DTYPES)
+        raise ValueError(f"--dtype of these layers is one of {known}, got {', '.join(others)}")
     if missing() is not None:
         raise ValueError(missing())
     total, count = 0.0, 0
     for dtype in arguments.dtype:
-        for layer, seconds in first_calls(namespace_named(arguments.library), dtype):
+        for layer, seconds in _first_calls.first_calls(namespace_named(arguments.library), dtype):
             # It takes a while: so each is shown when it is done.
             print(f"{seconds:6.2f} s  {dtype}  {layer}", flush=True)
             total, count = total + seconds, count + 1
@@ -173,8 +174,6 @@ def compile_loops(arguments: argparse.Namespace) -> str:
 
 def compile_kernels(arguments: argparse.Namespace) -> str:
     """Return what the compiler says of each CUDA kernel; on a GPU they are then in CuPy's cache."""
-    if arguments.library != COMPILED_FOR[0]:
-        return compile_loops(arguments)
     reason = compilation.why_no_compilation()
     if arguments.architecture:
         reason = compilation.why_no_compiler()
@@ -193,6 +192,12 @@ def compile_kernels(arguments: argparse.Namespace) -> str:
         f"{compilation.table(results)}\n"
         f"{len(results)} kernels in {seconds:.1f} s, {spilled} of them with local memory"
     )
+
+
+def compile_code(arguments: argparse.Namespace) -> str:
+    """Return what was compiled for a library's arrays."""
+    is_cuda = arguments.library == COMPILED_FOR[0]
+    return (compile_kernels if is_cuda else compile_loops)(arguments)
 
 
 def _window_options(parser: argparse.ArgumentParser, kernel_needed: bool) -> None:
@@ -218,7 +223,7 @@ def _window_options(parser: argparse.ArgumentParser, kernel_needed: bool) -> Non
     )
 
 
-_REPORTS = {"shape": shape, "explain": explain, "compile": compile_kernels}
+_REPORTS = {"shape": shape, "explain": explain, "compile": compile_code}
 
 
 def parser() -> argparse.ArgumentParser:

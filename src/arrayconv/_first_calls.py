@@ -34,6 +34,8 @@ def _pooled(function: str, side: int, **params: Any) -> Layer:
     return Layer(function, ((1, 32, side, side),), params)
 
 
+DTYPES = ("float16", "float32", "float64")
+"""Those for which all of these are compiled."""
 LAYERS = (
     _convolved(16, 8, 8, 3),
     _convolved(112, 3, 64, 7, stride=2),

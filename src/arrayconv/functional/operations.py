@@ -75,7 +75,7 @@ def check_arguments(
     """Raise TypeError where an operation cannot be called so, in Python's own words."""
     given = {*operation.positional[: len(arrays)], *params}
     if len(given) == len(arrays) + len(params) and operation.needed <= given <= operation.known:
-        # That they can be bound is seen so in a tenth of the time that it takes to bind them.
+        # They can be bound: to see it so takes a fraction of the time that it takes to bind them.
         return
     try:
         operation.signature.bind(*arrays, **params)

@@ -104,7 +104,8 @@ def unfit(shape: Shape) -> str | None:
 
 
 FEW_TURNED = 0.6
-"""Nanoseconds to turn over a number of fewer channels than a vector has lanes."""
+"""Nanoseconds to turn over a number of fewer channels than a vector has lanes, as `costs` counts
+them."""
 
 
 @lru_cache(maxsize=256)

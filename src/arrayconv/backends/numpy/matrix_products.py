@@ -24,7 +24,7 @@ WORTH_A_THREAD = 1 << 22
 MANY = 4
 """Matrices for each part, from which on none is cut: so many are shared about evenly."""
 WHOLE = 16
-"""Rows or columns of a part are so many times some number: what a BLAS adds up at a time."""
+"""Rows or columns of a part are a multiple of these, but for the last: a BLAS has its own tiles."""
 
 
 def matrix_product(one: Any, other: Any) -> Any:

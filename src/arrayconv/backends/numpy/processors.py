@@ -20,11 +20,9 @@ def _finder() -> Callable[[], int] | None:
     """Return what tells the number of the processor that the calling thread runs on."""
     if not hasattr(os, "sched_setaffinity") or (os.cpu_count() or MANY) >= MANY:
         return None
-    with suppress(OSError, AttributeError, TypeError):
-        # Python's lock is kept: the call takes less time than to give it up and to get it back.
-        found: Callable[[], int] = ctypes.PyDLL(None).sched_getcpu
-        return found
-    return None
+    # Python's lock is kept: the call takes less time than to give it up and to get it back.
+    found: Callable[[], int] | None = getattr(ctypes.PyDLL(None), "sched_getcpu", None)
+    return found
 
 
 _processor = _finder()
@@ -35,7 +33,13 @@ class Processors:
 
     def __init__(self) -> None:
         self._all: set[int] = set()
+        self._some: set[int] = set()
         """Where it may wake on some of them only; it may run on all again once it is awake."""
+
+    def _of(self, thread: int) -> set[int]:
+        """Return those of a thread, but for what was changed here; others may have changed more."""
+        every = os.sched_getaffinity(thread)
+        return self._all if every == self._some else every
 
     def keep_away(self, thread: int | None) -> None:
         """Have a thread that sleeps wake on another processor than the caller's, if it may."""
@@ -43,15 +47,16 @@ class Processors:
             return
         # A system may allow none of this. Then all stays as it is.
         with suppress(OSError):
-            every = self._all or os.sched_getaffinity(thread)
+            every = self._of(thread)
             others = every - {_processor()}
             if others:
                 os.sched_setaffinity(thread, others)
-                self._all = every
+                self._all, self._some = every, others
 
     def free(self) -> None:
         """Have the calling thread, which is awake, run on any of its processors again."""
-        if self._all:
+        if self._some:
+            # What a system allowed it may forbid meanwhile: then the thread runs where it may.
             with suppress(OSError):
-                os.sched_setaffinity(0, self._all)
-            self._all = set()
+                os.sched_setaffinity(0, self._of(0))
+            self._all = self._some = set()
