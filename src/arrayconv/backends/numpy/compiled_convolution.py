@@ -16,7 +16,7 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv._window import Window, input_sizes, output_sizes
 from arrayconv.backends.numpy.compiler import loops, missing
-from arrayconv.backends.numpy.convolution_plans import CHUNK, limits, plan
+from arrayconv.backends.numpy.convolution_plans import limits, plan
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.threads import at_once, run_range
@@ -63,9 +63,8 @@ def _run(
     flat, weight = channels_first(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result = target.reshape(-1)
-    compiled = loops("conv_loops")
     run_range(
-        compiled.convolve_blocks,
+        loops("conv_loops").convolve_blocks,
         (flat, weight, biases(bias, shape[1], source.dtype), result),
         len(planned.blocks),
         (np.empty((at_once(len(planned.blocks)), planned.cells), w.dtype), *planned[:4]),
@@ -73,12 +72,4 @@ def _run(
         least=1,
         numbered=True,
     )
-    stride = window[-1].stride
-    if not is_adjoint or stride == 1:
-        return target
-    # The phases of each row are one after the other.
-    mixed = np.empty_like(target)
-    rows = [each.reshape(-1, shape[-1]) for each in (target, mixed)]
-    some = -(-len(rows[0]) * CHUNK // target.nbytes)
-    run_range(compiled.interleave, tuple(rows), len(rows[0]), (stride,), each=some, least=1)
-    return mixed
+    return target

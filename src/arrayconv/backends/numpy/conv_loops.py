@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from arrayconv.backends.numpy.addresses import call_at
@@ -20,7 +19,6 @@ __all__ = [
     "convolve",
     "convolve_blocks",
     "fill",
-    "interleave",
     "lay_out",
     "tile",
 ]
@@ -39,7 +37,8 @@ FEW_ROWS = 56
 tiles of outputs: then there is little to gain by holding them, and the lines of many outputs would
 push out one another, half written, where their planes are a multiple of a page apart."""
 
-_narrow = numba.uint32
+_cell = np.uintp
+"""An index that is not negative, which loops need not look at."""
 
 
 @inlined
@@ -134,6 +133,31 @@ def lay_out(
 
 
 @compiled
+def put_in_turns(
+    result: Any, first: Any, rows: Any, length: Any, stride: Any, workspace: Any
+) -> None:
+    """Let the phases of each row, one after the other in it, take turns, by way of a workspace."""
+    for row in range(first, first + rows * length, length):
+        start = _cell(row)
+        for cell in range(_cell(length)):
+            workspace[cell] = result[start + cell]
+        if stride == 2:
+            pairs = _cell(length // 2)
+            odd = _cell(length) - pairs
+            for cell in range(pairs):
+                result[start + _cell(2) * cell] = workspace[cell]
+                result[start + _cell(2) * cell + _cell(1)] = workspace[odd + cell]
+            if length % 2:
+                result[row + length - 1] = workspace[length // 2]
+            continue
+        place = 0
+        for phase in range(min(stride, length)):
+            for cell in range(row + phase, row + length, stride):
+                result[_cell(cell)] = workspace[place]
+                place += 1
+
+
+@compiled
 def convolve_blocks(
     source: Any,
     weight: Any,
@@ -149,11 +173,12 @@ def convolve_blocks(
     numbers: Any,
 ) -> None:
     """Convolve some of the blocks of `convolution_plans.Plan`."""
-    each, seen, of_group, step, made, results, results_of, slack = numbers
+    each, seen, of_group, step, made, results, results_of, slack, of_image, row, stride = numbers
     cells = workspace[thread]
     for block in range(begin, end):
         size, first, channels, groups, outputs, output, low, high = blocks[block, :8]
-        lay_out(source, first, each, cells, size, channels, tables, blocks[block, 8:])
+        target, images, made_rows = blocks[block, 8:11]
+        lay_out(source, first, each, cells, size, channels, tables, blocks[block, 11:])
         # What vectors see past the last cell is dropped, but some numbers would be slow to add.
         cells[channels * size : channels * size + slack] = 0
         for n in range(low, high):
@@ -183,27 +208,13 @@ def convolve_blocks(
                     tables[ends : ends + end_count],
                 ),
             )
-
-
-@compiled
-def interleave(source: Any, target: Any, begin: Any, end: Any, stride: Any) -> None:
-    """Copy rows (R, size), one phase of a row after the other, so that phases take turns."""
-    size = source.shape[1]
-    for row in range(begin, end):
-        seen, made = source[row], target[row]
-        if stride == 2:
-            odd = seen[_narrow(size - size // 2) :]
-            for cell in range(_narrow(size // 2)):
-                made[_narrow(2) * _narrow(cell)] = seen[cell]
-                made[_narrow(2) * _narrow(cell) + _narrow(1)] = odd[cell]
-            if size % 2:
-                made[size - 1] = seen[size // 2]
-        else:
-            place = 0
-            for phase in range(min(stride, size)):
-                for cell in range(phase, size, stride):
-                    made[cell] = seen[place]
-                    place += 1
+        if stride == 1:
+            continue
+        for image in range(images):
+            for group in range(groups):
+                for n in range(outputs):
+                    place = target + image * of_image + group * results + n * results_of
+                    put_in_turns(result, place, made_rows, row, stride, cells)
 
 
 @compiled_by_form

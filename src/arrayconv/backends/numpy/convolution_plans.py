@@ -37,7 +37,8 @@ class Plan(NamedTuple):
     """Ranges of images or of the first dimension, of groups, and of the outputs of each. Of a block
     a channel's cells, the first cell of the source that it sees, in the first channel; how many
     channels, groups, and outputs of a group it has; the first output; the first and last of its
-    sums; and where `tables` have its layout, of `Layout.placed`."""
+    sums; its first result, how many images it has, and rows of an image's output; and where
+    `tables` have its layout, of `Layout.placed`."""
     sums: Any
     """Of one pass of a block the loop; where `tables` have, for each term, where its cell and its
     weight are, the number of terms, and of the rows that their cells lie in; the first weight and
@@ -46,10 +47,12 @@ class Plan(NamedTuple):
     tables: Any
     numbers: Any
     """Cells of a channel of the source, channels of a group, weights of a group and from output to
-    output, outputs of a group, results of a group and of an output, and numbers of vectors that may
-    be past a cell."""
+    output, outputs of a group, results of a group and of an output, numbers of vectors that may be
+    past a cell, results of an image and of a row, and the phases that are one after the other in a
+    row of the sums, and are then put in turns."""
     cells: int
-    """The most numbers that a block lays out, and those that vectors may see past the last one."""
+    """The most numbers that a block lays out, and those that vectors may see past the last one; or
+    a row of results, if that is more."""
     holes: bool
     """Whether some outputs, of an adjoint, see nothing."""
 
@@ -79,6 +82,7 @@ class _Planner:
             self.from_sizes, self.sizes = self.sizes, self.from_sizes
         self.seen, self.made = channels // groups, outputs // groups
         self.groups, self.taps = groups, prod(kernel_sizes(window))
+        self.phases = window[-1].stride if is_adjoint else 1
         self.tile = self.compiled.tile(self.made)
         self.slack = self.tile.vectors * self.lanes
         self.source = (channels * prod(self.from_sizes), *layouts.steps(self.from_sizes))
@@ -128,6 +132,7 @@ class _Planner:
         """Add a block: images, results of the first dimension, groups and outputs of each."""
         where = images[1] - images[0], *part
         layout, low = self.laid(*where), len(self.sums)
+        rows = (part[1] - part[0]) * prod(self.sizes[1:-1]) if len(self.sizes) > 1 else 1
         count, many = of[1] - of[0], some[1] - some[0]
         place = images[0] * self.target[0] + part[0] * self.target[1]
         output = some[0] * self.made + of[0]
@@ -139,6 +144,7 @@ class _Planner:
         self.blocks.append(
             (
                 *(layout.size, cells, many * self.seen, many, count, output, low, len(self.sums)),
+                *(place, where[0], rows),
                 *layout.placed(self.tables),
             )
         )
@@ -155,7 +161,7 @@ class _Planner:
             "outputs": 1,
         }
         most_parts = length // (2 * reach)
-        if self.is_adjoint and len(self.window) == 1 and self.window[0].stride > 1:
+        if self.phases > 1 and len(self.window) == 1:
             # The phases of a whole row of an adjoint are one after the other.
             cuts["parts"] = most_parts = 1
         positions = batch * prod(output_sizes(self.window))
@@ -178,16 +184,20 @@ class _Planner:
         return tuple(equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True))
 
     def cells(self, images: Range, part: Range, some: Range, of: Range) -> int:
-        """Return how many numbers a block lays out, and vectors may see past them."""
+        """Return how many numbers a block holds."""
         size = self.laid(images[1] - images[0], *part).size
-        cells: int = size * (some[1] - some[0]) * self.seen + self.slack
-        return cells
+        return self._held(size * (some[1] - some[0]) * self.seen)
+
+    def _held(self, cells: int) -> int:
+        """Return how many numbers a block holds that lays out so many: or a row of its results."""
+        return max(cells + self.slack, self.sizes[-1] if self.phases > 1 else 0)
 
     def plan(self) -> Plan:
         """Return the blocks that were added."""
         numbers = (
             *(prod(self.from_sizes), self.seen, self.made * self.taps * self.seen, self.step),
             *(self.made, self.made * prod(self.sizes), prod(self.sizes), self.slack),
+            *(self.target[0], self.sizes[-1], self.phases),
         )
         blocks = np.array(self.blocks, np.int64)
         whole = self.laid(1, 0, self.sizes[0])
@@ -196,7 +206,7 @@ class _Planner:
             np.array(self.sums, np.int64).reshape(-1, SUMS),
             self.tables.flat(),
             np.array(numbers, np.int64),
-            int((blocks[:, 0] * blocks[:, 2]).max()) + self.slack,
+            self._held(int((blocks[:, 0] * blocks[:, 2]).max())),
             not all(each.taps for each in whole.passes),
         )
 

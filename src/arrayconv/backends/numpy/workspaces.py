@@ -182,12 +182,8 @@ def compiled(shape: Shape) -> int:
 
 
 def compiled_adjoint(shape: Shape) -> int:
-    """Return the same of an adjoint; with a stride, of the phases of the result too."""
-    if not strided(shape.window):
-        return _compiled(shape, is_adjoint=False)
-    window, batch, _, outputs, *_ = shape
-    mixed = batch * outputs * prod(input_sizes(window)) * _itemsize(shape)
-    return max(_compiled(shape, is_adjoint=True), mixed if window[-1].stride > 1 else 0)
+    """Return the same of an adjoint, which with a stride of 1 is a convolution."""
+    return _compiled(shape, is_adjoint=strided(shape.window))
 
 
 def folded(shape: Shape) -> int:
