@@ -10,6 +10,7 @@ import pytest
 from arrayconv._window import Axis, Window
 from arrayconv.backends.numpy import layouts
 from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.convolution_plans import vectors
 from arrayconv.backends.numpy.orders import LINE, whole_lines
 from arrayconv.backends.numpy.tables import Tables
 
@@ -73,6 +74,34 @@ def test_planes_are_laid_out(dtype, is_adjoint):
     assert by_vectors > 100
     # Some lines may be written past their end, and others not.
     assert exact > (0 if is_adjoint else 30)
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (2, 4)])
+def test_vectors_of_sums_are_stored_once(shape):
+    """Each output is a lane of one vector, those between planes of none where that takes fewer."""
+    rng, lanes, cut = np.random.default_rng(2), 16, 0
+    for _ in range(300):
+        images = int(rng.integers(1, 4))
+        window = (Axis(images, 1, 1, 1, 0, 0, images), *random_window(rng))
+        sizes = (tuple(getattr(axis, name) for axis in window) for name in ("size", "out"))
+        layout = layouts.sliding(window, *map(layouts.steps, sizes))
+        crop = layout.passes[0].crop
+        runs, stores, ends = vectors(crop, shape, lanes)
+        starts = np.concatenate([cell + lanes * np.arange(count) for cell, _, count in runs])
+        assert (np.cumsum(runs[:, 2]) - runs[:, 2] == runs[:, 1]).all()
+        assert len(ends) == 1 + len(starts)
+        assert len(starts) <= -(-(crop.source[-1] + crop.length) // lanes) or len(runs) == 1
+        cells = np.arange(crop.length)
+        expected = np.stack(np.broadcast_arrays(crop.target[:, None], crop.source[:, None])) + cells
+        found = [
+            (place + lane, start + lane)
+            for number, start in enumerate(starts)
+            for place, low, high in stores[ends[number] : ends[number + 1]]
+            for lane in range(low, high)
+        ]
+        np.testing.assert_array_equal(sorted(found), sorted(expected.reshape(2, -1).T.tolist()))
+        cut += len(runs) > 1
+    assert cut > 30
 
 
 @pytest.mark.parametrize("count", [1, 100, 70_001])

@@ -10,7 +10,7 @@ from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form, inlined
 from arrayconv.backends.numpy.phase_copies import turns_apart
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
-from arrayconv.backends.numpy.tile_sums import Tile, tile
+from arrayconv.backends.numpy.tile_sums import Tile, tile, vectors_of
 from arrayconv.backends.numpy.tile_sums import sum_products as add
 
 __all__ = [
@@ -183,7 +183,7 @@ def convolve_blocks(
         cells[channels * size : channels * size + slack] = 0
         for n in range(low, high):
             loop, table, terms, rows, factor, place = sums[n, :6]
-            stores, count, columns, ends, end_count = sums[n, 6:]
+            runs, run_count, stores, count, columns, ends, end_count = sums[n, 6:]
             call_at(
                 loop,
                 (
@@ -204,6 +204,7 @@ def convolve_blocks(
                     place,
                     results,
                     results_of,
+                    tables[runs : runs + 3 * run_count].reshape(run_count, 3),
                     tables[stores : stores + count * columns].reshape(count, columns),
                     tables[ends : ends + end_count],
                 ),
@@ -225,8 +226,9 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
     of its cell and its weight (terms, 2), and how many rows these cells lie in; flat weights, their
     first, their steps from group to group and from output to output; biases, the first, and their
     step from group to group; numbers of groups and of outputs; a flat array for the results, the
-    first, and their steps from group to group and from output to output; and where lanes of vectors
-    are stored: see `sum_products`.
+    first, and their steps from group to group and from output to output; runs of vectors (cell,
+    vector, vectors), of each where it begins, its first vector's number, and how many it has; and
+    where lanes of vectors are stored: see `sum_products`.
     """
     outputs, vectors = shape
 
@@ -248,10 +250,11 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
         target: Any,
         block: Any,
         size: Any,
+        runs: Any,
         stores: Any,
         ends: Any,
     ) -> None:
-        terms, every_vector = table.shape[0], ends.shape[0] - 1
+        terms = table.shape[0]
         held = np.empty(MOST * vectors * lanes, cells.dtype)
         same = (cells, table, weight, step, biases, result, size, stores, ends, held, terms)
         # Of a phase's weights those of the others are neighbours, which come along.
@@ -265,17 +268,20 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
             whole = many if many == at_once else many - rest
             factors = first + group * every + one * step
             goal, start = target + group * block + one * size, bias + group * next_bias + one
-            for v in range(0, every_vector, vectors):
-                left, cell = every_vector - v, group * each + v * lanes
-                for begin in range(0, terms, at_a_time):
-                    end = min(terms, begin + at_a_time)
-                    for output in range(0, whole, outputs):
-                        w, b, to = factors + output * step, start + output, goal + output * size
-                        kept = output * vectors * lanes
-                        add(outputs, vectors, left, cell, begin, end, w, b, to, v, kept, same)
-                    if rest > 0 and whole < many:
-                        w, b, to = factors + whole * step, start + whole, goal + whole * size
-                        kept = whole * vectors * lanes
-                        add(rest, vectors, left, cell, begin, end, w, b, to, v, kept, same)
+            for r in range(runs.shape[0]):
+                cell, v, stop = group * each + runs[r, 0], runs[r, 1], runs[r, 1] + runs[r, 2]
+                while v < stop:
+                    some = vectors_of(stop - v, vectors)
+                    for begin in range(0, terms, at_a_time):
+                        end = min(terms, begin + at_a_time)
+                        for output in range(0, whole, outputs):
+                            w, b, to = factors + output * step, start + output, goal + output * size
+                            kept = output * vectors * lanes
+                            add(outputs, vectors, some, cell, begin, end, w, b, to, v, kept, same)
+                        if rest > 0 and whole < many:
+                            w, b, to = factors + whole * step, start + whole, goal + whole * size
+                            kept = whole * vectors * lanes
+                            add(rest, vectors, some, cell, begin, end, w, b, to, v, kept, same)
+                    v, cell = v + some, cell + some * lanes
 
     return run

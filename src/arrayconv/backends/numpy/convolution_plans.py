@@ -24,9 +24,12 @@ CHUNK = 1 << 19
 """Bytes that a block lays out: the second cache should hold most of it."""
 WORTH_A_THREAD = 1 << 19
 """Multiply-adds below which a block is not cut for another thread."""
+CHAINS, PART = 8, 0.25
+"""Products that a processor adds at a time, each to its own sum: with fewer sums it waits. And what
+vectors of one tile have in common, the weights, as products."""
 FEW = 4
 """Blocks of a thread below which all should have as many."""
-SUMS = 11
+SUMS = 13
 """Numbers that say what a pass of a block sums up."""
 
 
@@ -42,8 +45,9 @@ class Plan(NamedTuple):
     sums: Any
     """Of one pass of a block the loop; where `tables` have, for each term, where its cell and its
     weight are, the number of terms, and of the rows that their cells lie in; the first weight and
-    the first result; where, how many and of how many columns are the lanes of a vector of sums;
-    and where and how many say how many of these there are before each vector."""
+    the first result; where and how many are the runs of vectors; where, how many and of how many
+    columns are the lanes of a vector of sums; and where and how many say how many of these there
+    are before each vector."""
     tables: Any
     numbers: Any
     """Cells of a channel of the source, channels of a group, weights of a group and from output to
@@ -107,12 +111,12 @@ class _Planner:
         return lay_out(window, self.source, self.target)
 
     def _passes(self, images: int, start: int, stop: int) -> list[tuple[Any, ...]]:
-        """Return the three tables of each pass."""
+        """Return the tables of each pass."""
         layout = self.laid(images, start, stop)
         return [
             (
                 _table(each, self.seen, layout.size, self.weights),
-                *_stores(each.crop, self.lanes),
+                *vectors(each.crop, self.tile, self.lanes),
             )
             for each in layout.passes
             if each.taps
@@ -121,11 +125,11 @@ class _Planner:
     def _sums(self, where: Where, count: int, weight: int, place: int) -> Iterator[Ints]:
         loop = self.compiled.convolve(self.tile, count % self.tile.outputs, self.lanes)
         placed = self.tables.place
-        for table, stores, ends in self.passes(*where):
+        for table, runs, stores, ends in self.passes(*where):
             yield (
                 *(address(loop, self.itemsize), placed(table), len(table)),
                 *(_rows(table, self.slack), weight, place),
-                *(placed(stores), *stores.shape, placed(ends), len(ends)),
+                *(placed(runs), len(runs), placed(stores), *stores.shape, placed(ends), len(ends)),
             )
 
     def add(self, images: Range, part: Range, some: Range, of: Range) -> None:
@@ -190,7 +194,8 @@ class _Planner:
 
     def _held(self, cells: int) -> int:
         """Return how many numbers a block holds that lays out so many: or a row of its results."""
-        return max(cells + self.slack, self.sizes[-1] if self.phases > 1 else 0)
+        most: int = max(cells + self.slack, self.sizes[-1] if self.phases > 1 else 0)
+        return most
 
     def plan(self) -> Plan:
         """Return the blocks that were added."""
@@ -259,7 +264,7 @@ def address(loop: Any, itemsize: int) -> int:
     found: int = loops("addresses").address_of(
         loop,
         *(numbers, 0, rows, 0, numbers, *[0] * 3),
-        *(numbers, *[0] * 4, numbers, *[0] * 3, rows, flat),
+        *(numbers, *[0] * 4, numbers, *[0] * 3, rows, rows, flat),
     )
     return found
 
@@ -280,6 +285,35 @@ def _table(each: Pass, channels: int, size: int, weights: int) -> Any:
 def _rows(table: Any, reach: int) -> int:
     """Return how many rows the cells of a table lie in: those closer than a reach share one."""
     return 1 + int((np.diff(np.sort(table[:, 0])) > reach).sum())
+
+
+def vectors(crop: Copies, tile: Range, lanes: int) -> tuple[Any, Any, Any]:
+    """Return runs of vectors (cell, vector, vectors), and `_stores`.
+
+    Between the planes of a dimension, or images, are cells that are no output's. Vectors begin anew
+    behind them where that takes less time.
+    """
+    starts, ends = crop.source, crop.source + crop.length
+    between = starts[1:] - ends[:-1]
+    found: list[tuple[float, Any, Any]] = []
+    for gap in (starts[-1] + 1, *np.unique(between)[::-1]):
+        cuts = np.flatnonzero(between >= gap)
+        first = starts[np.append(0, cuts + 1)]
+        counts = -(-(ends[np.append(cuts, -1)] - first) // lanes)
+        found.append((_turns(counts, tile), first, counts))
+    _, first, counts = min(found, key=lambda each: each[0])
+    number = np.cumsum(counts) - counts
+    run = np.searchsorted(first, starts, side="right") - 1
+    packed = crop._replace(source=starts - first[run] + number[run] * lanes)
+    return np.stack([first, number, counts], axis=1), *_stores(packed, lanes)
+
+
+def _turns(counts: Any, tile: Range) -> float:
+    """Return in how many products' time a term of runs of some vectors is added for an output."""
+    outputs, most = tile
+    whole, left = np.divmod(counts, most)
+    few = [max(count, CHAINS / outputs) + PART for count in range(1, most + 1)]
+    return float((whole * few[-1]).sum() + np.array([0, *few])[left].sum())
 
 
 def _stores(crop: Copies, lanes: int) -> tuple[Any, Any]:

@@ -250,9 +250,13 @@ def vector_bytes() -> int:
 def numba(shape: Shape) -> float:
     """Return the nanoseconds of sums in registers, over runs of cells that are laid out."""
     rows = [axis.out + axis.dilation * (axis.kernel - 1) // axis.stride for axis in shape.window]
-    lanes = 64 // np.dtype(shape.dtype).itemsize
+    lanes, counts = 64 // np.dtype(shape.dtype).itemsize, output_sizes(shape.window)
     # Cells between rows are summed up too, and so is the rest of a vector.
-    run = shape.batch * -(-shape.window[0].out * prod(rows[1:]) // lanes) * lanes
+    runs = (
+        prod(counts[:dim]) * -(-counts[dim] * prod(rows[dim + 1 :]) // lanes) * lanes
+        for dim in range(max(1, len(rows) - 1))
+    )
+    run = shape.batch * min(runs)
     terms = float(shape.taps * shape.channels // shape.groups)
     # Where the outputs of a group are few, each vector of cells that is loaded serves few.
     each = MULTIPLY_ADD * (IN_REGISTERS[vector_bytes()] + shape.groups / shape.outputs)

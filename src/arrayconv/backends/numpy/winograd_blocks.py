@@ -80,6 +80,8 @@ def make(
     # What a piece of the kernel sees of a tile is what the first one sees of a later tile.
     vectors = -(-(count * across - (down - 1) * pitch - over + 1) // lanes)
     zeros, terms = np.zeros(made, sums.dtype), np.empty((seen * down * over, 2), np.int64)
+    run = np.empty((1, 3), np.int64)
+    run[0, 0], run[0, 1], run[0, 2] = 0, 0, vectors
     for n in range(terms.shape[0]):
         channel, piece = n // (down * over), n % (down * over)
         terms[n, 0] = channel * tiles + piece // over * pitch + piece % over
@@ -107,6 +109,7 @@ def make(
                 group * made * tiles,
                 next_sum,
                 tiles,
+                run,
                 tables[stores : stores + 3 * vectors].reshape(vectors, 3),
                 np.arange(vectors + 1),
             ),
