@@ -18,7 +18,7 @@ from arrayconv._window import Window, input_sizes, output_sizes
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.convolution_plans import limits, plan
 from arrayconv.backends.numpy.costs import Shape
-from arrayconv.backends.numpy.orders import channels_first
+from arrayconv.backends.numpy.orders import channels_first, whole_lines
 from arrayconv.backends.numpy.threads import at_once, run_range
 
 
@@ -63,11 +63,12 @@ def _run(
     flat, weight = channels_first(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result = target.reshape(-1)
+    threads = at_once(len(planned.blocks))
     run_range(
         loops("conv_loops").convolve_blocks,
         (flat, weight, biases(bias, shape[1], source.dtype), result),
         len(planned.blocks),
-        (np.empty((at_once(len(planned.blocks)), planned.cells), w.dtype), *planned[:4]),
+        (whole_lines(threads * planned.cells, w.dtype).reshape(threads, -1), *planned[:4]),
         each=1,
         least=1,
         numbered=True,

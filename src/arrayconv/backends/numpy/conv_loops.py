@@ -177,10 +177,10 @@ def convolve_blocks(
     cells = workspace[thread]
     for block in range(begin, end):
         size, first, channels, groups, outputs, output, low, high = blocks[block, :8]
-        target, images, made_rows = blocks[block, 8:11]
-        lay_out(source, first, each, cells, size, channels, tables, blocks[block, 11:])
+        target, images, made_rows, laid = blocks[block, 8:12]
+        lay_out(source, first, each, cells, size, channels, tables, blocks[block, 12:])
         # What vectors see past the last cell is dropped, but some numbers would be slow to add.
-        cells[channels * size : channels * size + slack] = 0
+        cells[laid : laid + slack] = 0
         for n in range(low, high):
             loop, table, terms, rows, factor, place = sums[n, :6]
             runs, run_count, stores, count, columns, ends, end_count = sums[n, 6:]

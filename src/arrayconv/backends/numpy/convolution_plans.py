@@ -14,7 +14,7 @@ from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._parts import adjoint_part, sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
-from arrayconv.backends.numpy import layouts
+from arrayconv.backends.numpy import layouts, panels
 from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.layouts import Copies, Layout, Pass
@@ -40,8 +40,8 @@ class Plan(NamedTuple):
     """Ranges of images or of the first dimension, of groups, and of the outputs of each. Of a block
     a channel's cells, the first cell of the source that it sees, in the first channel; how many
     channels, groups, and outputs of a group it has; the first output; the first and last of its
-    sums; its first result, how many images it has, and rows of an image's output; and where
-    `tables` have its layout, of `Layout.placed`."""
+    sums; its first result, how many images it has, and rows of an image's output; how many cells it
+    lays out; and where `tables` have its layout, of `Layout.placed`."""
     sums: Any
     """Of one pass of a block the loop; where `tables` have, for each term, where its cell and its
     weight are, the number of terms, and of the rows that their cells lie in; the first weight and
@@ -62,8 +62,8 @@ class Plan(NamedTuple):
 
 
 Range = tuple[int, int]
-Where = tuple[int, int, int]
-"""A number of images, and the range of the first dimension's results."""
+Where = tuple[int, int, int, int]
+"""A number of images, the range of the first dimension's results, and a number of channels."""
 
 
 class _Planner:
@@ -95,6 +95,7 @@ class _Planner:
         self.step, self.weights = self.seen * self.taps, self.taps
         if is_adjoint:
             self.step, self.weights = self.taps, self.made * self.taps
+        self.planes = cache(self._planes)
         self.laid, self.passes = cache(self._laid), cache(self._passes)
         self.tables = Tables()
         self.sums: list[Ints] = []
@@ -104,23 +105,34 @@ class _Planner:
         part_of = adjoint_part if self.is_adjoint else sliding_part
         return part_of(self.window[0], start, stop)
 
-    def _laid(self, images: int, start: int, stop: int) -> Layout:
+    def _planes(self, images: int, start: int, stop: int) -> Layout:
         image = Axis(images, 1, 1, 1, 0, 0, images)
         lay_out = layouts.adjoint if self.is_adjoint else layouts.sliding
         window = (image, self._part(start, stop).axis, *self.window[1:])
         return lay_out(window, self.source, self.target)
 
-    def _passes(self, images: int, start: int, stop: int) -> list[tuple[Any, ...]]:
+    def _laid(self, images: int, start: int, stop: int, channels: int) -> Layout:
+        layout = self.planes(images, start, stop)
+        if not panels.are_fit(layout):
+            return layout
+        vectors_of_all = -(-layout.size // self.lanes)
+        few = vectors_of_all <= self.tile.vectors + 1
+        width = vectors_of_all if few else self.tile.vectors
+        return panels.in_panels(layout, channels, width * self.lanes)
+
+    def _passes(self, images: int, start: int, stop: int, channels: int) -> list[tuple[Any, ...]]:
         """Return the tables of each pass."""
-        layout = self.laid(images, start, stop)
-        return [
-            (
-                _table(each, self.seen, layout.size, self.weights),
-                *vectors(each.crop, self.tile, self.lanes),
-            )
-            for each in layout.passes
-            if each.taps
-        ]
+        layout = self.laid(images, start, stop, channels)
+        made = []
+        for each in layout.passes:
+            if each.taps:
+                runs, stores, ends = vectors(each.crop, self.tile, self.lanes)
+                if panels.are_fit(layout):
+                    stores, ends = _stores(panels.joined(each.crop), self.lanes)
+                    runs = panels.runs(layout, channels, len(ends) - 1, self.lanes)
+                table = _table(each, self.seen, layout.size, self.weights)
+                made.append((table, runs, stores, ends))
+        return made
 
     def _sums(self, where: Where, count: int, weight: int, place: int) -> Iterator[Ints]:
         loop = self.compiled.convolve(self.tile, count % self.tile.outputs, self.lanes)
@@ -134,10 +146,10 @@ class _Planner:
 
     def add(self, images: Range, part: Range, some: Range, of: Range) -> None:
         """Add a block: images, results of the first dimension, groups and outputs of each."""
-        where = images[1] - images[0], *part
+        count, many = of[1] - of[0], some[1] - some[0]
+        where = images[1] - images[0], *part, many * self.seen
         layout, low = self.laid(*where), len(self.sums)
         rows = (part[1] - part[0]) * prod(self.sizes[1:-1]) if len(self.sizes) > 1 else 1
-        count, many = of[1] - of[0], some[1] - some[0]
         place = images[0] * self.target[0] + part[0] * self.target[1]
         output = some[0] * self.made + of[0]
         place += output * prod(self.sizes)
@@ -148,7 +160,7 @@ class _Planner:
         self.blocks.append(
             (
                 *(layout.size, cells, many * self.seen, many, count, output, low, len(self.sums)),
-                *(place, where[0], rows),
+                *(place, where[0], rows, layout.cells(many * self.seen)),
                 *layout.placed(self.tables),
             )
         )
@@ -156,7 +168,7 @@ class _Planner:
     def cut(self, batch: int, threads: int, limit: int) -> tuple[list[Range], ...]:
         """Return ranges of images, of the first dimension, of groups, and of outputs of each."""
         length, reach = self.sizes[0], span(self.window[0])
-        of_group = self.laid(1, 0, length).size * self.seen * self.itemsize
+        of_group = self.planes(1, 0, length).size * self.seen * self.itemsize
         cuts = {
             "images": -(-batch // max(1, limit // (of_group * self.groups))),
             # A part of which its neighbours see most costs more than the cache gives.
@@ -189,13 +201,16 @@ class _Planner:
 
     def cells(self, images: Range, part: Range, some: Range, of: Range) -> int:
         """Return how many numbers a block holds."""
-        size = self.laid(images[1] - images[0], *part).size
-        return self._held(size * (some[1] - some[0]) * self.seen)
+        channels = (some[1] - some[0]) * self.seen
+        return self._held(self.laid(images[1] - images[0], *part, channels).cells(channels))
 
     def _held(self, cells: int) -> int:
-        """Return how many numbers a block holds that lays out so many: or a row of its results."""
+        """Return how many numbers a block holds that lays out so many: or a row of its results.
+
+        They are whole vectors, so that those of another thread begin with one.
+        """
         most: int = max(cells + self.slack, self.sizes[-1] if self.phases > 1 else 0)
-        return most
+        return -(-most // self.lanes) * self.lanes
 
     def plan(self) -> Plan:
         """Return the blocks that were added."""
@@ -205,13 +220,13 @@ class _Planner:
             *(self.target[0], self.sizes[-1], self.phases),
         )
         blocks = np.array(self.blocks, np.int64)
-        whole = self.laid(1, 0, self.sizes[0])
+        whole = self.planes(1, 0, self.sizes[0])
         return Plan(
             blocks,
             np.array(self.sums, np.int64).reshape(-1, SUMS),
             self.tables.flat(),
             np.array(numbers, np.int64),
-            self._held(int((blocks[:, 0] * blocks[:, 2]).max())),
+            self._held(int(blocks[:, 11].max())),
             not all(each.taps for each in whole.passes),
         )
 

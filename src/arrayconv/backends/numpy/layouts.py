@@ -59,8 +59,6 @@ class Pass(NamedTuple):
     """The kernel's taps that see anything."""
     offsets: Ints
     """For each the first of the cells that it sees."""
-    length: int
-    """Outputs, those between rows counted."""
     crop: Copies
     """Those between rows left out."""
 
@@ -69,11 +67,17 @@ class Layout(NamedTuple):
     """The planes of one channel, and what becomes of them."""
 
     size: int
-    """Cells of a channel."""
+    """Cells from a channel to the next."""
     gaps: Any
     """Where runs of padding start, and their lengths (2, n)."""
     fill: Fill
     passes: tuple[Pass, ...]
+    panels: int = 1
+    """How many there are of so many cells of each channel: see the module `panels`."""
+
+    def cells(self, channels: int) -> int:
+        """Return the cells of all channels."""
+        return self.size * channels * self.panels
 
     def placed(self, tables: Tables) -> Ints:
         """Return the same as the function."""
@@ -119,7 +123,7 @@ def sliding(window: Window, source: Ints, target: Ints) -> Layout:
     outs = tuple(slice(0, axis.out) for axis in window)
     crop = _copies(outs, along, outs, target)
     every = tuple(range(len(planned.offsets)))
-    one = Pass(every, planned.offsets, planned.length, crop)
+    one = Pass(every, planned.offsets, crop)
     size = planned.size
     return Layout(size, gaps(size, copies), fill(copies, size), (one,))
 
@@ -131,13 +135,18 @@ def fill(copies: Sequence[Copies], size: int) -> Fill:
         for each in copies
     ]
     laid = np.concatenate([np.empty((0, 3), np.int64), *runs])
-    return _in_order(laid, copies[0].step if copies else 1, size)
+    return in_order(laid, copies[0].step if copies else 1, size)
 
 
-def _in_order(runs: Any, step: int, size: int) -> Fill:
-    """Return runs in the order of the source, and by lines."""
+def in_order(runs: Any, step: int, limits: Any) -> Fill:
+    """Return runs in the order of the source, and by lines.
+
+    ``limits`` says, for all or for each, behind which place nothing may be written.
+    """
+    limits = np.broadcast_to(limits, len(runs))[runs[:, 2] > 0]
     runs = runs[runs[:, 2] > 0]
-    runs = runs[np.argsort(runs[:, 0], kind="stable")]
+    order = np.argsort(runs[:, 0], kind="stable")
+    runs, limits = runs[order], limits[order]
     ones = np.ones(len(runs), np.int64)
     alone = np.stack([runs[:, 0], runs[:, 2], ones, runs[:, 1]], axis=1)
     if step > MOST_PHASES or len(runs) % step:
@@ -152,7 +161,7 @@ def _in_order(runs: Any, step: int, size: int) -> Fill:
     line_of = order // step
     begins, ends = place.reshape(-1)[order], written.reshape(-1)[order]
     is_exact = np.zeros(len(start), np.int64)
-    is_exact[line_of[ends > size]] = 1
+    is_exact[line_of[ends > limits[order]]] = 1
     for n in range(1, len(order)):
         met = begins[n:] < ends[:-n]
         if not met.any():
@@ -180,7 +189,7 @@ def joined(parts: Sequence[Layout], sources: Sequence[int]) -> Layout:
     return parts[0]._replace(
         size=len(parts) * size,
         gaps=np.stack([np.concatenate(starts), np.concatenate([part.gaps[1] for part in parts])]),
-        fill=_in_order(np.concatenate(runs), step, len(parts) * size),
+        fill=in_order(np.concatenate(runs), step, len(parts) * size),
     )
 
 
@@ -260,10 +269,9 @@ def adjoint(window: Window, source: Ints, target: Ints) -> Layout:
             places = [shift - low for (_, shift), low in zip(each, lows, strict=True)]
             offsets.append(sum(p * step for p, step in zip(places, along, strict=True)))
         counts = tuple(phase.length for phase in chosen)
-        length = 1 + sum((n - 1) * step for n, step in zip(counts, along, strict=True))
         held = tuple(slice(0, count) for count in counts)
         cells = (*(phase.cells for phase in chosen[:-1]), runs[chosen[-1].cells.start])
         crop = _copies(held, along, cells, target)
-        passes.append(Pass(tuple(taps), tuple(offsets), length, crop))
+        passes.append(Pass(tuple(taps), tuple(offsets), crop))
     padding = gaps(prod(rows), copies)
     return Layout(prod(rows), padding, fill(copies, prod(rows)), tuple(passes))
