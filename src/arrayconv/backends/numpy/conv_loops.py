@@ -8,7 +8,7 @@ import numpy as np
 
 from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form, inlined
-from arrayconv.backends.numpy.phase_copies import turns_apart
+from arrayconv.backends.numpy.phase_copies import copy_vectors, turns_apart
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.tile_sums import Tile, tile, vectors_of
 from arrayconv.backends.numpy.tile_sums import sum_products as add
@@ -36,6 +36,9 @@ FEW_ROWS = 56
 """Rows of cells, each seen by neighbouring terms, up to which they are loaded again for every two
 tiles of outputs: then there is little to gain by holding them, and the lines of many outputs would
 push out one another, half written, where their planes are a multiple of a page apart."""
+
+AT_ONCE = 3
+"""Vectors that are copied together: those of a panel."""
 
 _cell = np.uintp
 """An index that is not negative, which loops need not look at."""
@@ -67,6 +70,33 @@ def _fill_by_vectors(phases: Any, same: Any) -> None:
                 turns_apart(phases, source, at, cells, to, tables, places, left)
 
 
+@inlined
+def _fill_runs(same: Any) -> None:
+    """Do the same for lines that are one run each."""
+    source, first, each, cells, every, planes, tables, lines, line_count = same
+    lanes = VECTOR_BYTES // cells.itemsize
+    for plane in range(planes):
+        for line in range(lines, lines + line_count * 4, 4):
+            seen, place = first + plane * each + tables[line], plane * every + tables[line + 3]
+            count, is_exact = tables[line + 1], tables[line + 2]
+            if seen + count + lanes > source.size:
+                # Vectors would be read past the end.
+                for cell in range(count):
+                    cells[_cell(place + cell)] = source[_cell(seen + cell)]
+                continue
+            done = 0
+            while done + AT_ONCE * lanes <= count:
+                copy_vectors(AT_ONCE, source, seen + done, cells, place + done, None)
+                done += AT_ONCE * lanes
+            while done + lanes <= count:
+                copy_vectors(1, source, seen + done, cells, place + done, None)
+                done += lanes
+            if done < count and is_exact:
+                copy_vectors(1, source, seen + done, cells, place + done, count - done)
+            elif done < count:
+                copy_vectors(1, source, seen + done, cells, place + done, None)
+
+
 @compiled
 def fill(
     source: Any,
@@ -84,7 +114,7 @@ def fill(
     """Copy lines of planes, which lie ``each`` and ``every`` apart: `Fill.lines`."""
     same = (source, first, each, cells, every, planes, tables, lines, line_count)
     if phases == step == 1:
-        _fill_by_vectors(1, same)
+        _fill_runs(same)
     elif phases == step == 2:
         _fill_by_vectors(2, same)
     elif phases == step == 3:

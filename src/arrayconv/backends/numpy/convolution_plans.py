@@ -78,9 +78,11 @@ class _Planner:
         itemsize: int,
         is_adjoint: bool,
     ) -> None:
+        window = _flat(window)
         self.window, self.itemsize, self.is_adjoint = window, itemsize, is_adjoint
         self.compiled = loops("conv_loops")
         self.lanes = self.compiled.VECTOR_BYTES // itemsize
+        self.is_flat = len(window) == 1 and _is_identity(window)
         self.from_sizes, self.sizes = input_sizes(window), output_sizes(window)
         if is_adjoint:
             self.from_sizes, self.sizes = self.sizes, self.from_sizes
@@ -197,7 +199,15 @@ class _Planner:
                 fair = (count for count in more if others * count % wanted == 0)
                 cuts[name] = next(fair, cuts[name])
         lengths = (batch, length, self.groups, self.made)
-        return tuple(equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True))
+        images, parts, *others = (
+            equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True)
+        )
+        if self.is_flat:
+            # Of whole panels, but for the last.
+            width = self.tile.vectors * self.lanes
+            whole = equal_parts(-(-length // width), min(len(parts), -(-length // width)))
+            parts = [(low * width, min(length, high * width)) for low, high in whole]
+        return images, parts, *others
 
     def cells(self, images: Range, part: Range, some: Range, of: Range) -> int:
         """Return how many numbers a block holds."""
@@ -288,6 +298,17 @@ def limits() -> tuple[int, int]:
     """Return the threads and the bytes of a block that the options have for a plan."""
     options = current()
     return options.threads, max(1, min(CHUNK, options.workspace_bytes))
+
+
+def _is_identity(window: Window) -> bool:
+    """Whether each position sees one cell, that of its number."""
+    return all(axis == Axis(axis.size, 1, 1, axis.dilation, 0, axis.after, axis.size) for axis in window)
+
+
+def _flat(window: Window) -> Window:
+    """Return a window of which each position sees the cell of its number as one of one dimension."""
+    size = prod(input_sizes(window))
+    return (Axis(size, 1, 1, 1, 0, 0, size),) if _is_identity(window) else window
 
 
 def _table(each: Pass, channels: int, size: int, weights: int) -> Any:

@@ -11,6 +11,32 @@ from arrayconv.backends.numpy.vectors import Vectors, number
 
 
 @intrinsic(prefer_literal=True)
+def copy_vectors(
+    context: Any, count: Any, source: Any, first: Any, target: Any, start: Any, most: Any
+) -> Any:
+    """Copy ``count`` vectors, or no more than ``most`` numbers of them if that is not None."""
+    if source.layout != "C" or target.layout != "C":
+        return None
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        code = Vectors(context, builder, signature.args[1].dtype)
+        seen, made = (
+            context.make_array(signature.args[n])(context, builder, given[n]).data for n in (1, 3)
+        )
+        places = [number(n * code.lanes) for n in range(count.literal_value)]
+        vectors = [code.load_vector(seen, given[2], place) for place in places]
+        for vector, place in zip(vectors, places, strict=True):
+            if most == types.none:
+                code.store_vector(vector, made, given[4], place)
+            else:
+                left = builder.sub(given[5], place)
+                code.store_between([(vector, code.at(made, given[4], place))], number(0), left)
+        return code.nothing()
+
+    return types.void(count, source, first, target, start, most), write
+
+
+@intrinsic(prefer_literal=True)
 def turns_apart(
     context: Any,
     count: Any,
