@@ -10,9 +10,9 @@ import pytest
 from arrayconv._window import Axis, Window
 from arrayconv.backends.numpy import layouts
 from arrayconv.backends.numpy.compiler import loops, missing
-from arrayconv.backends.numpy.convolution_plans import vectors
 from arrayconv.backends.numpy.orders import LINE, whole_lines
 from arrayconv.backends.numpy.tables import Tables
+from arrayconv.backends.numpy.vector_runs import of_layout
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
 
@@ -86,7 +86,7 @@ def test_vectors_of_sums_are_stored_once(shape):
         sizes = (tuple(getattr(axis, name) for axis in window) for name in ("size", "out"))
         layout = layouts.sliding(window, *map(layouts.steps, sizes))
         crop = layout.passes[0].crop
-        runs, stores, ends = vectors(crop, shape, lanes)
+        runs, stores, ends = of_layout(crop, shape, lanes)
         starts = np.concatenate([cell + lanes * np.arange(count) for cell, _, count in runs])
         assert (np.cumsum(runs[:, 2]) - runs[:, 2] == runs[:, 1]).all()
         assert len(ends) == 1 + len(starts)

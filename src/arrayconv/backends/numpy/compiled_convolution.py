@@ -18,7 +18,7 @@ from arrayconv._window import Window, input_sizes, output_sizes
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.convolution_plans import limits, plan
 from arrayconv.backends.numpy.costs import Shape
-from arrayconv.backends.numpy.orders import channels_first, whole_lines
+from arrayconv.backends.numpy.orders import channels_first, turned, whole_lines
 from arrayconv.backends.numpy.threads import at_once, run_range
 
 
@@ -61,6 +61,9 @@ def _run(
     sizes = batch, channels, shape[1], groups, w.itemsize
     planned = plan(window, *sizes, is_adjoint, *limits())
     flat, weight = channels_first(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
+    if is_adjoint:
+        # The weights that one result's sum takes, next to one another.
+        weight = turned(weight.reshape(groups, len(w) // groups, -1))
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result = target.reshape(-1)
     threads = at_once(len(planned.blocks))

@@ -27,6 +27,8 @@ TERMS = 640 if VECTOR_BYTES == 64 else 192
 """Terms that are summed up by themselves, at most: a cache holds their cells for some outputs, and
 rounding grows with their number. Where vectors have 64 bytes the second cache is fast enough; else
 the first one must have them, which is 17 % faster."""
+TERMS_IN_PLACE = 128
+"""The same of cells that are read where they are, each channel's in a page of its own."""
 WEIGHTS = 1 << 17
 """Weights that are used for one run of outputs after the other: the second cache should hold them,
 and the cells."""
@@ -38,7 +40,7 @@ tiles of outputs: then there is little to gain by holding them, and the lines of
 push out one another, half written, where their planes are a multiple of a page apart."""
 
 AT_ONCE = 3
-"""Vectors that are copied together: those of a panel."""
+"""Vectors that are copied together."""
 
 _cell = np.uintp
 """An index that is not negative, which loops need not look at."""
@@ -204,22 +206,26 @@ def convolve_blocks(
 ) -> None:
     """Convolve some of the blocks of `convolution_plans.Plan`."""
     each, seen, of_group, step, made, results, results_of, slack, of_image, row, stride = numbers
-    cells = workspace[thread]
     for block in range(begin, end):
         size, first, channels, groups, outputs, output, low, high = blocks[block, :8]
         target, images, made_rows, laid = blocks[block, 8:12]
-        lay_out(source, first, each, cells, size, channels, tables, blocks[block, 12:])
-        # What vectors see past the last cell is dropped, but some numbers would be slow to add.
-        cells[laid : laid + slack] = 0
+        cells = workspace[thread]
+        if laid > 0:
+            lay_out(source, first, each, cells, size, channels, tables, blocks[block, 12:])
+            # What vectors see past the last is dropped, but some numbers would be slow to add.
+            cells[laid : laid + slack] = 0
+        else:
+            cells, size = source[first:], each
         for n in range(low, high):
-            loop, table, terms, rows, factor, place = sums[n, :6]
-            runs, run_count, stores, count, columns, ends, end_count = sums[n, 6:]
+            loop, table, terms, at_a_time, rows, factor, place = sums[n, :7]
+            runs, run_count, stores, count, columns, ends, end_count = sums[n, 7:]
             call_at(
                 loop,
                 (
                     cells,
                     seen * size,
                     tables[table : table + 2 * terms].reshape(terms, 2),
+                    at_a_time,
                     rows,
                     weight,
                     factor,
@@ -245,7 +251,7 @@ def convolve_blocks(
             for group in range(groups):
                 for n in range(outputs):
                     place = target + image * of_image + group * results + n * results_of
-                    put_in_turns(result, place, made_rows, row, stride, cells)
+                    put_in_turns(result, place, made_rows, row, stride, workspace[thread])
 
 
 @compiled_by_form
@@ -253,7 +259,8 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
     """Return sums of products for as many outputs as leave ``rest`` beside whole tiles.
 
     It takes flat cells, those of a group after ``each`` others; for each term of a sum the offsets
-    of its cell and its weight (terms, 2), and how many rows these cells lie in; flat weights, their
+    of its cell and its weight (terms, 2), how many of these are added up at a time at most, and how
+    many rows their cells lie in; flat weights, their
     first, their steps from group to group and from output to output; biases, the first, and their
     step from group to group; numbers of groups and of outputs; a flat array for the results, the
     first, and their steps from group to group and from output to output; runs of vectors (cell,
@@ -266,6 +273,7 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
         cells: Any,
         each: Any,
         table: Any,
+        most_terms: Any,
         rows: Any,
         weight: Any,
         first: Any,
@@ -287,11 +295,10 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
         terms = table.shape[0]
         held = np.empty(MOST * vectors * lanes, cells.dtype)
         same = (cells, table, weight, step, biases, result, size, stores, ends, held, terms)
-        # Of a phase's weights those of the others are neighbours, which come along.
         most = MOST if rows > FEW_ROWS else 2 * outputs
-        at_once = max(1, min(most, WEIGHTS * count // max(1, every)) // outputs) * outputs
+        at_once = max(1, min(most, WEIGHTS // max(1, terms)) // outputs) * outputs
         parts = -(-count // at_once)
-        at_a_time = -(-terms // max(1, -(-terms // TERMS)))
+        at_a_time = -(-terms // max(1, -(-terms // most_terms)))
         for number in range(groups * parts):
             group, one = number // parts, number % parts * at_once
             many = min(at_once, count - one)

@@ -67,17 +67,11 @@ class Layout(NamedTuple):
     """The planes of one channel, and what becomes of them."""
 
     size: int
-    """Cells from a channel to the next."""
+    """Cells of a channel."""
     gaps: Any
     """Where runs of padding start, and their lengths (2, n)."""
     fill: Fill
     passes: tuple[Pass, ...]
-    panels: int = 1
-    """How many there are of so many cells of each channel: see the module `panels`."""
-
-    def cells(self, channels: int) -> int:
-        """Return the cells of all channels."""
-        return self.size * channels * self.panels
 
     def placed(self, tables: Tables) -> Ints:
         """Return the same as the function."""
@@ -135,18 +129,13 @@ def fill(copies: Sequence[Copies], size: int) -> Fill:
         for each in copies
     ]
     laid = np.concatenate([np.empty((0, 3), np.int64), *runs])
-    return in_order(laid, copies[0].step if copies else 1, size)
+    return _in_order(laid, copies[0].step if copies else 1, size)
 
 
-def in_order(runs: Any, step: int, limits: Any) -> Fill:
-    """Return runs in the order of the source, and by lines.
-
-    ``limits`` says, for all or for each, behind which place nothing may be written.
-    """
-    limits = np.broadcast_to(limits, len(runs))[runs[:, 2] > 0]
+def _in_order(runs: Any, step: int, size: int) -> Fill:
+    """Return runs in the order of the source, and by lines."""
     runs = runs[runs[:, 2] > 0]
-    order = np.argsort(runs[:, 0], kind="stable")
-    runs, limits = runs[order], limits[order]
+    runs = runs[np.argsort(runs[:, 0], kind="stable")]
     ones = np.ones(len(runs), np.int64)
     alone = np.stack([runs[:, 0], runs[:, 2], ones, runs[:, 1]], axis=1)
     if step > MOST_PHASES or len(runs) % step:
@@ -161,7 +150,7 @@ def in_order(runs: Any, step: int, limits: Any) -> Fill:
     line_of = order // step
     begins, ends = place.reshape(-1)[order], written.reshape(-1)[order]
     is_exact = np.zeros(len(start), np.int64)
-    is_exact[line_of[ends > limits[order]]] = 1
+    is_exact[line_of[ends > size]] = 1
     for n in range(1, len(order)):
         met = begins[n:] < ends[:-n]
         if not met.any():
@@ -189,7 +178,7 @@ def joined(parts: Sequence[Layout], sources: Sequence[int]) -> Layout:
     return parts[0]._replace(
         size=len(parts) * size,
         gaps=np.stack([np.concatenate(starts), np.concatenate([part.gaps[1] for part in parts])]),
-        fill=in_order(np.concatenate(runs), step, len(parts) * size),
+        fill=_in_order(np.concatenate(runs), step, len(parts) * size),
     )
 
 

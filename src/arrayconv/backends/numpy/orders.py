@@ -77,9 +77,14 @@ def channels_first(x: Any) -> Any:
 
 def channels_last(x: Any) -> Any:
     """Return an array (N, C, *sizes) whose channels are next to one another in memory: a copy."""
+    return unflattened(turned(x), x.shape[0], x.shape[2:], x.shape[1])
+
+
+def turned(x: Any) -> Any:
+    """Return the numbers (N, *sizes, C) of an array (N, C, *sizes): a flat copy."""
     made = np.empty(x.size, x.dtype)
     _turn_over(np.ascontiguousarray(x).reshape(-1), made, True, x)
-    return unflattened(made, x.shape[0], x.shape[2:], x.shape[1])
+    return made
 
 
 def _turn_over(source: Any, target: Any, to_last: bool, x: Any) -> None:

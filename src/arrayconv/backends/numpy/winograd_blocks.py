@@ -14,7 +14,7 @@ import numpy as np
 
 from arrayconv.backends.numpy import winograd_cuts
 from arrayconv.backends.numpy.addresses import call_at, whole_lines
-from arrayconv.backends.numpy.conv_loops import lay_out
+from arrayconv.backends.numpy.conv_loops import TERMS, lay_out
 from arrayconv.backends.numpy.loop_forms import compiled
 
 TO_POINTS, FROM_POINTS, POINTS, SUMS, TRANSFORM, EVERY, HELD, DOWN, ACROSS, SIZE = range(8, 18)
@@ -95,6 +95,7 @@ def make(
                 points[group * seen * tiles :],
                 step_of(channels * tiles, lanes),
                 terms,
+                TERMS,
                 seen,
                 factors,
                 factor + group * every,

@@ -1,0 +1,88 @@
+"""Vectors of sums: at which cells they begin, and where their lanes are stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from arrayconv._integers import Ints
+from arrayconv.backends.numpy.blocks import equal_parts
+from arrayconv.backends.numpy.layouts import Copies
+
+CHAINS, PART = 8, 0.25
+"""Products that a processor adds at a time, each to its own sum: with fewer sums it waits. And what
+vectors of one tile have in common, the weights, as products."""
+
+
+def of_layout(crop: Copies, tile: Ints, lanes: int) -> tuple[Any, Any, Any]:
+    """Return runs of vectors (cell, vector, vectors) of cells that are laid out, and their stores.
+
+    Between the planes of a dimension, or images, are cells that are no output's. Vectors begin anew
+    behind them where that takes less time.
+    """
+    starts, ends = crop.source, crop.source + crop.length
+    between = starts[1:] - ends[:-1]
+    found: list[tuple[float, Any, Any]] = []
+    for gap in (starts[-1] + 1, *np.unique(between)[::-1]):
+        cuts = np.flatnonzero(between >= gap)
+        first = starts[np.append(0, cuts + 1)]
+        counts = -(-(ends[np.append(cuts, -1)] - first) // lanes)
+        found.append((_turns(counts, tile), first, counts))
+    _, first, counts = min(found, key=lambda each: each[0])
+    number = np.cumsum(counts) - counts
+    runs = np.stack([first, number, counts], axis=1)
+    return runs, *_stores(crop, _every(runs, lanes), lanes)
+
+
+def in_place(crop: Copies, planes: Ints, step: int, most: int, lanes: int) -> tuple[Any, Any, Any]:
+    """Return the same of cells that are read where they are: each plane is one run of them.
+
+    ``planes`` are how many, and the cells of each, a vector at least; they lie ``step`` apart, but
+    not in the layout that ``crop`` is of. A run has no more than ``most`` vectors. None is read
+    past the last cell: the last run begins before it would, and some outputs are made twice.
+    """
+    count, cells = planes
+    vectors = -(-cells // lanes)
+    # With one run alone it could not begin before.
+    parts = max(-(-vectors // most), 2 if cells % lanes and vectors > 1 else 1)
+    number, stop = np.array(equal_parts(vectors, parts)).T
+    start = np.minimum(number * lanes, cells - (stop - number) * lanes)
+    plane = np.repeat(np.arange(count), parts)
+    number, some, start = (np.tile(each, count) for each in (number, stop - number, start))
+    runs = np.stack([plane * cells + start, plane * vectors + number, some], axis=1)
+    stores, ends = _stores(crop, _every(runs, lanes), lanes)
+    runs[:, 0] = plane * step + start
+    return runs, stores, ends
+
+
+def _every(runs: Any, lanes: int) -> Any:
+    """Return the first cell of every vector."""
+    cell, number, counts = runs.T
+    which = np.arange(counts.sum())
+    return np.repeat(cell - number * lanes, counts) + which * lanes
+
+
+def _turns(counts: Any, tile: Ints) -> float:
+    """Return in how many products' time a term of runs of some vectors is added for an output."""
+    outputs, most = tile
+    whole, left = np.divmod(counts, most)
+    few = [max(count, CHAINS / outputs) + PART for count in range(1, most + 1)]
+    return float((whole * few[-1]).sum() + np.array([0, *few])[left].sum())
+
+
+def _stores(crop: Copies, starts: Any, lanes: int) -> tuple[Any, Any]:
+    """Return where the lanes of each vector go: the rows (place, low, high) of `sum_products`.
+
+    And how many of these there are before each vector, of which ``starts`` has the first cells.
+    """
+    first = np.searchsorted(starts, crop.source - lanes, "right")
+    counts = np.searchsorted(starts, crop.source + crop.length) - first
+    run = np.repeat(np.arange(len(counts)), counts)
+    vector = np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts) + first[run]
+    low = crop.source[run] - starts[vector]
+    high = np.minimum(low + crop.length, lanes)
+    stores = np.stack([crop.target[run] - low, np.maximum(low, 0), high], axis=1)
+    # Runs follow one another, but of vectors that overlap each may have lanes of the same ones.
+    order = np.argsort(vector, kind="stable")
+    return stores[order], np.searchsorted(vector[order], np.arange(len(starts) + 1))
