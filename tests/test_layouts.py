@@ -10,9 +10,10 @@ import pytest
 from arrayconv._window import Axis, Window
 from arrayconv.backends.numpy import layouts
 from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.layouts import Copies
 from arrayconv.backends.numpy.orders import LINE, whole_lines
 from arrayconv.backends.numpy.tables import Tables
-from arrayconv.backends.numpy.vector_runs import of_layout
+from arrayconv.backends.numpy.vector_runs import in_place, of_layout
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
 
@@ -102,6 +103,31 @@ def test_vectors_of_sums_are_stored_once(shape):
         np.testing.assert_array_equal(sorted(found), sorted(expected.reshape(2, -1).T.tolist()))
         cut += len(runs) > 1
     assert cut > 30
+
+
+@pytest.mark.parametrize("most", [3, 4])
+def test_vectors_of_cells_in_place_see_no_cell_behind_them(most):
+    """Each output is a lane of a vector, and no vector ends behind the last cell of its plane."""
+    lanes = 16
+    for cells in (*range(lanes, 150), 3136):
+        for count, rows in ((1, 1), (3, 1), (2, 2)):
+            length, every = -(-cells // rows), np.arange(count * rows)
+            plane, goals = rows * length, every[::-1] * (length + 5)
+            crop = Copies(every * length, goals, length, 1)
+            runs, stores, ends = in_place(crop, (count, plane), 3 * plane, most, lanes)
+            assert (runs[:, 2] <= most).all()
+            assert (np.cumsum(runs[:, 2]) - runs[:, 2] == runs[:, 1]).all()
+            starts = np.concatenate([cell + lanes * np.arange(some) for cell, _, some in runs])
+            assert (starts % (3 * plane) + lanes <= plane).all()
+            found = np.full(goals.max() + length, -1)
+            for number, start in enumerate(starts):
+                for place, low, high in stores[ends[number] : ends[number + 1]]:
+                    found[place + low : place + high] = start + np.arange(low, high)
+            for row, place in zip(every, goals, strict=True):
+                cell = row // rows * 3 * plane + row % rows * length
+                np.testing.assert_array_equal(
+                    found[place : place + length], cell + np.arange(length)
+                )
 
 
 @pytest.mark.parametrize("count", [1, 100, 70_001])

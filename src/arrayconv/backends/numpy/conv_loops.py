@@ -8,7 +8,7 @@ import numpy as np
 
 from arrayconv.backends.numpy.addresses import call_at
 from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form, inlined
-from arrayconv.backends.numpy.phase_copies import copy_vectors, turns_apart
+from arrayconv.backends.numpy.phase_copies import copy_vectors, runs_together, turns_apart
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.tile_sums import Tile, tile, vectors_of
 from arrayconv.backends.numpy.tile_sums import sum_products as add
@@ -164,29 +164,46 @@ def lay_out(
     clear(cells, every, planes, tables, gaps, gap_count)
 
 
+@inlined
+def _put_in_turns(stride: Any, same: Any) -> None:
+    """Do `put_in_turns` by vectors."""
+    source, first, target, place, rows, length, starts = same
+    lanes = VECTOR_BYTES // source.itemsize
+    for row in range(rows):
+        seen, made, done = first + row * length, place + row * length, 0
+        while done + stride * lanes <= length:
+            runs_together(stride, source, seen + done // stride, starts, target, made + done, None)
+            done += stride * lanes
+        if done < length:
+            left, at = length - done, seen + done // stride
+            runs_together(stride, source, at, starts, target, made + done, left)
+
+
 @compiled
 def put_in_turns(
-    result: Any, first: Any, rows: Any, length: Any, stride: Any, workspace: Any
+    source: Any, first: Any, target: Any, place: Any, rows: Any, length: Any, stride: Any
 ) -> None:
-    """Let the phases of each row, one after the other in it, take turns, by way of a workspace."""
-    for row in range(first, first + rows * length, length):
-        start = _cell(row)
-        for cell in range(_cell(length)):
-            workspace[cell] = result[start + cell]
-        if stride == 2:
-            pairs = _cell(length // 2)
-            odd = _cell(length) - pairs
-            for cell in range(pairs):
-                result[start + _cell(2) * cell] = workspace[cell]
-                result[start + _cell(2) * cell + _cell(1)] = workspace[odd + cell]
-            if length % 2:
-                result[row + length - 1] = workspace[length // 2]
-            continue
-        place = 0
-        for phase in range(min(stride, length)):
-            for cell in range(row + phase, row + length, stride):
-                result[_cell(cell)] = workspace[place]
-                place += 1
+    """Copy rows whose phases are one after the other, so that they take turns.
+
+    A vector may be read past the last row.
+    """
+    starts = np.empty(stride, np.int64)
+    for phase in range(stride):
+        starts[phase] = phase * (length // stride) + min(phase, length % stride)
+    same = (source, first, target, place, rows, length, starts)
+    if stride == 2:
+        _put_in_turns(2, same)
+    elif stride == 3:
+        _put_in_turns(3, same)
+    elif stride == 4:
+        _put_in_turns(4, same)
+    else:
+        for row in range(rows):
+            seen = first + row * length
+            for phase in range(min(stride, length)):
+                for cell in range(place + row * length + phase, place + (row + 1) * length, stride):
+                    target[_cell(cell)] = source[_cell(seen)]
+                    seen += 1
 
 
 @compiled
@@ -205,20 +222,26 @@ def convolve_blocks(
     numbers: Any,
 ) -> None:
     """Convolve some of the blocks of `convolution_plans.Plan`."""
-    each, seen, of_group, step, made, results, results_of, slack, of_image, row, stride = numbers
+    each, seen, of_group, step, made, results, results_of, slack, of_image, stride, holes = numbers
     for block in range(begin, end):
         size, first, channels, groups, outputs, output, low, high = blocks[block, :8]
-        target, images, made_rows, laid = blocks[block, 8:12]
+        place, images, made_rows, row, laid, held, kept = blocks[block, 8:15]
         cells = workspace[thread]
         if laid > 0:
-            lay_out(source, first, each, cells, size, channels, tables, blocks[block, 12:])
+            lay_out(source, first, each, cells, size, channels, tables, blocks[block, 15:])
             # What vectors see past the last is dropped, but some numbers would be slow to add.
             cells[laid : laid + slack] = 0
         else:
             cells, size = source[first:], each
+        # The phases of rows are kept until they are put in turns.
+        goal, start, next_group, next_output = result, place, results, results_of
+        if kept > 0:
+            goal, start, next_group, next_output = workspace[thread, held:], 0, outputs * kept, kept
+            if holes:
+                goal[: groups * outputs * kept] = 0
         for n in range(low, high):
-            loop, table, terms, at_a_time, rows, factor, place = sums[n, :7]
-            runs, run_count, stores, count, columns, ends, end_count = sums[n, 7:]
+            loop, table, terms, at_a_time, rows, factor = sums[n, :6]
+            runs, run_count, stores, count, columns, ends, end_count = sums[n, 6:]
             call_at(
                 loop,
                 (
@@ -236,22 +259,23 @@ def convolve_blocks(
                     made,
                     groups,
                     outputs,
-                    result,
-                    place,
-                    results,
-                    results_of,
+                    goal,
+                    start,
+                    next_group,
+                    next_output,
                     tables[runs : runs + 3 * run_count].reshape(run_count, 3),
                     tables[stores : stores + count * columns].reshape(count, columns),
                     tables[ends : ends + end_count],
                 ),
             )
-        if stride == 1:
+        if kept == 0:
             continue
-        for image in range(images):
-            for group in range(groups):
-                for n in range(outputs):
-                    place = target + image * of_image + group * results + n * results_of
-                    put_in_turns(result, place, made_rows, row, stride, workspace[thread])
+        for group in range(groups):
+            for n in range(outputs):
+                for image in range(images):
+                    at = (group * outputs + n) * kept + image * made_rows * row
+                    to = place + group * results + n * results_of + image * of_image
+                    put_in_turns(goal, at, result, to, made_rows, row, stride)
 
 
 @compiled_by_form

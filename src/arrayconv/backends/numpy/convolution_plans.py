@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from itertools import product
@@ -20,13 +21,13 @@ from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.layouts import Layout, Pass
 from arrayconv.backends.numpy.tables import Tables
 
-CHUNK = 1 << 19
+CHUNK = 1 << int(os.environ.get("CH", "19"))
 """Bytes that a block lays out: the second cache should hold most of it."""
 WORTH_A_THREAD = 1 << 19
 """Multiply-adds below which a block is not cut for another thread."""
 FEW = 4
 """Blocks of a thread below which all should have as many."""
-SUMS = 14
+SUMS = 13
 """Numbers that say what a pass of a block sums up."""
 
 
@@ -37,9 +38,10 @@ class Plan(NamedTuple):
     """Ranges of images or of the first dimension, of groups, and of the outputs of each. Of a block
     a channel's cells, the first cell of the source that it sees, in the first channel; how many
     channels, groups, and outputs of a group it has; the first output; the first and last of its
-    sums; its first result, how many images it has, and rows of an image's output; how many cells it
-    lays out, or 0 if they are read where they are; and where `tables` have its layout, of
-    `Layout.placed`."""
+    sums; its first result, how many images it has, and the rows of an image's output and their
+    length; how many cells it lays out, or 0 if they are read where they are; behind how many
+    results are kept whose phases are one after the other in a row, and how many of an output, or 0
+    if none are; and where `tables` have its layout, of `Layout.placed`."""
     sums: Any
     """Of one pass of a block the loop; where `tables` have, for each term, where its cell and its
     weight are, the number of terms, how many are added up at a time, and how many rows their cells
@@ -50,13 +52,12 @@ class Plan(NamedTuple):
     numbers: Any
     """Cells of a channel of the source, channels of a group, weights of a group and from output to
     output, outputs of a group, results of a group and of an output, numbers of vectors that may be
-    past a cell, results of an image and of a row, and the phases that are one after the other in a
-    row of the sums, and are then put in turns."""
+    past a cell, results of an image, how many phases take turns in a row of them, and whether any
+    output sees nothing."""
     cells: int
-    """The most numbers that a block lays out, and those that vectors may see past the last one; or
-    a row of results, if that is more."""
+    """The most numbers that a block lays out and keeps."""
     holes: bool
-    """Whether some outputs, of an adjoint, see nothing."""
+    """Whether nothing is written to some results, which see nothing."""
 
 
 Range = tuple[int, int]
@@ -98,7 +99,7 @@ class _Planner:
         # The same for all parts, so that numbers are the same however work is cut.
         is_one = self.is_in_place(1, 0, self.sizes[0])
         self.terms = self.compiled.TERMS_IN_PLACE if is_one else self.compiled.TERMS
-        self.tables = Tables()
+        self.tables, self.most = Tables(), 0
         self.sums: list[Ints] = []
         self.blocks: list[Ints] = []
 
@@ -110,7 +111,9 @@ class _Planner:
         image = Axis(images, 1, 1, 1, 0, 0, images)
         lay_out = layouts.adjoint if self.is_adjoint else layouts.sliding
         window = (image, self._part(start, stop).axis, *self.window[1:])
-        return lay_out(window, self.source, self.target)
+        sizes = (stop - start, *self.sizes[1:])
+        kept = (prod(sizes), *layouts.steps(sizes))
+        return lay_out(window, self.source, kept if self.phases > 1 else self.target)
 
     def _is_in_place(self, images: int, start: int, stop: int) -> bool:
         """Whether the cells that outputs see are read where they are.
@@ -142,13 +145,13 @@ class _Planner:
         # A phase may have no taps.
         return [(table, *some) for table, some in zip(tables, runs, strict=True) if len(table)]
 
-    def _sums(self, where: Where, count: int, weight: int, place: int) -> Iterator[Ints]:
+    def _sums(self, where: Where, count: int, weight: int) -> Iterator[Ints]:
         loop = self.compiled.convolve(self.tile, count % self.tile.outputs, self.lanes)
         placed = self.tables.place
         for table, runs, stores, ends in self.passes(*where):
             yield (
                 *(address(loop, self.itemsize), placed(table), len(table)),
-                *(self.terms, _rows(table, self.slack), weight, place),
+                *(self.terms, _rows(table, self.slack), weight),
                 *(placed(runs), len(runs), placed(stores), *stores.shape, placed(ends), len(ends)),
             )
 
@@ -157,18 +160,20 @@ class _Planner:
         count, many = of[1] - of[0], some[1] - some[0]
         where = images[1] - images[0], *part
         layout, low = self.laid(*where), len(self.sums)
-        rows = (part[1] - part[0]) * prod(self.sizes[1:-1]) if len(self.sizes) > 1 else 1
+        *rows, row = part[1] - part[0], *self.sizes[1:]
         place = images[0] * self.target[0] + part[0] * self.target[1]
         output = some[0] * self.made + of[0]
         place += output * prod(self.sizes)
         weight = some[0] * self.made * self.seen * self.taps + of[0] * self.step
-        self.sums.extend(self._sums(where, count, weight, place))
+        self.sums.extend(self._sums(where, count, weight))
         cells = images[0] * self.source[0] + some[0] * self.seen * prod(self.from_sizes)
         cells += self._part(*part).low * self.source[1]
+        laid, at, kept, every = self._held(many, count, *where)
+        self.most = max(self.most, every)
         self.blocks.append(
             (
                 *(layout.size, cells, many * self.seen, many, count, output, low, len(self.sums)),
-                *(place, where[0], rows, self._cells(many, *where)),
+                *(place, where[0], prod(rows), row, laid, at, kept),
                 *layout.placed(self.tables),
             )
         )
@@ -176,28 +181,35 @@ class _Planner:
     def cut(self, batch: int, threads: int, limit: int) -> tuple[list[Range], ...]:
         """Return ranges of images, of the first dimension, of groups, and of outputs of each."""
         length, reach = self.sizes[0], span(self.window[0])
-        of_group = max(1, self._cells(1, 1, 0, length) * self.itemsize)
-        # The cache has to hold phases until they are put in turns.
-        made = self.target[0] * self.itemsize if self.phases > 1 else 1
+        laid = self._held(1, 1, 1, 0, length)[0]
+        kept = self.made * prod(self.sizes) if self.phases > 1 else 0
+        of_group = max(1, (laid + kept) * self.itemsize)
+        # A part of which its neighbours see most costs more than the cache gives.
+        most, tiles = max(1, 2 * length // reach), self.made // self.tile.outputs
         cuts = {
-            "images": -(-batch // max(1, min(limit // (of_group * self.groups), CHUNK // made))),
-            # A part of which its neighbours see most costs more than the cache gives.
-            "parts": min(
-                max(-(-of_group // limit), -(-made // CHUNK)), max(1, 2 * length // reach)
-            ),
+            "images": -(-batch // max(1, limit // (of_group * self.groups))),
+            "parts": min(max(1, -(-laid * self.itemsize // limit)), most),
             "groups": -(-self.groups // max(1, limit // of_group)),
             "outputs": 1,
         }
+        if kept > 0:
+            # Each part reads all weights again, and each range of outputs all cells.
+            weights, cells = self.made * self.step, self.phases * self.seen * prod(self.from_sizes)
+            pieces = -(-kept * self.itemsize // limit)
+            ways = [
+                (parts * weights + -(-pieces // parts) * cells, parts, -(-pieces // parts))
+                for parts in range(cuts["parts"], most + 1)
+                if -(-pieces // parts) <= max(1, tiles) or parts == most
+            ]
+            _, cuts["parts"], cuts["outputs"] = min(ways)
+            cuts["outputs"] = min(cuts["outputs"], max(1, tiles))
         most_parts = length // (2 * reach)
-        if self.phases > 1 and len(self.window) == 1:
-            # The phases of a whole row of an adjoint are one after the other.
-            cuts["parts"] = most_parts = 1
         positions = batch * prod(output_sizes(self.window))
         multiply_adds = positions * self.groups * self.made * self.seen * self.taps
         wanted = min(threads, multiply_adds // WORTH_A_THREAD)
         # What a cut by outputs lays out each block lays out again.
         most_of = {"images": batch, "groups": self.groups, "parts": most_parts}
-        most_of["outputs"] = self.made // self.tile.outputs
+        most_of["outputs"] = tiles
         for name, most in most_of.items():
             lacking = -(-wanted // prod(cuts.values()))
             cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
@@ -208,42 +220,50 @@ class _Planner:
             if others * cuts[name] < FEW * wanted:
                 fair = (count for count in more if others * count % wanted == 0)
                 cuts[name] = next(fair, cuts[name])
-        lengths = (batch, length, self.groups, self.made)
-        return tuple(equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True))
+        # Parts of an adjoint begin with the first of the phases.
+        unit = self.window[0].stride if self.is_adjoint else 1
+        lengths = (batch, -(-length // unit), self.groups, self.made)
+        images, parts, *others = (
+            equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True)
+        )
+        parts = [(start * unit, min(stop * unit, length)) for start, stop in parts]
+        return images, parts, *others
 
     def cells(self, images: Range, part: Range, some: Range, of: Range) -> int:
         """Return how many numbers a block holds."""
-        return self._held(self._cells(some[1] - some[0], images[1] - images[0], *part))
+        where = images[1] - images[0], *part
+        return self._held(some[1] - some[0], of[1] - of[0], *where)[-1]
 
-    def _cells(self, groups: int, *where: int) -> int:
-        """Return how many cells of some groups are laid out."""
-        size = 0 if self.is_in_place(*where) else self.laid(*where).size
-        return size * groups * self.seen
+    def _held(self, groups: int, outputs: int, *where: int) -> Ints:
+        """Return how many cells are laid out, and behind which place results are kept.
 
-    def _held(self, cells: int) -> int:
-        """Return how many numbers a block holds that lays out so many: or a row of its results.
-
-        They are whole vectors, so that those of another thread begin with one.
+        And how many of an output are, and the numbers that all is: whole vectors, so that those of
+        another thread begin with one.
         """
-        most: int = max(cells + self.slack, self.sizes[-1] if self.phases > 1 else 0)
-        return -(-most // self.lanes) * self.lanes
+        images, start, stop = where
+        laid = 0 if self.is_in_place(*where) else self.laid(*where).size * groups * self.seen
+        place, kept = -(-(laid + self.slack) // self.lanes), 0
+        if self.phases > 1:
+            # An odd number of vectors: so those of many outputs do not push one another out.
+            kept = -(-images * (stop - start) * prod(self.sizes[1:]) // self.lanes) | 1
+        every = place + groups * outputs * kept + (self.tile.vectors if kept else 0)
+        return laid, *(each * self.lanes for each in (place, kept, every))
 
     def plan(self) -> Plan:
         """Return the blocks that were added."""
+        holes = not all(each.taps for each in self.laid(1, 0, self.sizes[0]).passes)
         numbers = (
             *(prod(self.from_sizes), self.seen, self.made * self.taps * self.seen, self.step),
             *(self.made, self.made * prod(self.sizes), prod(self.sizes), self.slack),
-            *(self.target[0], self.sizes[-1], self.phases),
+            *(self.target[0], self.phases, holes),
         )
-        blocks = np.array(self.blocks, np.int64)
-        whole = self.laid(1, 0, self.sizes[0])
         return Plan(
-            blocks,
+            np.array(self.blocks, np.int64),
             np.array(self.sums, np.int64).reshape(-1, SUMS),
             self.tables.flat(),
             np.array(numbers, np.int64),
-            self._held(int(blocks[:, 11].max())),
-            not all(each.taps for each in whole.passes),
+            self.most,
+            holes and self.phases == 1,
         )
 
 

@@ -102,3 +102,42 @@ def turns_together(
         return code.nothing()
 
     return types.void(count, source, target, place, most), write
+
+
+@intrinsic(prefer_literal=True)
+def runs_together(
+    context: Any,
+    count: Any,
+    source: Any,
+    first: Any,
+    starts: Any,
+    target: Any,
+    place: Any,
+    most: Any,
+) -> Any:
+    """Write numbers of ``count`` runs by turns: a vector of each, which starts behind ``first``.
+
+    They go to ``target[place]`` and on, no more than ``most`` of them if that is not None.
+    """
+    if any(each.layout != "C" for each in (source, starts, target)):
+        return None
+    turns = count.literal_value
+
+    def write(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        code = Vectors(context, builder, signature.args[1].dtype)
+        seen, begin, made = (
+            context.make_array(signature.args[n])(context, builder, given[n]).data
+            for n in (1, 3, 4)
+        )
+        runs = [code.load(begin, number(n)) for n in range(turns)]
+        mixed = code.in_turns([code.load_vector(seen, given[2], start) for start in runs])
+        for n, vector in enumerate(mixed):
+            at = number(n * code.lanes)
+            if most == types.none:
+                code.store_vector(vector, made, given[5], at)
+            else:
+                left = builder.sub(given[6], at)
+                code.store_between([(vector, code.at(made, given[5], at))], number(0), left)
+        return code.nothing()
+
+    return types.void(count, source, first, starts, target, place, most), write

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from arrayconv._integers import Ints
-from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.layouts import Copies
 
 CHAINS, PART = 8, 0.25
@@ -44,12 +43,17 @@ def in_place(crop: Copies, planes: Ints, step: int, most: int, lanes: int) -> tu
     """
     count, cells = planes
     vectors = -(-cells // lanes)
-    # With one run alone it could not begin before.
-    parts = max(-(-vectors // most), 2 if cells % lanes and vectors > 1 else 1)
-    number, stop = np.array(equal_parts(vectors, parts)).T
-    start = np.minimum(number * lanes, cells - (stop - number) * lanes)
-    plane = np.repeat(np.arange(count), parts)
-    number, some, start = (np.tile(each, count) for each in (number, stop - number, start))
+    number = np.arange(0, vectors, most)
+    if len(number) > 1 and number[-1] == vectors - 1:
+        # One by itself is slow.
+        number[-1] -= 1
+    elif len(number) == 1 < vectors and cells % lanes:
+        # With one run alone it could not begin before.
+        number = np.array([0, vectors - 1])
+    some = np.diff(number, append=vectors)
+    start = np.minimum(number * lanes, cells - some * lanes)
+    plane = np.repeat(np.arange(count), len(number))
+    number, some, start = (np.tile(each, count) for each in (number, some, start))
     runs = np.stack([plane * cells + start, plane * vectors + number, some], axis=1)
     stores, ends = _stores(crop, _every(runs, lanes), lanes)
     runs[:, 0] = plane * step + start
