@@ -15,9 +15,10 @@ import numpy as np
 
 from arrayconv._integers import Ints
 from arrayconv._window import Window, input_sizes, output_sizes
+from arrayconv.backends.numpy import one_tap
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.convolution_plans import limits, plan
-from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.costs import Shape, strided
 from arrayconv.backends.numpy.orders import channels_first, turned, whole_lines
 from arrayconv.backends.numpy.threads import at_once, run_range
 
@@ -27,6 +28,10 @@ def unfit(shape: Shape) -> str | None:
     if shape.dtype not in (np.float32, np.float64) or not shape.dtype.isnative:
         return f"it is for float32 and float64, got {shape.dtype.str}"
     return missing()
+
+
+MANY = 1 << 14
+"""Numbers of a block for which it is worth it to begin with a line of the cache."""
 
 
 @lru_cache(maxsize=64)
@@ -41,12 +46,17 @@ def biases(bias: Any, outputs: int, dtype: np.dtype[Any]) -> Any:
 
 def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
     """Return y (N, O, *positions)."""
+    if one_tap.no_product(window) is None:
+        x, window = one_tap.seen(x, window), one_tap.seen_by(window)
     shape = (len(x), len(w), *output_sizes(window))
     return _run(x, w, shape, window, groups, bias, is_adjoint=False)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     """Return x (N, C, *sizes): for each phase of the stride a convolution with some of the taps."""
+    if strided(window) and one_tap.no_product(window) is None:
+        cells = conv_transpose(y, w, one_tap.seen_by(window), groups)
+        return one_tap.spread(cells, window)
     shape = (len(y), groups * w.shape[1], *input_sizes(window))
     return _run(y, w, shape, window, groups, None, is_adjoint=True)
 
@@ -67,11 +77,12 @@ def _run(
     target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result = target.reshape(-1)
     threads = at_once(len(planned.blocks))
+    room = (whole_lines if planned.cells > MANY else np.empty)(threads * planned.cells, w.dtype)
     run_range(
         loops("conv_loops").convolve_blocks,
         (flat, weight, biases(bias, shape[1], source.dtype), result),
         len(planned.blocks),
-        (whole_lines(threads * planned.cells, w.dtype).reshape(threads, -1), *planned[:4]),
+        (room.reshape(threads, -1), *planned[:4]),
         each=1,
         least=1,
         numbered=True,

@@ -161,6 +161,15 @@ BACKWARD = Rule(
             "im2col", blocked.conv_transpose, never, costs.im2col_adjoint, workspaces.im2col_adjoint
         ),
         Algorithm(
+            *(
+                "pointwise",
+                pointwise.conv_transpose,
+                pointwise.adjoint_unfit,
+                costs.pointwise_adjoint,
+            ),
+            workspaces.pointwise_adjoint,
+        ),
+        Algorithm(
             "numba",
             compiled.conv_transpose,
             compiled.unfit,
@@ -198,18 +207,11 @@ BACKWARD = Rule(
 )
 
 
-def _is_no_product(a: Any, b: Any, window: Window, groups: int) -> str | None:
-    """Return why an adjoint is no bare product."""
-    reason = pointwise.no_product(window)
-    if reason is not None:
-        return reason
-    return pointwise.unfit(Shape(window, a.shape[0], groups, groups, groups, a.dtype))
-
-
 TO_WEIGHT = Rule(
     costs.of_weight,
     (
         Algorithm("im2col", blocked.conv_weight, never, costs.im2col_weight),
+        Algorithm("pointwise", pointwise.conv_weight, pointwise.unfit, costs.pointwise_weight),
         Algorithm(
             "numba",
             compiled_gradient.conv_weight,
@@ -296,11 +298,5 @@ def _by_order(rule: Rule) -> tuple[Implementation, ...]:
 
 
 conv = _by_order(FORWARD)
-conv_transpose = (
-    Implementation("pointwise", pointwise.conv_transpose, _is_no_product),
-    *_by_order(BACKWARD),
-)
-conv_weight = (
-    Implementation("pointwise", pointwise.conv_weight, _is_no_product),
-    *_by_order(TO_WEIGHT),
-)
+conv_transpose = _by_order(BACKWARD)
+conv_weight = _by_order(TO_WEIGHT)

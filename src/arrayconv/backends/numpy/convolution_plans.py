@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from itertools import product
-from math import prod
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,10 +20,12 @@ from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.layouts import Layout, Pass
 from arrayconv.backends.numpy.tables import Tables
 
-CHUNK = 1 << int(os.environ.get("CH", "19"))
+CHUNK = 1 << 19
 """Bytes that a block lays out: the second cache should hold most of it."""
 WORTH_A_THREAD = 1 << 19
 """Multiply-adds below which a block is not cut for another thread."""
+PAGE = 4096
+"""Bytes of a page: cells so far apart go to the same lines of the first cache."""
 FEW = 4
 """Blocks of a thread below which all should have as many."""
 SUMS = 13
@@ -95,7 +96,7 @@ class _Planner:
         # From a channel, and from a tap, to the next one's weights: those of an adjoint are turned.
         self.weights = (1, self.seen) if is_adjoint else (self.taps, 1)
         self.laid, self.passes = cache(self._laid), cache(self._passes)
-        self.is_in_place = cache(self._is_in_place)
+        self.planes, self.is_in_place = cache(self._planes), cache(self._is_in_place)
         # The same for all parts, so that numbers are the same however work is cut.
         is_one = self.is_in_place(1, 0, self.sizes[0])
         self.terms = self.compiled.TERMS_IN_PLACE if is_one else self.compiled.TERMS
@@ -107,7 +108,7 @@ class _Planner:
         part_of = adjoint_part if self.is_adjoint else sliding_part
         return part_of(self.window[0], start, stop)
 
-    def _laid(self, images: int, start: int, stop: int) -> Layout:
+    def _planes(self, images: int, start: int, stop: int) -> Layout:
         image = Axis(images, 1, 1, 1, 0, 0, images)
         lay_out = layouts.adjoint if self.is_adjoint else layouts.sliding
         window = (image, self._part(start, stop).axis, *self.window[1:])
@@ -115,16 +116,33 @@ class _Planner:
         kept = (prod(sizes), *layouts.steps(sizes))
         return lay_out(window, self.source, kept if self.phases > 1 else self.target)
 
+    def _laid(self, images: int, start: int, stop: int) -> Layout:
+        """Return planes laid out such that many channels fit the first cache."""
+        layout = self.planes(images, start, stop)
+        if self._is_apart(layout.size):
+            return layout
+        size = (-(-layout.size // self.lanes) | 1) * self.lanes
+        gap = np.array([[layout.size], [size - layout.size]])
+        return layout._replace(size=size, gaps=np.concatenate([layout.gaps, gap], axis=1))
+
+    def _is_apart(self, size: int) -> bool:
+        """Whether planes of so many cells, one behind the other, fill most lines of a cache.
+
+        Those that lie a page apart share the same few, and push one another out.
+        """
+        return gcd(size * self.itemsize, PAGE) <= PAGE // 16
+
     def _is_in_place(self, images: int, start: int, stop: int) -> bool:
         """Whether the cells that outputs see are read where they are.
 
         So they are where each output sees one, that of its own number, as with a kernel of one tap
         or in a transposed convolution whose stride is its kernel, and they fill a vector.
         """
-        layout = self.laid(images, start, stop)
+        layout = self.planes(images, start, stop)
         cells, (begin, place, length) = layout.size // images, layout.fill.runs.T
         return bool(
             cells >= self.lanes
+            and self._is_apart(prod(self.from_sizes))
             and not any(offset for each in layout.passes for offset in each.offsets)
             and layout.fill.step == 1
             and length.sum() == layout.size
@@ -136,7 +154,8 @@ class _Planner:
         layout = self.laid(images, start, stop)
         size, lanes = layout.size, self.lanes
         if self.is_in_place(images, start, stop):
-            planes, size = (images, layout.size // images), prod(self.from_sizes)
+            size = prod(self.from_sizes)
+            planes = images, self.planes(images, start, stop).size // images
             of = (planes, self.source[0], self.tile.vectors, lanes)
             runs = [vector_runs.in_place(each.crop, *of) for each in layout.passes]
         else:
@@ -223,11 +242,9 @@ class _Planner:
         # Parts of an adjoint begin with the first of the phases.
         unit = self.window[0].stride if self.is_adjoint else 1
         lengths = (batch, -(-length // unit), self.groups, self.made)
-        images, parts, *others = (
-            equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True)
-        )
-        parts = [(start * unit, min(stop * unit, length)) for start, stop in parts]
-        return images, parts, *others
+        found = [equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True)]
+        found[1] = [(low * unit, min(high * unit, length)) for low, high in found[1]]
+        return tuple(found)
 
     def cells(self, images: Range, part: Range, some: Range, of: Range) -> int:
         """Return how many numbers a block holds."""

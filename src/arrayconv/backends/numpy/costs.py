@@ -19,6 +19,7 @@ from arrayconv._window import Window, adjoint_axis, kernel_sizes, output_sizes, 
 from arrayconv.backends.numpy.blocks import budget
 from arrayconv.backends.numpy.columns import is_apart
 from arrayconv.backends.numpy.compiler import loops, missing
+from arrayconv.backends.numpy.one_tap import no_product
 from arrayconv.backends.numpy.ranges import whole_positions
 
 MULTIPLY_ADD = 0.020
@@ -48,6 +49,10 @@ WEIGHT = 0.5
 """Nanoseconds to read a number of the weight for a product."""
 FEW = 14
 """Outputs for which a product takes twice the time that it takes for very many."""
+NARROW = 20
+"""Terms for which it does; and outputs, where it is that of a gradient to the weight."""
+SCALED = 0.3
+"""Nanoseconds to multiply a number by one, and to write it."""
 CALLS = 60_000.0
 """Nanoseconds of Python and of small copies in an algorithm of many steps."""
 
@@ -136,7 +141,33 @@ def strided(window: Window) -> bool:
 
 def pointwise(shape: Shape) -> float:
     """Return the nanoseconds of a bare product."""
-    return shape.multiply_adds * MULTIPLY_ADD
+    return _of_seen(shape) + _cells_seen(shape, shape.channels)
+
+
+def pointwise_adjoint(shape: Shape) -> float:
+    """Return the nanoseconds of one whose results go to the cells that were seen."""
+    return _of_seen(shape) + _cells_seen(shape, shape.outputs)
+
+
+def pointwise_weight(shape: Shape) -> float:
+    """Return the nanoseconds of the product of cells and outputs that is a gradient."""
+    more = MULTIPLY_ADD * (NARROW - FEW) * shape.groups / shape.outputs
+    return pointwise(shape) + shape.multiply_adds * more
+
+
+def _of_seen(shape: Shape) -> float:
+    """Return the nanoseconds of products for each image and group."""
+    if shape.channels == shape.groups:
+        return CALLS / 15 + shape.positions * shape.outputs * SCALED
+    # Few columns are slow too.
+    few = MULTIPLY_ADD * FEW * shape.batch / shape.positions
+    products = shape.batch * shape.groups * PRODUCT
+    return CALLS / 15 + _product(shape) + shape.multiply_adds * few + products
+
+
+def _cells_seen(shape: Shape, channels: int) -> float:
+    """Return the nanoseconds of copying the cells that positions with a stride see."""
+    return shape.positions * channels * COLUMN if strided(shape.window) else 0.0
 
 
 def im2col(shape: Shape) -> float:
@@ -189,8 +220,12 @@ def numba_im2col_adjoint(shape: Shape) -> float:
 
 
 def _product(shape: Shape) -> float:
-    """Return the nanoseconds of products, in which a number of columns serves all outputs."""
-    return shape.multiply_adds * MULTIPLY_ADD * (1 + FEW * shape.groups / shape.outputs)
+    """Return the nanoseconds of products, in which a number of columns serves all outputs.
+
+    Of few outputs or few terms they take longer.
+    """
+    few = FEW / shape.outputs + NARROW / (shape.channels * shape.taps)
+    return shape.multiply_adds * MULTIPLY_ADD * (1 + few * shape.groups)
 
 
 def mec(shape: Shape) -> float:
@@ -249,20 +284,27 @@ def vector_bytes() -> int:
 
 def numba(shape: Shape) -> float:
     """Return the nanoseconds of sums in registers, over runs of cells that are laid out."""
-    rows = [axis.out + axis.dilation * (axis.kernel - 1) // axis.stride for axis in shape.window]
+    # Where the outputs of a group are few, each vector of cells that is loaded serves few.
+    each = MULTIPLY_ADD * (IN_REGISTERS[vector_bytes()] + shape.groups / shape.outputs)
+    terms = float(shape.taps * shape.channels // shape.groups)
+    terms += FEW_TERMS * min(1, 4 * shape.groups / shape.outputs)
+    run, laid = _run(shape)
+    calls = CALLS / (4 if no_product(shape.window) is None else 8)
+    return float(calls + run * shape.outputs * terms * each + laid)
+
+
+def _run(shape: Shape) -> tuple[int, float]:
+    """Return how many numbers these vectors are, and the nanoseconds of laying cells out."""
     lanes, counts = 64 // np.dtype(shape.dtype).itemsize, output_sizes(shape.window)
+    if no_product(shape.window) is None:
+        return shape.batch * -(-prod(counts) // lanes) * lanes, _cells_seen(shape, shape.channels)
+    rows = [axis.out + axis.dilation * (axis.kernel - 1) // axis.stride for axis in shape.window]
     # Cells between rows are summed up too, and so is the rest of a vector.
     runs = (
         prod(counts[:dim]) * -(-counts[dim] * prod(rows[dim + 1 :]) // lanes) * lanes
         for dim in range(max(1, len(rows) - 1))
     )
-    run = shape.batch * min(runs)
-    terms = float(shape.taps * shape.channels // shape.groups)
-    # Where the outputs of a group are few, each vector of cells that is loaded serves few.
-    each = MULTIPLY_ADD * (IN_REGISTERS[vector_bytes()] + shape.groups / shape.outputs)
-    laid = _laid_out(shape) * (2 if strided(shape.window) else 1)
-    terms += FEW_TERMS * min(1, 4 * shape.groups / shape.outputs)
-    return float(CALLS / 8 + run * shape.outputs * terms * each + laid)
+    return shape.batch * min(runs), _laid_out(shape) * (2 if strided(shape.window) else 1)
 
 
 def channels_last(shape: Shape) -> float:
@@ -302,11 +344,14 @@ def _laid_out(shape: Shape) -> float:
 
 def numba_adjoint(shape: Shape) -> float:
     """Return the same of an adjoint: for each phase of the stride a convolution of its taps."""
-    if not strided(shape.window):
-        return numba(shape)
     each = MULTIPLY_ADD * (IN_REGISTERS[vector_bytes()] + shape.groups / shape.outputs)
     weights = shape.outputs * shape.channels // shape.groups * shape.taps
     of_product, of_weight, of_cell, calls = PHASED[vector_bytes()]
+    if no_product(shape.window) is None:
+        fewer = shape.outputs - shape.channels
+        return numba(shape) + weights * of_weight + _cells_seen(shape, fewer)
+    if not strided(shape.window):
+        return numba(shape) + weights * of_weight
     products = shape.multiply_adds * each * of_product
     copied = (_laid_out(shape) + _copied(shape)) * of_cell
     return calls + products + weights * of_weight + copied
@@ -335,9 +380,7 @@ def of_weight(x: Any, y: Any, window: Window, groups: int) -> Shape:
 
 def im2col_weight(shape: Shape) -> float:
     """Return the nanoseconds of columns, and of their product with the output."""
-    # Of few columns a product takes longer, as it does of few outputs.
-    few = MULTIPLY_ADD * FEW * shape.groups / (shape.channels * shape.taps)
-    return im2col(shape) + shape.multiply_adds * (TRANSPOSED[vector_bytes()] + few)
+    return im2col(shape) + shape.multiply_adds * TRANSPOSED[vector_bytes()]
 
 
 def channels_last_weight(shape: Shape) -> float:

@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from arrayconv._window import Window, input_sizes, output_sizes
-from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.costs import Shape, strided
 from arrayconv.backends.numpy.matrix_products import matrix_product
-
-
-@lru_cache(maxsize=1024)
-def no_product(window: Window) -> str | None:
-    """Return why windows see more than what one matrix has."""
-    if any(axis.kernel != 1 for axis in window):
-        return f"the kernel has {prod(axis.kernel for axis in window)} taps, not 1"
-    if any(axis.before != 0 or axis.stride * (axis.out - 1) >= axis.size for axis in window):
-        return "some positions see padding only"
-    return None
+from arrayconv.backends.numpy.one_tap import no_product, seen, spread
 
 
 def unfit(shape: Shape) -> str | None:
-    """Return why a convolution, or one of its adjoints, is no bare product."""
+    """Return why a convolution, or its gradient to the weight, is no bare product."""
     reason = no_product(shape.window)
     if reason is None and shape.half:
         return f"{shape.dtype} is summed in float32, which takes a copy"
     return reason
 
 
-def _seen(x: Any, window: Window) -> Any:
-    """Return the cells (N, C, *positions) that the windows see, a view of the input."""
-    return x[(..., *(slice(0, (a.out - 1) * a.stride + 1, a.stride) for a in window))]
+def adjoint_unfit(shape: Shape) -> str | None:
+    """Return the same of an adjoint, whose shape is that of a convolution if its stride is 1."""
+    if not strided(shape.window) and input_sizes(shape.window) != output_sizes(shape.window):
+        return "some positions see padding only, or some cells are not seen"
+    return unfit(shape)
 
 
 def conv(x: Any, w: Any, window: Window, groups: int) -> Any:
     """Return y (N, O, *positions): the weight times the cells."""
     batch, channels = x.shape[:2]
     outputs, positions = w.shape[0], output_sizes(window)
-    cells = _seen(x, window).reshape(batch, groups, channels // groups, prod(positions))
+    cells = seen(x, window).reshape(batch, groups, channels // groups, prod(positions))
     weight = w.reshape(groups, outputs // groups, channels // groups)
     return matrix_product(weight, cells).reshape(batch, outputs, *positions)
 
@@ -51,12 +43,7 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:
     channels, positions = w.shape[1] * groups, output_sizes(window)
     grouped = y.reshape(batch, groups, outputs // groups, prod(positions))
     weight = w.reshape(groups, outputs // groups, channels // groups).swapaxes(1, 2)
-    seen = matrix_product(weight, grouped).reshape(batch, channels, *positions)
-    if positions == input_sizes(window):
-        return seen
-    x = np.zeros((batch, channels, *input_sizes(window)), y.dtype)
-    _seen(x, window)[...] = seen
-    return x
+    return spread(matrix_product(weight, grouped).reshape(batch, channels, *positions), window)
 
 
 def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
@@ -67,7 +54,7 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
         prod(output_sizes(window)),
     )
     total = np.zeros((groups, outputs, channels), x.dtype)
-    for cells, made in zip(_seen(x, window), y, strict=True):
+    for cells, made in zip(seen(x, window), y, strict=True):
         transposed = cells.reshape(groups, channels, count).swapaxes(1, 2)
         total += matrix_product(made.reshape(groups, outputs, count), transposed)
     return total.reshape(groups * outputs, channels, *(1 for _ in window))

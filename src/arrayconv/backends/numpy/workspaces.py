@@ -26,6 +26,7 @@ from arrayconv.backends.numpy import (
     winograd_plans,
 )
 from arrayconv.backends.numpy.costs import Shape, strided
+from arrayconv.backends.numpy.one_tap import no_product, seen_by
 from arrayconv.backends.numpy.threads import at_once
 from arrayconv.backends.numpy.winograd_maps import pieces
 from arrayconv.backends.numpy.winograd_maps import square as square_of
@@ -61,6 +62,11 @@ def nothing(shape: Shape) -> int:
 def pointwise(shape: Shape) -> int:
     """Return the bytes of the cells that a stride sees, which are copied."""
     return shape.positions * shape.channels * _itemsize(shape) if strided(shape.window) else 0
+
+
+def pointwise_adjoint(shape: Shape) -> int:
+    """Return the bytes of these cells' gradients, which go to where the cells are."""
+    return shape.positions * shape.outputs * _itemsize(shape) if strided(shape.window) else 0
 
 
 def im2col(shape: Shape) -> int:
@@ -177,13 +183,24 @@ def turned(shape: Shape) -> int:
 
 
 def compiled(shape: Shape) -> int:
-    """Return the bytes of the cells that a block lays out."""
-    return _compiled(shape, is_adjoint=False)
+    """Return the bytes of the cells that a block lays out, or that a stride sees."""
+    seen = pointwise(shape) if no_product(shape.window) is None else 0
+    return seen + _compiled(_of_seen(shape), is_adjoint=False)
 
 
 def compiled_adjoint(shape: Shape) -> int:
-    """Return the same of an adjoint, which with a stride of 1 is a convolution."""
-    return _compiled(shape, is_adjoint=strided(shape.window))
+    """Return the same of an adjoint, with the phases that it keeps, and its weight turned over."""
+    weight, is_adjoint = _weights(shape) * _itemsize(shape), strided(shape.window)
+    if no_product(shape.window) is None:
+        return pointwise_adjoint(shape) + weight + _compiled(_of_seen(shape), is_adjoint)
+    return weight + _compiled(shape, is_adjoint)
+
+
+def _of_seen(shape: Shape) -> Shape:
+    """Return the shape of a convolution of the cells that it sees, where each is seen once."""
+    if no_product(shape.window) is not None:
+        return shape
+    return shape._replace(window=seen_by(shape.window))
 
 
 def folded(shape: Shape) -> int:
