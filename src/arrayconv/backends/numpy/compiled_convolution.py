@@ -9,6 +9,7 @@ is kept on disk.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,11 @@ def _run(
     if is_adjoint:
         # The weights that one result's sum takes, next to one another.
         weight = turned(weight.reshape(groups, len(w) // groups, -1))
-    target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
+    if one_tap.no_product(window) is None and prod(shape) > MANY:
+        # What vectors write are then whole lines, and few products are added for each.
+        target = whole_lines(prod(shape), source.dtype).reshape(shape)
+    else:
+        target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result = target.reshape(-1)
     threads = at_once(len(planned.blocks))
     room = (whole_lines if planned.cells > MANY else np.empty)(threads * planned.cells, w.dtype)
