@@ -18,7 +18,7 @@ from arrayconv._integers import Ints
 from arrayconv._window import Window, input_sizes, output_sizes
 from arrayconv.backends.numpy import one_tap
 from arrayconv.backends.numpy.compiler import loops, missing
-from arrayconv.backends.numpy.convolution_plans import limits, plan
+from arrayconv.backends.numpy.convolution_plans import limits, plan, turns_weights
 from arrayconv.backends.numpy.costs import Shape, strided
 from arrayconv.backends.numpy.orders import channels_first, turned, whole_lines
 from arrayconv.backends.numpy.threads import at_once, run_range
@@ -72,8 +72,7 @@ def _run(
     sizes = batch, channels, shape[1], groups, w.itemsize
     planned = plan(window, *sizes, is_adjoint, *limits())
     flat, weight = channels_first(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
-    if is_adjoint:
-        # The weights that one result's sum takes, next to one another.
+    if is_adjoint and turns_weights(window):
         weight = turned(weight.reshape(groups, len(w) // groups, -1))
     if one_tap.no_product(window) is None and prod(shape) > MANY:
         # What vectors write are then whole lines, and few products are added for each.

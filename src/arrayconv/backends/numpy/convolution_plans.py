@@ -17,6 +17,7 @@ from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_si
 from arrayconv.backends.numpy import layouts, vector_runs
 from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import loops
+from arrayconv.backends.numpy.costs import strided
 from arrayconv.backends.numpy.layouts import Layout, Pass
 from arrayconv.backends.numpy.tables import Tables
 
@@ -92,9 +93,12 @@ class _Planner:
         self.slack = self.tile.vectors * self.lanes
         self.source = (channels * prod(self.from_sizes), *layouts.steps(self.from_sizes))
         self.target = (outputs * prod(self.sizes), *layouts.steps(self.sizes))
-        self.step = self.seen * self.taps
-        # From a channel, and from a tap, to the next one's weights: those of an adjoint are turned.
-        self.weights = (1, self.seen) if is_adjoint else (self.taps, 1)
+        # From an output, and from a channel and a tap, to the next one's weights.
+        self.step, self.weights = self.seen * self.taps, (self.taps, 1)
+        if is_adjoint and turns_weights(window):
+            self.weights = 1, self.seen
+        elif is_adjoint:
+            self.step, self.weights = self.taps, (self.made * self.taps, 1)
         self.laid, self.passes = cache(self._laid), cache(self._passes)
         self.planes, self.is_in_place = cache(self._planes), cache(self._is_in_place)
         # The same for all parts, so that numbers are the same however work is cut.
@@ -213,7 +217,8 @@ class _Planner:
         }
         if kept > 0:
             # Each part reads all weights again, and each range of outputs all cells.
-            weights, cells = self.made * self.step, self.phases * self.seen * prod(self.from_sizes)
+            weights = self.made * self.seen * self.taps
+            cells = self.phases * self.seen * prod(self.from_sizes)
             pieces = -(-kept * self.itemsize // limit)
             ways = [
                 (parts * weights + -(-pieces // parts) * cells, parts, -(-pieces // parts))
@@ -341,6 +346,14 @@ def limits() -> tuple[int, int]:
     """Return the threads and the bytes of a block that the options have for a plan."""
     options = current()
     return options.threads, max(1, min(CHUNK, options.workspace_bytes))
+
+
+def turns_weights(window: Window) -> bool:
+    """Whether an adjoint takes weights turned over: those of one result's sum are then neighbours.
+
+    Else the taps of a pair of channels are, which is better where each result takes them all.
+    """
+    return strided(window) or all(axis.kernel == 1 for axis in window)
 
 
 def _flat(window: Window) -> Window:

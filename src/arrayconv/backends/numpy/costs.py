@@ -354,7 +354,7 @@ def numba_adjoint(shape: Shape) -> float:
         fewer = shape.outputs - shape.channels
         return numba(shape) + weights * of_weight + _cells_seen(shape, fewer)
     if not strided(shape.window):
-        return numba(shape) + weights * of_weight
+        return numba(shape)
     products = shape.multiply_adds * each * of_product
     copied = (_laid_out(shape) + _copied(shape)) * of_cell
     return calls + products + weights * of_weight + copied

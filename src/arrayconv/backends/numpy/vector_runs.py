@@ -9,9 +9,9 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv.backends.numpy.layouts import Copies
 
-CHAINS, PART = 8, 0.25
-"""Products that a processor adds at a time, each to its own sum: with fewer sums it waits. And what
-vectors of one tile have in common, the weights, as products."""
+CHAINS, PART = 12, 0.25
+"""Sums below which a tile takes no less time: each product waits for the one before, and weights
+are loaded for few. And what vectors of one tile have in common, as products."""
 
 
 def of_layout(crop: Copies, tile: Ints, lanes: int) -> tuple[Any, Any, Any]:

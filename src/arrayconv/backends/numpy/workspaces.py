@@ -189,11 +189,12 @@ def compiled(shape: Shape) -> int:
 
 
 def compiled_adjoint(shape: Shape) -> int:
-    """Return the same of an adjoint, with the phases that it keeps, and its weight turned over."""
-    weight, is_adjoint = _weights(shape) * _itemsize(shape), strided(shape.window)
+    """Return the same of an adjoint, with the phases that it keeps and a weight turned over."""
+    turns = convolution_plans.turns_weights(shape.window)
+    weight = _weights(shape) * _itemsize(shape) if turns else 0
     if no_product(shape.window) is None:
-        return pointwise_adjoint(shape) + weight + _compiled(_of_seen(shape), is_adjoint)
-    return weight + _compiled(shape, is_adjoint)
+        return weight + pointwise_adjoint(shape) + _compiled(_of_seen(shape), is_adjoint=False)
+    return weight + _compiled(shape, is_adjoint=strided(shape.window))
 
 
 def _of_seen(shape: Shape) -> Shape:
