@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -16,8 +17,8 @@ from tests.cases import CONVOLUTIONS, assert_close
 
 
 @pytest.fixture
-def transformed(monkeypatch) -> list[int]:
-    """A list that grows with each transformed weight."""
+def transformed(monkeypatch) -> Iterator[list[int]]:
+    """A list that grows with each weight that one thread transforms as a whole."""
     calls: list[int] = []
 
     def counted(original):
@@ -29,7 +30,8 @@ def transformed(monkeypatch) -> list[int]:
 
     for module in (winograd, compiled_winograd):
         monkeypatch.setattr(module, "transform_weight", counted(module.transform_weight))
-    return calls
+    with ac.options(threads=1):
+        yield calls
 
 
 def layer() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

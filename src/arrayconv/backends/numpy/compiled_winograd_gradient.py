@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from arrayconv._integers import Ints
+from arrayconv._options import current
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
+from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiled_convolution import biases
 from arrayconv.backends.numpy.compiled_winograd import unfit
 from arrayconv.backends.numpy.compiler import lanes_of, loops
 from arrayconv.backends.numpy.orders import channels_first, whole_lines
-from arrayconv.backends.numpy.threads import at_once, run_blocks, run_range
+from arrayconv.backends.numpy.threads import at_once, run_range
 from arrayconv.backends.numpy.winograd_cuts import limit_of_gradient, step_of
 from arrayconv.backends.numpy.winograd_maps import Square
 from arrayconv.backends.numpy.winograd_maps import square as square_of
@@ -48,25 +50,33 @@ class _Points:
     def __init__(self, array: Any, plan: Plan, square: Square, groups: int) -> None:
         self.plan, self.channels = plan, array.shape[1]
         self.source = channels_first(array).reshape(-1)
-        self.points, self.cells = (whole_lines(count, FLOAT) for count in plan.room[:2])
-        self._loops = compiled = loops("winograd_blocks")
-        self._numbers = np.zeros(1 + compiled.HELD, np.int64)
+        self.points = whole_lines(plan.room[0], FLOAT)
+        compiled = loops("winograd_blocks")
+        self.numbers = np.zeros(1 + compiled.HELD, np.int64)
         seen = (*plan.tile.seen, lanes_of(FLOAT), self.channels, groups, array[0, 0].size)
-        self._numbers[: len(seen)] = seen
-        self._numbers[compiled.TO_POINTS] = _address(square, of_outputs=plan.tile != square)
-        self._numbers[compiled.HELD] = square.points
-        self.tiles = 0
-        """From one channel to the next, in the block whose points they are."""
+        self.numbers[: len(seen)] = seen
+        self.numbers[compiled.TO_POINTS] = _address(square, of_outputs=plan.tile != square)
+        self.numbers[compiled.HELD] = square.points
 
-    @property
-    def step(self) -> int:
-        """The numbers from one point to the next."""
-        return step_of(self.channels * self.tiles, lanes_of(FLOAT))
+    def tiles(self, number: int) -> int:
+        """Return the numbers from one channel to the next, in a block."""
+        return self.plan.blocks[number].runs.tiles
 
-    def see(self, number: int) -> None:
-        """Make the points of a block."""
-        laid, self.tiles = self.plan.laid[number], self.plan.blocks[number].runs.tiles
-        self._loops.see(self.source, self.points, self.cells, laid, self.plan.tables, self._numbers)
+    def step(self, number: int) -> int:
+        """Return the numbers from one point to the next."""
+        return step_of(self.channels * self.tiles(number), lanes_of(FLOAT))
+
+    def ranges(self, number: int, threads: int) -> list[tuple[int, int]]:
+        """Return ranges of channels whose points threads may make at the same time."""
+        # Vectors of tiles end with those of a channel where these are one run.
+        is_apart = self.plan.blocks[number].runs.number == 1
+        return equal_parts(self.channels, threads if is_apart else 1)
+
+    def room(self, channels: int) -> int:
+        """Return the numbers that so many channels need while their points are made."""
+        beyond = int(self.numbers[-1]) * lanes_of(FLOAT)
+        cells: int = (self.plan.room[1] - beyond) // self.channels
+        return cells * channels + beyond
 
 
 @lru_cache(maxsize=256)
@@ -77,6 +87,33 @@ def _terms(counts: Ints, across: int) -> tuple[Any, Any]:
     """
     tiles = np.concatenate([*map(np.arange, counts), [0]])
     return np.stack([tiles * across, tiles], axis=1), np.cumsum((0, *counts))
+
+
+def _see(sides: list[_Points], number: int) -> None:
+    """Make the points of a block of both arrays."""
+    ranges = [
+        (which, low, high)
+        for which, side in enumerate(sides)
+        for low, high in side.ranges(number, current().threads)
+    ]
+    threads = at_once(len(ranges))
+    room = max(sides[which].room(high - low) for which, low, high in ranges)
+    one, other = sides
+    run_range(
+        loops("winograd_blocks").see_both,
+        (one.source, other.source, one.points, other.points),
+        len(ranges),
+        (
+            whole_lines(threads * room, FLOAT).reshape(threads, -1),
+            np.array(ranges),
+            np.stack([of.plan.laid[number] for of in sides]),
+            *(of.plan.tables for of in sides),
+            np.stack([of.numbers for of in sides]),
+        ),
+        each=1,
+        least=1,
+        numbered=True,
+    )
 
 
 def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
@@ -101,16 +138,12 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
     threads, most_tiles = at_once(square.points), -(-max(counts) // lanes) * lanes
     workspace = np.zeros((threads, most_tiles * across), FLOAT)
     add = compiled.add_products(shape, made % shape.outputs)
-
-    def see(block: tuple[int, int]) -> None:
-        number, side = block
-        sides[side].see(number)
-
     # One block after the other, so that their products are added in one order.
     for number, (low, high) in enumerate(pairwise(map(int, ends))):
-        run_blocks(see, [(number, 0), (number, 1)])
+        _see(sides, number)
         of_x, of_y = sides
-        numbers = np.array([groups, made, seen, of_y.step, of_x.step, of_x.tiles, across])
+        steps = of_y.step(number), of_x.step(number), of_x.tiles(number)
+        numbers = np.array([groups, made, seen, *steps, across])
         before = (of_y.points, of_x.points, biases(None, shape.outputs, FLOAT), kept)
         after = (workspace, table, numbers, low, high)
         run_range(add, before, square.points, after, each=1, numbered=True)

@@ -23,10 +23,9 @@ __all__ = [
     "tile",
 ]
 
-TERMS = 640 if VECTOR_BYTES == 64 else 192
+TERMS = 192
 """Terms that are summed up by themselves, at most: a cache holds their cells for some outputs, and
-rounding grows with their number. Where vectors have 64 bytes the second cache is fast enough; else
-the first one must have them, which is 17 % faster."""
+rounding grows with their number."""
 TERMS_IN_PLACE = 128
 """The same of cells that are read where they are, each channel's in a page of its own."""
 WEIGHTS = 1 << 17

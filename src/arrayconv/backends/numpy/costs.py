@@ -162,7 +162,7 @@ def _of_seen(shape: Shape) -> float:
     if shape.channels == shape.groups:
         return CALLS / 15 + shape.positions * shape.outputs * SCALED
     # Few columns are slow too.
-    few = MULTIPLY_ADD * FEW_COLUMNS * shape.batch / shape.positions
+    few = MULTIPLY_ADD * FEW_COLUMNS * shape.batch / max(1, shape.positions)
     products = shape.batch * shape.groups * PRODUCT
     return CALLS / 15 + _product(shape) + shape.multiply_adds * few + products
 

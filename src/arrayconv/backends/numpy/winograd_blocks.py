@@ -14,8 +14,9 @@ import numpy as np
 
 from arrayconv.backends.numpy import winograd_cuts
 from arrayconv.backends.numpy.addresses import call_at, whole_lines
-from arrayconv.backends.numpy.conv_loops import TERMS, lay_out
+from arrayconv.backends.numpy.conv_loops import lay_out
 from arrayconv.backends.numpy.loop_forms import compiled
+from arrayconv.backends.numpy.registers import VECTOR_BYTES
 
 TO_POINTS, FROM_POINTS, POINTS, SUMS, TRANSFORM, EVERY, HELD, DOWN, ACROSS, SIZE = range(8, 18)
 """Where the loops are that make points of cells, and outputs of points; the numbers of a workspace
@@ -25,6 +26,10 @@ before, and the numbers of a weight from row to row; the vectors of a square bet
 transforms; and the pieces of the kernel, and its taps."""
 LAYOUT = 15
 """Where a block has its layout."""
+TERMS = 640 if VECTOR_BYTES == 64 else 192
+"""Terms that are summed up by themselves, at most: points of tiles are aligned and side by side, so
+the second cache is fast enough for vectors of 64 bytes; else the first one must have them, which is
+17 % faster."""
 
 
 step_of = compiled(winograd_cuts.step_of)
@@ -33,12 +38,28 @@ step_of = compiled(winograd_cuts.step_of)
 @compiled
 def see(source: Any, points: Any, cells: Any, block: Any, tables: Any, numbers: Any) -> None:
     """Write the points of the cells that a block sees; ``cells`` is room for these."""
+    see_channels(source, points, cells, block, tables, numbers, 0, numbers[3])
+
+
+@compiled
+def see_channels(
+    source: Any,
+    points: Any,
+    cells: Any,
+    block: Any,
+    tables: Any,
+    numbers: Any,
+    begin: Any,
+    end: Any,
+) -> None:
+    """Do the same for some of the channels: what they write past the last one is of the next."""
     size, first, starts, count, across, _, tiles, places = block[:8]
     rows, columns, lanes, channels, _, cells_of = numbers[:6]
-    square = rows * columns
-    lay_out(source, first, cells_of, cells, size, channels, tables, block[LAYOUT:])
+    square, some = rows * columns, end - begin
+    at = first + begin * cells_of
+    lay_out(source, at, cells_of, cells, size, some, tables, block[LAYOUT:])
     # What vectors see past the last cell is dropped, but some numbers would be slow to transform.
-    cells[channels * size : channels * size + square * lanes] = 0
+    cells[some * size : some * size + square * lanes] = 0
     call_at(
         numbers[TO_POINTS],
         (
@@ -47,14 +68,44 @@ def see(source: Any, points: Any, cells: Any, block: Any, tables: Any, numbers: 
             tables[places : places + square].reshape(columns, rows),
             tables[starts : starts + count],
             across,
-            channels,
+            some,
             whole_lines(numbers[HELD] * lanes, cells),
             np.arange(max(columns, 2)) * lanes,
-            points,
+            points[begin * tiles :],
             tiles,
             step_of(channels * tiles, lanes),
         ),
     )
+
+
+@compiled
+def see_both(
+    one: Any,
+    other: Any,
+    of_one: Any,
+    of_other: Any,
+    begin: Any,
+    end: Any,
+    thread: Any,
+    workspace: Any,
+    ranges: Any,
+    blocks: Any,
+    tables: Any,
+    others: Any,
+    numbers: Any,
+) -> None:
+    """Do it for two arrays: ``ranges`` (which, begin, end) has some channels of one or the other.
+
+    The second one has its tables in ``others``.
+    """
+    cells = workspace[thread]
+    for n in range(begin, end):
+        which, low, high = ranges[n]
+        block, known = blocks[which], numbers[which]
+        if which == 0:
+            see_channels(one, of_one, cells, block, tables, known, low, high)
+        else:
+            see_channels(other, of_other, cells, block, others, known, low, high)
 
 
 @compiled
