@@ -89,31 +89,41 @@ def _terms(counts: Ints, across: int) -> tuple[Any, Any]:
     return np.stack([tiles * across, tiles], axis=1), np.cumsum((0, *counts))
 
 
-def _see(sides: list[_Points], number: int) -> None:
-    """Make the points of a block of both arrays."""
-    ranges = [
-        (which, low, high)
-        for which, side in enumerate(sides)
-        for low, high in side.ranges(number, current().threads)
-    ]
-    threads = at_once(len(ranges))
-    room = max(sides[which].room(high - low) for which, low, high in ranges)
-    one, other = sides
-    run_range(
-        loops("winograd_blocks").see_both,
-        (one.source, other.source, one.points, other.points),
-        len(ranges),
-        (
-            whole_lines(threads * room, FLOAT).reshape(threads, -1),
-            np.array(ranges),
-            np.stack([of.plan.laid[number] for of in sides]),
-            *(of.plan.tables for of in sides),
-            np.stack([of.numbers for of in sides]),
-        ),
-        each=1,
-        least=1,
-        numbered=True,
-    )
+class _Both:
+    """What makes the points of a block of two arrays, on several threads."""
+
+    def __init__(self, sides: list[_Points]) -> None:
+        one, other = sides
+        ranges: list[tuple[int, int, int]] = []
+        self._starts = [0]
+        for number in range(len(one.plan.blocks)):
+            for which, side in enumerate(sides):
+                of = side.ranges(number, current().threads)
+                ranges += [(which, low, high) for low, high in of]
+            self._starts.append(len(ranges))
+        room = max(sides[which].room(high - low) for which, low, high in ranges)
+        threads = at_once(max(stop - start for start, stop in pairwise(self._starts)))
+        self._before = one.source, other.source, one.points, other.points
+        self._known = whole_lines(threads * room, FLOAT).reshape(threads, -1), np.array(ranges)
+        plans = one.plan, other.plan
+        self._of_plans = (
+            *(plan.laid for plan in plans),
+            *(plan.tables for plan in plans),
+            np.stack([side.numbers for side in sides]),
+        )
+
+    def see(self, number: int) -> None:
+        """Make the points of a block."""
+        start, stop = self._starts[number : number + 2]
+        run_range(
+            loops("winograd_blocks").see_both,
+            self._before,
+            stop - start,
+            (*self._known, start, number, *self._of_plans),
+            each=1,
+            least=1,
+            numbered=True,
+        )
 
 
 def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
@@ -138,10 +148,10 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
     threads, most_tiles = at_once(square.points), -(-max(counts) // lanes) * lanes
     workspace = np.zeros((threads, most_tiles * across), FLOAT)
     add = compiled.add_products(shape, made % shape.outputs)
+    points, (of_x, of_y) = _Both(sides), sides
     # One block after the other, so that their products are added in one order.
     for number, (low, high) in enumerate(pairwise(map(int, ends))):
-        _see(sides, number)
-        of_x, of_y = sides
+        points.see(number)
         steps = of_y.step(number), of_x.step(number), of_x.tiles(number)
         numbers = np.array([groups, made, seen, *steps, across])
         before = (of_y.points, of_x.points, biases(None, shape.outputs, FLOAT), kept)

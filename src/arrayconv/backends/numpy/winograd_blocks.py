@@ -89,23 +89,27 @@ def see_both(
     thread: Any,
     workspace: Any,
     ranges: Any,
-    blocks: Any,
+    first: Any,
+    block: Any,
+    of_blocks: Any,
+    other_blocks: Any,
     tables: Any,
-    others: Any,
+    other_tables: Any,
     numbers: Any,
 ) -> None:
-    """Do it for two arrays: ``ranges`` (which, begin, end) has some channels of one or the other.
+    """Do it for a block of two arrays.
 
-    The second one has its tables in ``others``.
+    From ``first`` on ``ranges`` (which, begin, end) have some channels of one or of the other.
     """
     cells = workspace[thread]
-    for n in range(begin, end):
+    for n in range(first + begin, first + end):
         which, low, high = ranges[n]
-        block, known = blocks[which], numbers[which]
+        known = numbers[which]
         if which == 0:
-            see_channels(one, of_one, cells, block, tables, known, low, high)
+            see_channels(one, of_one, cells, of_blocks[block], tables, known, low, high)
         else:
-            see_channels(other, of_other, cells, block, others, known, low, high)
+            place = other_blocks[block]
+            see_channels(other, of_other, cells, place, other_tables, known, low, high)
 
 
 @compiled
