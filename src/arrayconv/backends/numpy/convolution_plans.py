@@ -25,6 +25,8 @@ CHUNK = 1 << 19
 """Bytes that a block lays out: the second cache should hold most of it."""
 WORTH_A_THREAD = 1 << 19
 """Multiply-adds below which a block is not cut for another thread."""
+CELLS = 1 << 16
+"""Cells of a channel in a block: of each vector of them tables say where it goes."""
 PAGE = 4096
 """Bytes of a page: cells so far apart go to the same lines of the first cache."""
 FEW = 4
@@ -206,19 +208,20 @@ class _Planner:
         length, reach = self.sizes[0], span(self.window[0])
         laid = self._held(1, 1, 1, 0, length)[0]
         kept = self.made * prod(self.sizes) if self.phases > 1 else 0
-        of_group = max(1, (laid + kept) * self.itemsize)
+        of_group, plane = max(1, (laid + kept) * self.itemsize), prod(self.from_sizes)
         # A part of which its neighbours see most costs more than the cache gives.
         most, tiles = max(1, 2 * length // reach), self.made // self.tile.outputs
+        images = max(1, min(limit // (of_group * self.groups), CELLS // max(1, plane)))
         cuts = {
-            "images": -(-batch // max(1, limit // (of_group * self.groups))),
-            "parts": min(max(1, -(-laid * self.itemsize // limit)), most),
+            "images": -(-batch // images),
+            "parts": min(max(-(-laid * self.itemsize // limit), -(-plane // CELLS)), most),
             "groups": -(-self.groups // max(1, limit // of_group)),
             "outputs": 1,
         }
         if kept > 0:
             # Each part reads all weights again, and each range of outputs all cells.
             weights = self.made * self.seen * self.taps
-            cells = self.phases * self.seen * prod(self.from_sizes)
+            cells = self.phases * self.seen * plane
             pieces = -(-kept * self.itemsize // limit)
             ways = [
                 (parts * weights + -(-pieces // parts) * cells, parts, -(-pieces // parts))

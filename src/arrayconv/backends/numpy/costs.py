@@ -291,7 +291,7 @@ def numba(shape: Shape) -> float:
     terms = float(shape.taps * shape.channels // shape.groups)
     terms += FEW_TERMS * min(1, 4 * shape.groups / shape.outputs)
     run, laid = _run(shape)
-    # Measured among other work: a bare product's calls take a tenth of that.
+    # Where a bare product is an alternative: it is measured among other work, as layers are.
     calls = CALLS / (2.5 if no_product(shape.window) is None else 8)
     return float(calls + run * shape.outputs * terms * each + laid)
 

@@ -1,0 +1,84 @@
+"""Sums in registers: cells in place and laid out, and phases that are put in turns by blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arrayconv as ac
+from arrayconv._window import sliding_window
+from arrayconv.backends.numpy import convolution_plans
+from arrayconv.backends.numpy.compiler import missing
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
+
+SLOPPY = {"float32": 3e-5, "float64": 1e-13}
+
+
+def drawn(*shapes: tuple[int, ...], dtype: str) -> list[Any]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("dtype", SLOPPY)
+@pytest.mark.parametrize("cells", [1, 7, 8, 15, 16, 17, 31, 33, 47, 48, 49, 65, 256, 1024, 1030])
+def test_one_tap(cells, dtype):
+    """Of planes that fill no vector, that end within one, and that are a page apart."""
+    for batch, groups, channels, outputs in ((1, 1, 5, 9), (3, 2, 260, 6), (2, 1, 3, 2)):
+        x, w, bias = drawn(
+            *((batch, channels * groups, cells), (outputs * groups, channels, 1)),
+            *((outputs * groups,),),
+            dtype=dtype,
+        )
+        x.flags.writeable = False
+        with ac.options(algorithm="numba"):
+            y, pull = ac.vjp(ac.conv1d, x, w, bias, groups=groups)
+            x_bar = pull(y)[0]
+        grouped = x.astype("float64").reshape(batch, groups, channels, cells)
+        matrix = w.astype("float64").reshape(groups, outputs, channels)
+        wanted = (matrix @ grouped).reshape(batch, -1, cells) + bias.astype("float64")[:, None]
+        scale = SLOPPY[dtype] * channels
+        np.testing.assert_allclose(y, wanted, rtol=scale, atol=scale)
+        back = matrix.swapaxes(1, 2) @ wanted.reshape(batch, groups, outputs, cells)
+        scale *= 10 * outputs
+        np.testing.assert_allclose(x_bar, back.reshape(x.shape), rtol=scale, atol=scale)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "is_adjoint", "in_place"),
+    [
+        (31, 1, 1, False, True),
+        (31, 1, 1, True, True),
+        (32, 1, 1, False, False),
+        (31, 3, 1, False, False),
+        (62, 2, 2, True, True),
+        (64, 2, 2, True, False),
+        (62, 2, 2, False, False),
+        (61, 3, 2, True, False),
+    ],
+)
+def test_cells_are_read_where_they_are(size, kernel, stride, is_adjoint, in_place):
+    """Where each is seen once, in its order, and planes do not lie a page apart."""
+    window = sliding_window((size,) * 2, (kernel,) * 2, (stride,) * 2, ((0, 0),) * 2, (1, 1))
+    planned = convolution_plans.plan(window, 2, 24, 24, 1, 4, is_adjoint, 1, 1 << 19)
+    assert (planned.blocks[:, 12] == 0).all() == in_place
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4, 5])
+@pytest.mark.parametrize("room", [1, 1 << 14, 1 << 30])
+def test_phases_are_put_in_turns(stride, room):
+    """By blocks of any size, with the same bits; where nothing is seen too."""
+    for dims, size in ((1, 300), (2, 23), (3, 9)):
+        for kernel in {1, stride - 1, stride, stride + 1}:
+            y, w = drawn(*((2, 16, *(size,) * dims), (16, 9, *(kernel,) * dims)), dtype="float32")
+            function = getattr(ac, f"conv_transpose{dims}d")
+            params = {"stride": stride, "groups": 2, "output_padding": min(1, stride - 1)}
+            wanted = function(y.astype("float64"), w.astype("float64"), **params)
+            found = []
+            for threads in (1, 3):
+                with ac.options(algorithm="numba", threads=threads, workspace_bytes=room):
+                    found.append(function(y, w, **params))
+            np.testing.assert_array_equal(*found)
+            np.testing.assert_allclose(found[0], wanted, rtol=3e-4, atol=3e-4)
