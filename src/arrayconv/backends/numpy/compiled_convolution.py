@@ -32,7 +32,7 @@ def unfit(shape: Shape) -> str | None:
 
 
 MANY = 1 << 14
-"""Numbers of a block for which it is worth it to begin with a line of the cache."""
+"""Numbers from which on it is worth it to begin with a line of the cache."""
 
 
 @lru_cache(maxsize=64)
@@ -74,8 +74,7 @@ def _run(
     flat, weight = channels_first(source).reshape(-1), np.ascontiguousarray(w).reshape(-1)
     if is_adjoint and turns_weights(window):
         weight = turned(weight.reshape(groups, len(w) // groups, -1))
-    if one_tap.no_product(window) is None and prod(shape) > MANY:
-        # What vectors write are then whole lines, and few products are added for each.
+    if planned.aligned and prod(shape) > MANY:
         target = whole_lines(prod(shape), source.dtype).reshape(shape)
     else:
         target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)

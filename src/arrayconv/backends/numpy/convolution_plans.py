@@ -62,6 +62,9 @@ class Plan(NamedTuple):
     """The most numbers that a block lays out and keeps."""
     holes: bool
     """Whether nothing is written to some results, which see nothing."""
+    aligned: bool
+    """Whether results should begin with a line of the cache: then vectors write whole lines, which
+    counts where few products are added for each."""
 
 
 Range = tuple[int, int]
@@ -104,8 +107,8 @@ class _Planner:
         self.laid, self.passes = cache(self._laid), cache(self._passes)
         self.planes, self.is_in_place = cache(self._planes), cache(self._is_in_place)
         # The same for all parts, so that numbers are the same however work is cut.
-        is_one = self.is_in_place(1, 0, self.sizes[0])
-        self.terms = self.compiled.TERMS_IN_PLACE if is_one else self.compiled.TERMS
+        self.in_place = self.is_in_place(1, 0, self.sizes[0])
+        self.terms = self.compiled.TERMS_IN_PLACE if self.in_place else self.compiled.TERMS
         self.tables, self.most = Tables(), 0
         self.sums: list[Ints] = []
         self.blocks: list[Ints] = []
@@ -289,6 +292,7 @@ class _Planner:
             np.array(numbers, np.int64),
             self.most,
             holes and self.phases == 1,
+            self.in_place and self.phases == 1,
         )
 
 
