@@ -10,6 +10,18 @@ from numba.extending import intrinsic
 from arrayconv.backends.numpy.vectors import Vectors, number
 
 
+def _stored(code: Vectors, vectors: list[Any], target: Any, place: Any, most: Any) -> Any:
+    """Write vectors one behind the other, no more than ``most`` numbers if that is not None."""
+    for n, vector in enumerate(vectors):
+        at = number(n * code.lanes)
+        if most is None:
+            code.store_vector(vector, target, place, at)
+        else:
+            pointer = code.at(target, place, at)
+            code.store_between([(vector, pointer)], number(0), code.builder.sub(most, at))
+    return code.nothing()
+
+
 @intrinsic(prefer_literal=True)
 def copy_vectors(
     context: Any, count: Any, source: Any, first: Any, target: Any, start: Any, most: Any
@@ -25,13 +37,7 @@ def copy_vectors(
         )
         places = [number(n * code.lanes) for n in range(count.literal_value)]
         vectors = [code.load_vector(seen, given[2], place) for place in places]
-        for vector, place in zip(vectors, places, strict=True):
-            if most == types.none:
-                code.store_vector(vector, made, given[4], place)
-            else:
-                left = builder.sub(given[5], place)
-                code.store_between([(vector, code.at(made, given[4], place))], number(0), left)
-        return code.nothing()
+        return _stored(code, vectors, made, given[4], None if most == types.none else given[5])
 
     return types.void(count, source, first, target, start, most), write
 
@@ -96,10 +102,7 @@ def turns_together(
         )
         places = [number(n * code.lanes) for n in range(turns)]
         mixed = code.in_turns([code.load_vector(seen, at) for at in places])
-        for at, vector in zip(places, mixed, strict=True):
-            pointer, left = code.at(made, given[3], at), builder.sub(given[4], at)
-            code.store_between([(vector, pointer)], number(0), left)
-        return code.nothing()
+        return _stored(code, mixed, made, given[3], given[4])
 
     return types.void(count, source, target, place, most), write
 
@@ -131,13 +134,6 @@ def runs_together(
         )
         runs = [code.load(begin, number(n)) for n in range(turns)]
         mixed = code.in_turns([code.load_vector(seen, given[2], start) for start in runs])
-        for n, vector in enumerate(mixed):
-            at = number(n * code.lanes)
-            if most == types.none:
-                code.store_vector(vector, made, given[5], at)
-            else:
-                left = builder.sub(given[6], at)
-                code.store_between([(vector, code.at(made, given[5], at))], number(0), left)
-        return code.nothing()
+        return _stored(code, mixed, made, given[5], None if most == types.none else given[6])
 
     return types.void(count, source, first, starts, target, place, most), write
