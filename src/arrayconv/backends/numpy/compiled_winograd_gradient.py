@@ -89,7 +89,7 @@ def _terms(counts: Ints, across: int) -> tuple[Any, Any]:
     return np.stack([tiles * across, tiles], axis=1), np.cumsum((0, *counts))
 
 
-class _Both:
+class _PointsOfBoth:
     """What makes the points of a block of two arrays, on several threads."""
 
     def __init__(self, sides: list[_Points]) -> None:
@@ -148,7 +148,7 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
     threads, most_tiles = at_once(square.points), -(-max(counts) // lanes) * lanes
     workspace = np.zeros((threads, most_tiles * across), FLOAT)
     add = compiled.add_products(shape, made % shape.outputs)
-    points, (of_x, of_y) = _Both(sides), sides
+    points, (of_x, of_y) = _PointsOfBoth(sides), sides
     # One block after the other, so that their products are added in one order.
     for number, (low, high) in enumerate(pairwise(map(int, ends))):
         points.see(number)

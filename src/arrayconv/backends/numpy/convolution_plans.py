@@ -49,9 +49,9 @@ class Plan(NamedTuple):
     sums: Any
     """Of one pass of a block the loop; where `tables` have, for each term, where its cell and its
     weight are, the number of terms, how many are added up at a time, and how many rows their cells
-    lie in; the first weight and the first result; where and how many are the runs of vectors;
-    where, how many and of how many columns are the lanes of a vector of sums; and where and how
-    many say how many of these there are before each vector."""
+    lie in; the first weight; where and how many are the runs of vectors; where, how many and of how
+    many columns are the lanes of a vector of sums; and where and how many say how many of these
+    there are before each vector."""
     tables: Any
     numbers: Any
     """Cells of a channel of the source, channels of a group, weights of a group and from output to
@@ -137,7 +137,8 @@ class _Planner:
     def _is_apart(self, size: int) -> bool:
         """Whether planes of so many cells, one behind the other, fill most lines of a cache.
 
-        Those that lie a page apart share the same few, and push one another out.
+        Those that lie an eighth of a page apart, or more eighths, share few and push one another
+        out.
         """
         return gcd(size * self.itemsize, PAGE) <= PAGE // 16
 
