@@ -66,7 +66,7 @@ def test_cells_are_read_where_they_are(size, kernel, stride, is_adjoint, in_plac
     assert (planned.blocks[:, 12] == 0).all() == in_place
 
 
-@pytest.mark.parametrize("stride", [2, 3, 4, 5])
+@pytest.mark.parametrize("stride", [2, 3, 4, 5, 8])
 @pytest.mark.parametrize("room", [1, 1 << 14, 1 << 30])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_phases_are_put_in_turns(stride, room, dtype):

@@ -110,7 +110,7 @@ def _copy_row(x: Any, source: Any, out: Any, to: Any, count: Any, stride: Any) -
             out[to + o] = x[source + stride * o]
 
 
-@compiled
+@inlined
 def _copy_plane(
     x: Any,
     source: Any,
@@ -140,7 +140,7 @@ def _copy_plane(
             out[border] = 0
 
 
-@compiled
+@inlined
 def _copy_rows(
     x: Any,
     source: Any,

@@ -30,6 +30,7 @@ from arrayconv.backends.numpy.winograd_cuts import phases_of
 from arrayconv.backends.numpy.winograd_maps import PIECE, Square, pieces
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 from arrayconv.backends.numpy.winograd_plans import FLOAT, plan_of, sizes_of
+from arrayconv.backends.numpy.winograd_points import Points, Seeing, addresses_to_see
 
 VECTORS = 64
 """Vectors of kernels that a thread transforms at a time."""
@@ -153,14 +154,17 @@ def _address(parts: Parts) -> int:
 
 
 @cache
-def _addresses(square: Square) -> tuple[int, int]:
-    """Return where the code is that makes points of cells, and outputs of points."""
-    compiled, address_of = loops("winograd_loops"), loops("addresses").address_of
+def _addresses(square: Square) -> tuple[int, ...]:
+    """Return where the code is that sees a block and makes a part, and their squares' points."""
+    address_of, blocks = loops("addresses").address_of, loops("winograd_blocks")
     numbers, flat, table = np.empty(1, FLOAT), np.empty(1, np.int64), np.empty((1, 1), np.int64)
+    from_points = loops("winograd_loops").from_points(square)
     buffers = (numbers, flat, numbers)
-    to_points, from_points = compiled.to_points(square), compiled.from_points(square)
+    see, to_points = addresses_to_see(square, False)
     return (
-        address_of(to_points, numbers, 0, table, flat, 0, 0, *buffers, 0, 0),
+        see,
+        address_of(blocks.make, *[numbers] * 6, *[flat] * 3, table, flat),
+        to_points,
         address_of(from_points, numbers, *[0] * 4, numbers, 0, *buffers, 0, *[flat] * 3, 0),
     )
 
@@ -188,7 +192,7 @@ def run(
     bounds, apart = tuple((part.start, part.stop) for part in planned.parts), planned.transforms
     parts = _parts(shape, groups, tile, is_flipped, bounds, apart)
     compiled, room = loops("winograd_blocks"), planned.room
-    source, result = channels_first(x).reshape(-1), y.reshape(-1)
+    result = y.reshape(-1)
     start = biases(bias, outputs, x.dtype)
     shared = apart and len(planned.blocks) == 1
     jobs = len(bounds if shared else planned.blocks)
@@ -200,18 +204,19 @@ def run(
         [
             *(*planned.tile.seen, lanes, channels, groups),
             *(x[0, 0].size, y[0, 0].size, sizes[1], *_addresses(planned.tile)),
-            *(*held, _address(parts) if apart else 0, parts.every, planned.tile.points),
+            *(planned.tile.points, *held, _address(parts) if apart else 0, parts.every),
             *(*pieces(kernel_sizes(window), planned.tile), parts.size),
         ]
     )
-    known = (planned.laid, parts.rows, planned.tables, parts.places, numbers)
+    laid = planned.laid()
+    known = (laid.blocks, parts.rows, laid.tables, parts.places, numbers)
     factors = weight if apart else ready() if ready else transform_weight(weight, parts)
-    loop, seen = compiled.convolve_squares, source
     if shared:
-        seen, cells = (whole_lines(count, x.dtype) for count in room[:2])
-        compiled.see(source, seen, cells, planned.laid[0], planned.tables, numbers)
-        del cells
-        loop = compiled.convolve_parts
+        loop, points = compiled.convolve_parts, Points(x, planned, numbers)
+        Seeing([points]).see(0)
+        seen = points.points
+    else:
+        loop, seen = compiled.convolve_squares, channels_first(x).reshape(-1)
     threads, each = at_once(jobs), sum(held) + apart * parts.numbers
     workspace = whole_lines(threads * each, x.dtype).reshape(threads, each)
     before = (seen, factors, start, result)

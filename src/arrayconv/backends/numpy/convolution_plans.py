@@ -56,8 +56,8 @@ class Plan(NamedTuple):
     numbers: Any
     """Cells of a channel of the source, channels of a group, weights of a group and from output to
     output, outputs of a group, results of a group and of an output, numbers of vectors that may be
-    past a cell, results of an image, how many phases take turns in a row of them, and whether any
-    output sees nothing."""
+    past a cell, results of an image, how many phases take turns in a row of them, whether any
+    output sees nothing, and where the loop is that puts phases in turns."""
     cells: int
     """The most numbers that a block lays out and keeps."""
     holes: bool
@@ -203,7 +203,7 @@ class _Planner:
             (
                 *(layout.size, cells, many * self.seen, many, count, output, low, len(self.sums)),
                 *(place, where[0], prod(rows), row, laid, at, kept),
-                *layout.placed(self.tables),
+                *layout.placed(self.tables, self.itemsize),
             )
         )
 
@@ -285,6 +285,7 @@ class _Planner:
             *(prod(self.from_sizes), self.seen, self.made * self.taps * self.seen, self.step),
             *(self.made, self.made * prod(self.sizes), prod(self.sizes), self.slack),
             *(self.target[0], self.phases, holes),
+            _address_of_turns(self.phases, self.itemsize) if self.phases > 1 else 0,
         )
         return Plan(
             np.array(self.blocks, np.int64),
@@ -347,6 +348,16 @@ def address(loop: Any, itemsize: int) -> int:
         *(numbers, 0, rows, 0, 0, numbers, *[0] * 3),
         *(numbers, *[0] * 4, numbers, *[0] * 3, rows, rows, flat),
     )
+    return found
+
+
+@cache
+def _address_of_turns(turns: int, itemsize: int) -> int:
+    """Return where the code is that puts so many phases in turns."""
+    compiled, numbers = loops("layout_loops"), np.empty(1, f"f{itemsize}")
+    form = turns if turns in compiled.TURNS else 0
+    given = numbers, 0, numbers, *[0] * 4
+    found: int = loops("addresses").address_of(compiled.put_in_turns(form), *given)
     return found
 
 

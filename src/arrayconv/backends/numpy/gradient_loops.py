@@ -73,7 +73,7 @@ def add_outer_products(shape: Tile, rest: int) -> Loop:
     return run
 
 
-@compiled
+@inlined
 def lay_out(
     source: Any,
     first: Any,
@@ -141,7 +141,7 @@ def _turn(source: Any, first: Any, step: Any, target: Any, place: Any, down: Any
     turn_over(source, at, np.uintp(step), target, to, np.uintp(down))
 
 
-@compiled
+@inlined
 def gather(
     kept: Any, place: Any, made: Any, output: Any, seen: Any, line: Any, zero: Any, of_all: Any
 ) -> None:

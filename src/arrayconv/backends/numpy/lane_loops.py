@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arrayconv.backends.numpy.compiled_pooling import LANES
-from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
+from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form, inlined
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.whole_planes import reduce_cells, turn_over
 
@@ -19,7 +19,7 @@ ALL_LANES = np.uintp(LANES)
 """The same number, unsigned, as the places are: their sums cannot be below 0."""
 
 
-@compiled
+@inlined
 def side_by_side(cells: Any, begin: int, end: int, count: Any, lanes: Any) -> None:
     """Lay planes of ``count`` cells side by side; where they are too few the last one is again."""
     vector = np.uintp(VECTOR_BYTES // cells.itemsize)
@@ -38,7 +38,7 @@ def side_by_side(cells: Any, begin: int, end: int, count: Any, lanes: Any) -> No
             lanes[cell * ALL_LANES + lane] = cells[start + cell]
 
 
-@compiled
+@inlined
 def one_by_one(lanes: Any, out: Any, begin: int, end: int, count: Any) -> None:
     """Write planes that lie side by side one after the other."""
     vector = np.uintp(VECTOR_BYTES // lanes.itemsize)

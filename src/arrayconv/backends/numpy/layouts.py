@@ -9,7 +9,7 @@ phase of its stride are a convolution with the taps that meet this phase.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate, pairwise, product
 from math import prod
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv._window import Axis, Window
 from arrayconv.backends.numpy import shifts
+from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.shifts import Slices
 from arrayconv.backends.numpy.tables import Tables
 
@@ -73,18 +74,30 @@ class Layout(NamedTuple):
     fill: Fill
     passes: tuple[Pass, ...]
 
-    def placed(self, tables: Tables) -> Ints:
-        """Return the same as the function."""
-        return placed(self.gaps, self.fill, tables)
+    def placed(self, tables: Tables, itemsize: int) -> Ints:
+        """Return where the loop is that lays planes out, and what it takes of some tables.
+
+        That is where gaps are and how many, the same of lines, and their phases and step.
+        """
+        count, numbers = self.fill.lines.shape
+        phases, step = numbers - 3, self.fill.step
+        return (
+            _address(phases if phases == step else 0, itemsize),
+            *(tables.place(self.gaps), self.gaps.shape[1]),
+            *(tables.place(self.fill.lines), count, phases, step),
+        )
 
 
-def placed(gaps: Any, fill: Fill, tables: Tables) -> Ints:
-    """Return where in some tables gaps are and how many, the same of lines; and phases and step."""
-    count, numbers = fill.lines.shape
-    return (
-        *(tables.place(gaps), gaps.shape[1]),
-        *(tables.place(fill.lines), count, numbers - 3, fill.step),
+@cache
+def _address(turns: int, itemsize: int) -> int:
+    """Return where the code is that lays out lines of so many turns, or of any number if 0."""
+    compiled = loops("layout_loops")
+    numbers, flat = np.empty(1, f"f{itemsize}"), np.empty(1, np.int64)
+    found: int = loops("addresses").address_of(
+        compiled.lay_out(turns if turns in compiled.TURNS else 0),
+        *(numbers, 0, 0, numbers, 0, 0, flat, flat),
     )
+    return found
 
 
 def _starts(slices: Slices, steps: Ints) -> Any:

@@ -5,15 +5,26 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from arrayconv.backends.numpy.loop_forms import inlined
 from arrayconv.backends.numpy.vectors import Vectors, number
 from arrayconv.backends.numpy.winograd_maps import Line, lines
 
 CELLS, OUTPUTS, IN_TURNS, WEIGHT, COTANGENTS, TAPS = range(6)
 """Which map of a line."""
+
+
+@inlined
+def multiples(count: Any, step: Any) -> Any:
+    """Return 0, ``step`` and so on: numpy.arange takes a third of a second to compile."""
+    found = np.empty(count, np.int64)
+    for n in range(count):
+        found[n] = n * step
+    return found
 
 
 @intrinsic(prefer_literal=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from arrayconv._integers import Ints
-from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
+from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form, inlined
 from arrayconv.backends.numpy.pool_loops import combine, take
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.row_spreads import spread_rows as spread
@@ -37,7 +37,7 @@ def _sum_runs(run: Any, to: Any, line: Any, start: Any, count: Any, terms: Any) 
         take(run, to, line, start - np.uintp(term), count, False, False)
 
 
-@compiled
+@inlined
 def in_turns(mixed: Any, to: Any, phases: Any, stride: Any, count: Any) -> None:
     """Write the first number of all phases, of ``count`` each, the second ones, and so on."""
     if stride == TWO:

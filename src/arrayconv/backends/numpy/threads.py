@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from contextvars import copy_context
+from functools import cache
 from itertools import count as numbers
 from typing import Any
 
@@ -196,6 +197,15 @@ def _of_one_type(given: Any) -> Any:
     return given
 
 
+@cache
+def _sharing() -> int:
+    """Return where the code is by which threads share a loop's work."""
+    words, parts = np.empty(1, np.int64), np.empty((1, 1), np.int64)
+    share_frame = loops("worker_loops").share_frame
+    found: int = loops("addresses").address_of(share_frame, words, 0, parts, 0, 0)
+    return found
+
+
 def run_range(
     loop: Any,
     before: Arguments,
@@ -231,7 +241,7 @@ def run_range(
         for helper in helpers:
             helper.rouse()
         words = np.array([helper.word for helper in helpers], np.int64)
-        done = share(words, address, count, each, before, after)
+        done = share(words, _sharing(), address, count, each, before, after)
     finally:
         team.leave(workers)
     if not done:

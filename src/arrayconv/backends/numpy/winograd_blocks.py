@@ -14,35 +14,31 @@ import numpy as np
 
 from arrayconv.backends.numpy import winograd_cuts
 from arrayconv.backends.numpy.addresses import call_at, whole_lines
-from arrayconv.backends.numpy.conv_loops import lay_out
-from arrayconv.backends.numpy.loop_forms import compiled
+from arrayconv.backends.numpy.linear_maps import multiples
+from arrayconv.backends.numpy.loop_forms import compiled, inlined
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 
-TO_POINTS, FROM_POINTS, POINTS, SUMS, TRANSFORM, EVERY, HELD, DOWN, ACROSS, SIZE = range(8, 18)
-"""Where the loops are that make points of cells, and outputs of points; the numbers of a workspace
-that hold points of cells, and those that hold cells or then the points of outputs, before those of
-a part's weight; where the loop is that makes the latter, or 0 where the whole weight is transformed
-before, and the numbers of a weight from row to row; the vectors of a square between its two
-transforms; and the pieces of the kernel, and its taps."""
+SEE, MAKE, TO_POINTS, FROM_POINTS, HELD = range(8, 13)
+"""Where `see` and `make` are, and the loops that make points of cells, and outputs of points; and
+the vectors of a square between its two transforms."""
+POINTS, SUMS, TRANSFORM, EVERY, DOWN, ACROSS, SIZE = range(13, 20)
+"""The numbers of a workspace that hold points of cells, and those that hold cells or then the
+points of outputs, before those of a part's weight; where the loop is that makes the latter, or 0
+where the whole weight is transformed before, and the numbers of a weight from row to row; and the
+pieces of the kernel, and its taps."""
 LAYOUT = 15
-"""Where a block has its layout."""
+"""Where a block has the loop that lays it out, and then what that takes."""
 TERMS = 640 if VECTOR_BYTES == 64 else 192
 """Terms that are summed up by themselves, at most: points of tiles are aligned and side by side, so
 the second cache is fast enough for vectors of 64 bytes; else the first one must have them, which is
 17 % faster."""
 
 
-step_of = compiled(winograd_cuts.step_of)
+step_of = inlined(winograd_cuts.step_of)
 
 
 @compiled
-def see(source: Any, points: Any, cells: Any, block: Any, tables: Any, numbers: Any) -> None:
-    """Write the points of the cells that a block sees; ``cells`` is room for these."""
-    see_channels(source, points, cells, block, tables, numbers, 0, numbers[3])
-
-
-@compiled
-def see_channels(
+def see(
     source: Any,
     points: Any,
     cells: Any,
@@ -52,14 +48,18 @@ def see_channels(
     begin: Any,
     end: Any,
 ) -> None:
-    """Do the same for some of the channels: what they write past the last one is of the next."""
+    """Write the points of what a block sees of some channels; ``cells`` is room for these cells.
+
+    What is written past the last channel is of the next one.
+    """
     size, first, starts, count, across, _, tiles, places = block[:8]
     rows, columns, lanes, channels, _, cells_of = numbers[:6]
     square, some = rows * columns, end - begin
-    at = first + begin * cells_of
-    lay_out(source, at, cells_of, cells, size, some, tables, block[LAYOUT:])
+    at, lay_out = first + begin * cells_of, block[LAYOUT]
+    call_at(lay_out, (source, at, cells_of, cells, size, some, tables, block[LAYOUT + 1 :]))
     # What vectors see past the last cell is dropped, but some numbers would be slow to transform.
-    cells[some * size : some * size + square * lanes] = 0
+    for cell in range(some * size, some * size + square * lanes):
+        cells[np.uintp(cell)] = 0
     call_at(
         numbers[TO_POINTS],
         (
@@ -70,7 +70,7 @@ def see_channels(
             across,
             some,
             whole_lines(numbers[HELD] * lanes, cells),
-            np.arange(max(columns, 2)) * lanes,
+            multiples(max(columns, 2), lanes),
             points[begin * tiles :],
             tiles,
             step_of(channels * tiles, lanes),
@@ -79,7 +79,7 @@ def see_channels(
 
 
 @compiled
-def see_both(
+def see_ranges(
     one: Any,
     other: Any,
     of_one: Any,
@@ -97,34 +97,46 @@ def see_both(
     other_tables: Any,
     numbers: Any,
 ) -> None:
-    """Do it for a block of two arrays.
+    """Write the points of what a block sees of two arrays, each by its plan and ``numbers``.
 
     From ``first`` on ``ranges`` (which, begin, end) have some channels of one or of the other.
     """
     cells = workspace[thread]
     for n in range(first + begin, first + end):
         which, low, high = ranges[n]
-        known = numbers[which]
-        if which == 0:
-            see_channels(one, of_one, cells, of_blocks[block], tables, known, low, high)
-        else:
+        source, points, table, place = one, of_one, tables, of_blocks[block]
+        if which == 1:
+            source, points, table = other, of_other, other_tables
             place = other_blocks[block]
-            see_channels(other, of_other, cells, place, other_tables, known, low, high)
+        known = numbers[which]
+        call_at(known[SEE], (source, points, cells, place, table, known, low, high))
 
 
 @compiled
 def make(
     points: Any,
-    factors: Any,
+    weight: Any,
     biases: Any,
     result: Any,
     sums: Any,
+    factors: Any,
     block: Any,
     part: Any,
     tables: Any,
+    places: Any,
     numbers: Any,
 ) -> None:
-    """Write a part of a block's outputs; ``sums`` is room for their points."""
+    """Write a part of a block's outputs, by the points of the whole weight or by a flat one.
+
+    Then the weight of this part is transformed; ``factors`` is room for its points, ``sums`` for
+    those of the outputs.
+    """
+    if numbers[TRANSFORM] != 0:
+        step, _, start, kernels, length = part[6:]
+        every, size = numbers[EVERY], numbers[SIZE]
+        known = start, every, length, step, places, size
+        call_at(numbers[TRANSFORM], (weight, factors, 0, kernels, *known))
+        weight = factors
     count, across, pitch, tiles, _, target, many, firsts, outputs, heights, width, stores = block[
         3:LAYOUT
     ]
@@ -137,6 +149,7 @@ def make(
     zeros, terms = np.zeros(made, sums.dtype), np.empty((seen * down * over, 2), np.int64)
     run = np.empty((1, 3), np.int64)
     run[0, 0], run[0, 1], run[0, 2] = 0, 0, vectors
+    ends = multiples(vectors + 1, 1)
     for n in range(terms.shape[0]):
         channel, piece = n // (down * over), n % (down * over)
         terms[n, 0] = channel * tiles + piece // over * pitch + piece % over
@@ -152,7 +165,7 @@ def make(
                 terms,
                 TERMS,
                 seen,
-                factors,
+                weight,
                 factor + group * every,
                 step,
                 apart,
@@ -167,7 +180,7 @@ def make(
                 tiles,
                 run,
                 tables[stores : stores + 3 * vectors].reshape(vectors, 3),
-                np.arange(vectors + 1),
+                ends,
             ),
         )
     call_at(
@@ -181,7 +194,7 @@ def make(
             biases,
             first,
             whole_lines(square * lanes, sums),
-            np.arange(max(columns, 2)) * lanes,
+            multiples(max(columns, 2), lanes),
             result[target + first * results_of :],
             results_of,
             tables[firsts : firsts + many],
@@ -190,37 +203,6 @@ def make(
             width,
         ),
     )
-
-
-@compiled
-def make_parts(
-    points: Any,
-    weight: Any,
-    biases: Any,
-    result: Any,
-    begin: Any,
-    end: Any,
-    sums: Any,
-    factors: Any,
-    block: Any,
-    parts: Any,
-    tables: Any,
-    places: Any,
-    numbers: Any,
-) -> None:
-    """Write some parts of a block's outputs, by the points of the whole weight or by a flat one.
-
-    The weight of each part is transformed then; ``factors`` is room for its points.
-    """
-    transform, every, size = numbers[TRANSFORM], numbers[EVERY], numbers[SIZE]
-    for n in range(begin, end):
-        seen = weight
-        if transform != 0:
-            step, _, first, vectors, length = parts[n, 6:]
-            kernels = (weight, factors, 0, vectors, first, every, length, step, places, size)
-            call_at(transform, kernels)
-            seen = factors
-        make(points, seen, biases, result, sums, block, parts[n], tables, numbers)
 
 
 @compiled
@@ -242,25 +224,13 @@ def convolve_squares(
     """Write the outputs of some blocks."""
     first, last = numbers[POINTS], numbers[POINTS] + numbers[SUMS]
     points, cells = workspace[thread, :first], workspace[thread, first:last]
-    factors, count = workspace[thread, last:], parts.shape[0]
+    factors = workspace[thread, last:]
     for n in range(begin, end):
         block = blocks[n]
-        see(source, points, cells, block, tables, numbers)
-        make_parts(
-            points,
-            weight,
-            biases,
-            result,
-            0,
-            count,
-            cells,
-            factors,
-            block,
-            parts,
-            tables,
-            places,
-            numbers,
-        )
+        call_at(numbers[SEE], (source, points, cells, block, tables, numbers, 0, numbers[3]))
+        before = points, weight, biases, result, cells, factors, block
+        for part in range(len(parts)):
+            call_at(numbers[MAKE], (*before, parts[part], tables, places, numbers))
 
 
 @compiled
@@ -282,18 +252,6 @@ def convolve_parts(
     """Write some parts of the outputs of one block, whose points are known."""
     last = numbers[SUMS]
     sums, factors, block = workspace[thread, :last], workspace[thread, last:], blocks[0]
-    make_parts(
-        points,
-        weight,
-        biases,
-        result,
-        begin,
-        end,
-        sums,
-        factors,
-        block,
-        parts,
-        tables,
-        places,
-        numbers,
-    )
+    before = points, weight, biases, result, sums, factors, block
+    for part in range(begin, end):
+        call_at(numbers[MAKE], (*before, parts[part], tables, places, numbers))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from arrayconv.backends.numpy.addresses import whole_lines
 from arrayconv.backends.numpy.conv_loops import convolve, tile
 from arrayconv.backends.numpy.linear_maps import (
@@ -18,6 +16,7 @@ from arrayconv.backends.numpy.linear_maps import (
     IN_TURNS,
     OUTPUTS,
     WEIGHT,
+    multiples,
     transform,
 )
 from arrayconv.backends.numpy.loop_forms import Loop, compiled_by_form
@@ -36,7 +35,7 @@ __all__ = [
 
 
 @compiled_by_form
-def to_points(square: Square, of_outputs: bool = False) -> Loop:
+def to_points(square: Square, of_outputs: bool) -> Loop:
     """Return what transforms the squares of cells that tiles see to points, or tiles of outputs.
 
     The cells of a channel are ``size``. A tile's row i of column j is ``places[j, i]`` from its
@@ -147,7 +146,7 @@ def from_points(square: Square) -> Loop:
         lanes = along[1]
         line = columns * lanes
         by_point = along // lanes * step
-        by_row = np.arange(rows) * (columns * step)
+        by_row = multiples(rows, columns * step)
         tiles = -(-width // over)
         for output in range(outputs):
             bias = biases[first + output]
@@ -232,10 +231,10 @@ def weight_to_points(square: Square, is_flipped: bool, in_pieces: bool) -> Loop:
         # The vectors of a kernel, before and after the map of its columns.
         held = whole_lines(half + rows * wide * lanes, weight)
         held[:] = 0
-        by_row, along = np.arange(tall) * (wide * lanes), np.arange(columns) * lanes
-        of_taps = np.arange(taps) * lanes
-        if is_flipped:
-            of_taps = (taps - 1) * lanes - of_taps
+        by_row, along = multiples(tall, wide * lanes), multiples(columns, lanes)
+        of_taps = multiples(taps, lanes)
+        for tap in range(taps if is_flipped else 0):
+            of_taps[tap] = (taps - 1 - tap) * lanes
         for n in range(begin, end):
             row, v = n // of_row, n % of_row * lanes
             some = min(lanes, length - v)

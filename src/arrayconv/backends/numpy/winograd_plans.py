@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, partial
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
@@ -61,17 +61,24 @@ class Block(NamedTuple):
     """Outputs in a row."""
 
 
+class Laid(NamedTuple):
+    """Blocks as `winograd_blocks` takes them."""
+
+    blocks: Any
+    """Of each the cells of a channel; its source; where `tables` have its starts; its runs; where
+    its places are; its target; how many rows it has, and where their first tiles, outputs and
+    heights are; its width; where the lanes of vectors of its tiles are, as `sum_products` takes
+    them; and its layout, of `Layout.placed`."""
+    tables: Any
+
+
 class Plan(NamedTuple):
     """What a convolution of given shapes needs, worked out once."""
 
     tile: Square
     blocks: tuple[Block, ...]
-    laid: Any
-    """The same as `winograd_blocks` takes them: of each the cells of a channel; its source; where
-    `tables` have its starts; its runs; where its places are; its target; how many rows it has, and
-    where their first tiles, outputs and heights are; its width; where the lanes of vectors of its
-    tiles are, as `sum_products` takes them; and where its layout is, of `Layout.placed`."""
-    tables: Any
+    laid: Callable[[], Laid]
+    """Return the same for compiled code: who only asks for sizes has nothing compiled."""
     room: Ints
     """The most numbers that the points of what a block sees are, its cells, and its outputs' points
     at a time; each with those that vectors may see past the last one."""
@@ -81,8 +88,8 @@ class Plan(NamedTuple):
     """Whether the weight of a part is transformed where it is used, in each block anew."""
 
 
-def _laid(blocks: Sequence[Block], lanes: int) -> tuple[Any, Any]:
-    """Return blocks as compiled code takes them, and their tables."""
+def _laid(blocks: Sequence[Block], lanes: int) -> Laid:
+    """Return blocks as compiled code takes them."""
     tables = Tables()
     rows = []
     for block in blocks:
@@ -94,10 +101,10 @@ def _laid(blocks: Sequence[Block], lanes: int) -> tuple[Any, Any]:
                 *(block.layout.size, block.source, tables.place(block.starts), *block.runs),
                 *(tables.place(block.places), block.target, len(block.firsts)),
                 *(tables.place(each) for each in (block.firsts, block.outputs, block.heights)),
-                *(block.width, tables.place(stores), *block.layout.placed(tables)),
+                *(block.width, tables.place(stores), *block.layout.placed(tables, FLOAT.itemsize)),
             )
         )
-    return np.array(rows, np.int64), tables.flat()
+    return Laid(np.array(rows, np.int64), tables.flat())
 
 
 def sizes_of(window: Window) -> Ints:
@@ -213,7 +220,7 @@ def _plan(square: Square, blocks: tuple[Block, ...], channels: int, points: int,
         max(channels * block.layout.size for block in blocks) + most,
         points * step_of(made * tiles, lanes) + most,
     )
-    return Plan(square, blocks, *_laid(blocks, lanes), room)
+    return Plan(square, blocks, cache(partial(_laid, blocks, lanes)), room)
 
 
 @lru_cache(maxsize=256)

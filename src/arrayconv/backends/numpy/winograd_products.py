@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from arrayconv.backends.numpy.addresses import whole_lines
-from arrayconv.backends.numpy.linear_maps import TAPS, transform
-from arrayconv.backends.numpy.loop_forms import Loop, compiled, compiled_by_form
+from arrayconv.backends.numpy.linear_maps import TAPS, multiples, transform
+from arrayconv.backends.numpy.loop_forms import Loop, compiled_by_form, inlined
 from arrayconv.backends.numpy.phase_copies import turns_together
 from arrayconv.backends.numpy.registers import VECTOR_BYTES
 from arrayconv.backends.numpy.tile_sums import Tile, tile, vectors_of
@@ -24,8 +24,8 @@ from arrayconv.backends.numpy.winograd_maps import Square
 __all__ = ["add_products", "taps_of_products", "tile"]
 
 
-@compiled
-def turn(
+@inlined
+def _turn(
     seen: Any, first: Any, tiles: Any, channels: Any, some: Any, cells: Any, across: Any
 ) -> None:
     """Write ``some`` tiles of channels, ``tiles`` apart, as rows of channels, ``across`` apart."""
@@ -81,7 +81,7 @@ def add_products(shape: Tile, rest: int) -> Loop:
         for number in range(begin * groups, end * groups):
             point, group = number // groups, number % groups
             first = point * of_seen + group * channels * tiles
-            turn(seen, first, tiles, channels, high - low, cells, across)
+            _turn(seen, first, tiles, channels, high - low, cells, across)
             factors = point * of_made + group * count * tiles
             place = number * count * across
             v = 0
@@ -115,8 +115,8 @@ def taps_of_products(square: Square, vectors: int) -> Loop:
         lanes = VECTOR_BYTES // kept.itemsize
         size, line = groups * count * across, columns * lanes
         held, made = whole_lines(tall * line, kept), whole_lines(taps * lanes, kept)
-        by_row, by_point = np.arange(rows) * (columns * size), np.arange(max(columns, 2)) * size
-        along = np.arange(max(columns, 2)) * lanes
+        by_row, by_point = multiples(rows, columns * size), multiples(columns, size)
+        along = multiples(columns, lanes)
         for row in range(begin, end):
             group, output = row // count, row % count
             first, some = 0, vectors_of(across // lanes, vectors)

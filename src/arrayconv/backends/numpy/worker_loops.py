@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from arrayconv.backends.numpy.addresses import call, members, number
+from arrayconv.backends.numpy.addresses import call, call_at, members, number
 from arrayconv.backends.numpy.borrowed import without_owner
 from arrayconv.backends.numpy.loop_forms import compiled
 from arrayconv.backends.numpy.workers import LINE
@@ -232,22 +232,16 @@ def settle(word: int, asked: int) -> None:
 
 
 @compiled
-def _parts(count: int, each: int, threads: int) -> Any:
-    """Return for each thread where its part of ``count`` begins and ends: of whole ranges."""
-    ranges = np.empty((threads, LINE // BYTES), np.int64)
-    number = -(-count // each)
-    for thread in range(threads):
-        ranges[thread, 0] = number * thread // threads * each
-        ranges[thread, 1] = min(count, number * (thread + 1) // threads * each)
-    return ranges
+def share_frame(words: Any, frame: int, parts: Any, count: int, each: int) -> None:
+    """Have threads that wait work on a frame, and do so too, until all is done.
 
-
-@compiled
-def _share(words: Any, frame: int, parts: Any) -> bool:
-    """Have threads that wait work on a frame, and do so too; return whether all went well.
-
-    ``parts`` is what the frame refers to: as an argument it lives until all is done.
+    ``parts``, to which the frame refers, has a line for each thread: where its part of ``count``
+    begins and ends is written there, of whole ranges.
     """
+    number, threads = -(-count // each), len(parts)
+    for thread in range(threads):
+        parts[thread, 0] = number * thread // threads * each
+        parts[thread, 1] = min(count, number * (thread + 1) // threads * each)
     for n in range(len(words)):
         exchange(words[n] + BYTES, frame)
         exchange(words[n] + 2 * BYTES, n + 1)
@@ -255,23 +249,29 @@ def _share(words: Any, frame: int, parts: Any) -> bool:
     work(frame, 0)
     for n in range(len(words)):
         settle(words[n], CALLED)
+
+
+@compiled
+def share(
+    words: Any, shared: int, loop: int, count: int, each: int, before: Any, after: Any
+) -> bool:
+    """Run a loop on several threads: see `threads.run_range`.
+
+    ``words`` has where those of the threads that help are, and ``shared`` is where the code of
+    `share_frame` is. Return whether there was memory enough.
+    """
+    parts = np.empty((len(words) + 1, LINE // BYTES), np.int64)
+    frame = framed(loop, False, each, len(parts), parts.ctypes.data, before, after)
+    call_at(shared, (words, frame, parts, count, each))
     return bool(load(frame + FAILED * BYTES) == 0)
 
 
 @compiled
-def share(words: Any, loop: int, count: int, each: int, before: Any, after: Any) -> bool:
-    """Run a loop on several threads: see `threads.run_range`.
-
-    ``words`` has where those of the threads that help are. Return whether there was memory enough.
-    """
-    parts = _parts(count, each, len(words) + 1)
-    frame = framed(loop, False, each, len(parts), parts.ctypes.data, before, after)
-    return bool(_share(words, frame, parts))
-
-
-@compiled
-def share_numbered(words: Any, loop: int, count: int, each: int, before: Any, after: Any) -> bool:
+def share_numbered(
+    words: Any, shared: int, loop: int, count: int, each: int, before: Any, after: Any
+) -> bool:
     """Do the same for a loop that takes the number of its thread too."""
-    parts = _parts(count, each, len(words) + 1)
+    parts = np.empty((len(words) + 1, LINE // BYTES), np.int64)
     frame = framed(loop, True, each, len(parts), parts.ctypes.data, before, after)
-    return bool(_share(words, frame, parts))
+    call_at(shared, (words, frame, parts, count, each))
+    return bool(load(frame + FAILED * BYTES) == 0)
