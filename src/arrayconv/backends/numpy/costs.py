@@ -49,7 +49,7 @@ WEIGHT = 0.5
 """Nanoseconds to read a number of the weight for a product."""
 FEW = 14
 """Outputs for which a product takes twice the time that it takes for very many."""
-FEW_COLUMNS = 5
+FEW_COLUMNS = 16
 """Columns for which it does."""
 NARROW = 20
 """Terms for which it does; and outputs, where it is that of a gradient to the weight."""

@@ -53,8 +53,11 @@ def conv_weight(x: Any, y: Any, window: Window, groups: int) -> Any:
         y.shape[1] // groups,
         prod(output_sizes(window)),
     )
-    total = np.zeros((groups, outputs, channels), x.dtype)
+    total = None
     for cells, made in zip(seen(x, window), y, strict=True):
         transposed = cells.reshape(groups, channels, count).swapaxes(1, 2)
-        total += matrix_product(made.reshape(groups, outputs, count), transposed)
+        product = matrix_product(made.reshape(groups, outputs, count), transposed)
+        total = product if total is None else np.add(total, product, out=total)
+    if total is None:
+        total = np.zeros((groups, outputs, channels), x.dtype)
     return total.reshape(groups * outputs, channels, *(1 for _ in window))
