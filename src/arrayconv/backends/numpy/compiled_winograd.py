@@ -22,8 +22,8 @@ from arrayconv.backends.numpy import winograd
 from arrayconv.backends.numpy.blocked import flip
 from arrayconv.backends.numpy.compiled_convolution import biases
 from arrayconv.backends.numpy.compiler import lanes_of, loops, missing
-from arrayconv.backends.numpy.convolution_plans import address as sums_address
 from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.loop_addresses import of_sums
 from arrayconv.backends.numpy.orders import channels_first, whole_lines
 from arrayconv.backends.numpy.threads import at_once, run_range
 from arrayconv.backends.numpy.winograd_cuts import phases_of
@@ -123,7 +123,7 @@ def _parts(
         rows.append(
             (
                 *(start, made),
-                sums_address(compiled.convolve(of_tile, made % of_tile.outputs, lanes), 4),
+                of_sums(compiled.convolve(of_tile, made % of_tile.outputs, lanes), 4),
                 *(held * terms, *steps, step, (start - first) * steps[0]),
                 *(first * size * (1 if is_flipped else seen), count * -(-length // lanes), length),
             )

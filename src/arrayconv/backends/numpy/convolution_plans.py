@@ -15,6 +15,7 @@ from arrayconv._options import current
 from arrayconv._parts import adjoint_part, sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
 from arrayconv.backends.numpy import layouts, vector_runs
+from arrayconv.backends.numpy import loop_addresses as addresses
 from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.costs import strided
@@ -179,7 +180,7 @@ class _Planner:
         placed = self.tables.place
         for table, runs, stores, ends in self.passes(*where):
             yield (
-                *(address(loop, self.itemsize), placed(table), len(table)),
+                *(addresses.of_sums(loop, self.itemsize), placed(table), len(table)),
                 *(self.terms, _rows(table, self.slack), weight),
                 *(placed(runs), len(runs), placed(stores), *stores.shape, placed(ends), len(ends)),
             )
@@ -285,7 +286,7 @@ class _Planner:
             *(prod(self.from_sizes), self.seen, self.made * self.taps * self.seen, self.step),
             *(self.made, self.made * prod(self.sizes), prod(self.sizes), self.slack),
             *(self.target[0], self.phases, holes),
-            _address_of_turns(self.phases, self.itemsize) if self.phases > 1 else 0,
+            addresses.of_turns(self.phases, self.itemsize) if self.phases > 1 else 0,
         )
         return Plan(
             np.array(self.blocks, np.int64),
@@ -336,29 +337,6 @@ def extent(
     planner = _Planner(window, channels, outputs, groups, itemsize, is_adjoint)
     blocks = list(product(*planner.cut(batch, threads, limit)))
     return max(planner.cells(*block) for block in blocks), len(blocks)
-
-
-@cache
-def address(loop: Any, itemsize: int) -> int:
-    """Return where the code of one of the loops for sums is."""
-    numbers = np.empty(1, f"f{itemsize}")
-    flat, rows = np.empty(1, np.int64), np.empty((1, 1), np.int64)
-    found: int = loops("addresses").address_of(
-        loop,
-        *(numbers, 0, rows, 0, 0, numbers, *[0] * 3),
-        *(numbers, *[0] * 4, numbers, *[0] * 3, rows, rows, flat),
-    )
-    return found
-
-
-@cache
-def _address_of_turns(turns: int, itemsize: int) -> int:
-    """Return where the code is that puts so many phases in turns."""
-    compiled, numbers = loops("layout_loops"), np.empty(1, f"f{itemsize}")
-    form = turns if turns in compiled.TURNS else 0
-    given = numbers, 0, numbers, *[0] * 4
-    found: int = loops("addresses").address_of(compiled.put_in_turns(form), *given)
-    return found
 
 
 def limits() -> tuple[int, int]:

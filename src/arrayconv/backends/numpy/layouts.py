@@ -9,7 +9,7 @@ phase of its stride are a convolution with the taps that meet this phase.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import accumulate, pairwise, product
 from math import prod
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv._window import Axis, Window
 from arrayconv.backends.numpy import shifts
-from arrayconv.backends.numpy.compiler import loops
+from arrayconv.backends.numpy.loop_addresses import of_layout
 from arrayconv.backends.numpy.shifts import Slices
 from arrayconv.backends.numpy.tables import Tables
 
@@ -82,22 +82,10 @@ class Layout(NamedTuple):
         count, numbers = self.fill.lines.shape
         phases, step = numbers - 3, self.fill.step
         return (
-            _address(phases if phases == step else 0, itemsize),
+            of_layout(phases if phases == step else 0, itemsize),
             *(tables.place(self.gaps), self.gaps.shape[1]),
             *(tables.place(self.fill.lines), count, phases, step),
         )
-
-
-@cache
-def _address(turns: int, itemsize: int) -> int:
-    """Return where the code is that lays out lines of so many turns, or of any number if 0."""
-    compiled = loops("layout_loops")
-    numbers, flat = np.empty(1, f"f{itemsize}"), np.empty(1, np.int64)
-    found: int = loops("addresses").address_of(
-        compiled.lay_out(turns if turns in compiled.TURNS else 0),
-        *(numbers, 0, 0, numbers, 0, 0, flat, flat),
-    )
-    return found
 
 
 def _starts(slices: Slices, steps: Ints) -> Any:

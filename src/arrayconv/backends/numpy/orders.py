@@ -33,7 +33,7 @@ def whole_lines(count: int, dtype: Any) -> Any:
     """
     size = count * np.dtype(dtype).itemsize
     room = np.empty(size + LINE, np.uint8)
-    start = -room.__array_interface__["data"][0] % LINE
+    start = -room.ctypes.data % LINE
     return room[start : start + size].view(dtype)
 
 
