@@ -23,6 +23,10 @@ from arrayconv.backends.numpy.matrix_products import matrix_product
 from arrayconv.backends.numpy.orders import channels_first, turns_fast
 from arrayconv.backends.numpy.threads import run_blocks
 
+FLIPPED, ADDED = 1.6, 2.5
+"""In how many times the time in which a number of columns is copied one of the weight is flipped,
+and one is added to the cell that it is for."""
+
 
 class Plan(NamedTuple):
     """What a convolution of given shapes needs, worked out once."""
@@ -127,12 +131,13 @@ def flip(w: Any, groups: int) -> Any:
 def slides(window: Window, seen: int, channels: int, weights: int, cells: int) -> bool:
     """Whether to run the adjoint as a convolution with the kernel flipped: stride 1 only.
 
-    That copies columns of ``y``, and the flipped weights; to scatter adds columns of ``x``, and an
-    addition costs about half as much again as a copy.
+    That copies columns of the ``cells`` of ``y``, and the flipped weights; to scatter adds columns
+    of ``x``.
     """
-    return (
-        all(axis.stride == 1 for axis in window) and 2 * seen <= 3 * channels and weights <= cells
-    )
+    copied = cells * prod(kernel_sizes(window))
+    added = copied * channels // max(1, seen)
+    is_less = copied + FLIPPED * weights <= ADDED * added
+    return is_less and all(axis.stride == 1 for axis in window)
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int) -> Any:

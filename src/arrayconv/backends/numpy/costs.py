@@ -36,12 +36,14 @@ PRODUCT = 800.0
 TRANSPOSED = {64: 0.002, 32: 0.006, 16: 0.006}
 """Nanoseconds more that a multiply-add takes where the second factor is transposed, by the bytes of
 a vector; with 16 it was not measured."""
-COLUMN, COLUMN_APART = 0.5, 0.4
-"""Nanoseconds to lay out a number of im2col's columns, and where no two windows see the same."""
+COLUMN, COLUMN_APART, COLUMN_ROW = 0.5, 0.4, 3.0
+"""Nanoseconds to lay out a number of im2col's columns, and where no two windows see the same; and
+to begin a row of positions there."""
 SCATTERED = 1.0
 """Nanoseconds to lay out one of the cells that a stride sees by turns."""
-ADDED = 1.5
-"""Nanoseconds to add a number of columns to the cell that it is for."""
+ADDED, ADDED_ROW, FLIPPED = 1.5, 16.0, 0.8
+"""Nanoseconds to add a number of columns to the cell that it is for, and to begin a row of these;
+and to write a number of the weight where it is flipped."""
 FOLDED = {64: (0.66, 0.75), 32: (0.4, 0.0), 16: (0.4, 0.0)}
 """Nanoseconds to do so in compiled loops, and to write it before, by the bytes of a vector; and of
 each cell that is added to. With 16 it was not measured."""
@@ -59,8 +61,6 @@ CALLS = 60_000.0
 """Nanoseconds of Python and of small copies in an algorithm of many steps."""
 CALLS_BESIDE = 24_000.0
 """The same of sums in registers beside a bare product, after other work has had the caches."""
-
-
 SHIFT, SHIFTED_RUN = 0.14, 30.0
 """Nanoseconds to multiply a number by a weight and to add it in NumPy's loops, and to begin and end
 a run of a plane."""
@@ -183,7 +183,8 @@ def im2col(shape: Shape) -> float:
         # Products of a vector, which take no more than what is copied for them.
         each = COLUMN / 2 + ROW / max(1, shape.window[-1].out) + VECTOR_TERM
         return columns * each + products * PRODUCT
-    copied = columns * (COLUMN_APART if is_apart(shape.window) else COLUMN)
+    number = COLUMN_APART if is_apart(shape.window) else COLUMN
+    copied = columns * (number + COLUMN_ROW / max(1, shape.window[-1].out))
     # Each block reads all of the weight.
     cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
     numbers = cells + shape.positions * shape.outputs + weights
@@ -203,8 +204,11 @@ def im2col_adjoint(shape: Shape) -> float:
     """Return the nanoseconds of columns added to cells, or of columns of the other array."""
     columns = shape.positions * shape.taps * shape.outputs
     weights = shape.outputs * shape.channels // shape.groups * shape.taps
-    added = CALLS / 2 + _product(shape) + weights * WEIGHT + columns * ADDED
-    return added if strided(shape.window) else min(added, CALLS / 4 + im2col(shape))
+    each = ADDED + ADDED_ROW / max(1, shape.window[-1].out)
+    added = CALLS / 2 + _product(shape) + weights * WEIGHT + columns * each
+    if strided(shape.window):
+        return added
+    return min(added, CALLS / 4 + im2col(shape) + weights * FLIPPED)
 
 
 def numba_im2col_adjoint(shape: Shape) -> float:
