@@ -31,8 +31,8 @@ BY_FREQUENCY = 5.0
 FREQUENCY = (0.06, 0.5)
 """Nanoseconds a product of a channel's and a weight's frequencies takes, for each cell: with tiles
 enough for matrices, and divided by their number where there are few."""
-PRODUCT = 800.0
-"""Nanoseconds that a product takes at least."""
+PRODUCT, SCALED = 800.0, 0.3
+"""Nanoseconds that a product takes at least, and to multiply a number by one and to write it."""
 TRANSPOSED = {64: 0.002, 32: 0.006, 16: 0.006}
 """Nanoseconds more that a multiply-add takes where the second factor is transposed, by the bytes of
 a vector; with 16 it was not measured."""
@@ -55,12 +55,11 @@ FEW_COLUMNS = 16
 """Columns for which it does."""
 NARROW = 20
 """Terms for which it does; and outputs, where it is that of a gradient to the weight."""
-SCALED = 0.3
-"""Nanoseconds to multiply a number by one, and to write it."""
 CALLS = 60_000.0
 """Nanoseconds of Python and of small copies in an algorithm of many steps."""
-CALLS_BESIDE = 24_000.0
-"""The same of sums in registers beside a bare product, after other work has had the caches."""
+CALLS_BESIDE, FAR_WEIGHT, CACHED_WEIGHTS = 24_000.0, 0.4, 3 << 19
+"""The same of sums in registers beside a bare product, after other work has had the caches; and to
+read a number of a weight of more bytes than that: with two threads each waits for them."""
 SHIFT, SHIFTED_RUN = 0.14, 30.0
 """Nanoseconds to multiply a number by a weight and to add it in NumPy's loops, and to begin and end
 a run of a plane."""
@@ -88,8 +87,6 @@ CONVERTED = (2.4, 0.25)
 """Nanoseconds that NumPy takes to convert a number of float16, and of bfloat16."""
 FEW_TERMS = 8
 """Multiply-adds in whose time compiled sums of few outputs begin and end."""
-LANES = 2.3
-"""Nanoseconds to add up the lanes of a vector."""
 
 
 class Shape(NamedTuple):
@@ -297,7 +294,10 @@ def numba(shape: Shape) -> float:
     terms = float(shape.taps * shape.channels // shape.groups)
     terms += FEW_TERMS * min(1, 4 * shape.groups / shape.outputs)
     run, laid = _run(shape)
-    calls = CALLS_BESIDE if no_product(shape.window) is None else CALLS / 8
+    calls, weights = CALLS / 8, shape.outputs * shape.channels // shape.groups
+    if no_product(shape.window) is None:
+        is_far = weights * np.dtype(shape.dtype).itemsize > CACHED_WEIGHTS
+        calls = CALLS_BESIDE + is_far * shape.batch * weights * FAR_WEIGHT
     return float(calls + run * shape.outputs * terms * each + laid)
 
 

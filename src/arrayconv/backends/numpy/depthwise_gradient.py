@@ -15,7 +15,7 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv._window import Window, kernel_sizes
 from arrayconv.backends.numpy.compiler import lanes_of, loops
-from arrayconv.backends.numpy.costs import CALLS, LANES, MULTIPLY_ADD, Shape, vector_bytes
+from arrayconv.backends.numpy.costs import CALLS, MULTIPLY_ADD, Shape, vector_bytes
 from arrayconv.backends.numpy.depthwise_rows import numbers, offsets, read, spatial
 from arrayconv.backends.numpy.orders import channels_first
 from arrayconv.backends.numpy.separable import CHUNK
@@ -28,6 +28,8 @@ APART = 1.7
 """How many times as long sums take where a stride and a dilation take cells apart."""
 AT_ENDS = 3
 """What it takes to find the lanes of a vector that are in a row, in products."""
+LANES = 2.3
+"""Nanoseconds to add up the lanes of a vector."""
 
 
 class Plan(NamedTuple):
