@@ -15,7 +15,7 @@ import pytest
 import arrayconv as ac
 from arrayconv import primitives
 from arrayconv._window import output_sizes, sliding_window
-from arrayconv.backends.numpy import compiled_convolution, compiled_winograd
+from arrayconv.backends.numpy import blocked, compiled_convolution, compiled_winograd
 from arrayconv.backends.numpy import convolution as numpy_convolution
 from arrayconv.backends.numpy.compiler import missing
 from arrayconv.backends.numpy.convolution import BACKWARD, FORWARD, TO_WEIGHT
@@ -495,3 +495,25 @@ def test_without_numba_it_is_unfit(monkeypatch):
     x, w = np.ones((1, 8, 9, 77), "float32"), np.ones((8, 1, 3, 3), "float32")
     with pytest.raises(ValueError, match="'numba' cannot serve this conv: numba is not installed"):
         ac.conv2d(x, w, groups=8, algorithm="numba")
+
+
+@pytest.mark.parametrize("adds", [True, False])
+def test_both_ways_of_the_plain_adjoint(adds, monkeypatch):
+    """It adds columns to cells, or slides over columns of the other array: whichever takes less."""
+    rng = np.random.default_rng(3)
+    window = sliding_window((7, 6), (3, 2), (1, 1), ((1, 0), (0, 1)), (1, 2))
+    monkeypatch.setattr(blocked, "slides", lambda *_: not adds)
+    for outputs, channels, groups in ((1, 9, 1), (8, 2, 2), (4, 4, 4)):
+        y = rng.standard_normal((3, outputs * groups, *output_sizes(window)))
+        w = rng.standard_normal((outputs * groups, channels, 3, 2))
+        got = primitives.conv_transpose(y, w, window, groups, algorithm="im2col")
+        expected = primitives.conv_transpose(y, w, window, groups, algorithm="generic")
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_plain_adjoint_slides_where_it_copies_less():
+    window = sliding_window((6, 6, 6), (3, 3, 3), (1, 1, 1), ((1, 1),) * 3, (1, 1, 1))
+    assert blocked.slides(window, 4, 338, 4 * 338 * 27, 4 * 216)
+    assert not blocked.slides(window, 366, 5, 366 * 5 * 27, 366 * 216)
+    strided = tuple(axis._replace(stride=2, out=3) for axis in window)
+    assert not blocked.slides(strided, 4, 338, 4 * 338 * 27, 4 * 27)

@@ -19,13 +19,10 @@ from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._window import Window, adjoint_axis, input_sizes, kernel_sizes, output_sizes, reach
 from arrayconv.backends.numpy.blocks import Block, budget, column_maker, cut, intersect
+from arrayconv.backends.numpy.costs import ADDED, COLUMN, FLIPPED
 from arrayconv.backends.numpy.matrix_products import matrix_product
 from arrayconv.backends.numpy.orders import channels_first, turns_fast
 from arrayconv.backends.numpy.threads import run_blocks
-
-FLIPPED, ADDED = 1.6, 2.5
-"""In how many times the time in which a number of columns is copied one of the weight is flipped,
-and one is added to the cell that it is for."""
 
 
 class Plan(NamedTuple):
@@ -136,7 +133,7 @@ def slides(window: Window, seen: int, channels: int, weights: int, cells: int) -
     """
     copied = cells * prod(kernel_sizes(window))
     added = copied * channels // max(1, seen)
-    is_less = copied + FLIPPED * weights <= ADDED * added
+    is_less = COLUMN * copied + FLIPPED * weights <= ADDED * added
     return is_less and all(axis.stride == 1 for axis in window)
 
 

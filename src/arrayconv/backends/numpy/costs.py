@@ -59,7 +59,7 @@ CALLS = 60_000.0
 """Nanoseconds of Python and of small copies in an algorithm of many steps."""
 CALLS_BESIDE, FAR_WEIGHT, CACHED_WEIGHTS = 24_000.0, 0.4, 3 << 19
 """The same of sums in registers beside a bare product, after other work has had the caches; and to
-read a number of a weight of more bytes than that: with two threads each waits for them."""
+read a number of a weight of more bytes than that, with two threads: with one it takes less."""
 SHIFT, SHIFTED_RUN = 0.14, 30.0
 """Nanoseconds to multiply a number by a weight and to add it in NumPy's loops, and to begin and end
 a run of a plane."""
