@@ -181,8 +181,7 @@ def im2col(shape: Shape) -> float:
         each = COLUMN / 2 + ROW / max(1, shape.window[-1].out) + VECTOR_TERM
         return columns * each + products * PRODUCT
     number = COLUMN_APART if is_apart(shape.window) else COLUMN
-    row = COLUMN_ROW if shape.taps > 1 else 0.0
-    copied = columns * (number + row / max(1, shape.window[-1].out))
+    copied = columns * (number + COLUMN_ROW / max(1, shape.window[-1].out))
     # Each block reads all of the weight.
     cells = shape.batch * shape.channels * prod(axis.size for axis in shape.window)
     numbers = cells + shape.positions * shape.outputs + weights
