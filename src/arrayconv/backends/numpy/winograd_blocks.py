@@ -70,6 +70,7 @@ def see(
             across,
             some,
             whole_lines(numbers[HELD] * lanes, cells),
+            # Of two at least: there the loops read how many lanes there are.
             multiples(max(columns, 2), lanes),
             points[begin * tiles :],
             tiles,
@@ -194,6 +195,7 @@ def make(
             biases,
             first,
             whole_lines(square * lanes, sums),
+            # Of two at least: there the loops read how many lanes there are.
             multiples(max(columns, 2), lanes),
             result[target + first * results_of :],
             results_of,
