@@ -79,6 +79,19 @@ def test_planes_are_laid_out(dtype, is_adjoint):
     assert exact > (0 if is_adjoint else 30)
 
 
+def assert_whole(runs, stores, ends, lanes):
+    """Of each run so many vectors, and no more, have all lanes one behind the other."""
+    for _, number, count, whole in runs:
+        place = stores[ends[number], 0]
+        for n in range(count):
+            (*kept,) = stores[ends[number + n] : ends[number + n + 1]].tolist()
+            if kept != [[place + n * lanes, 0, lanes]]:
+                assert n == whole
+                break
+        else:
+            assert whole == count
+
+
 @pytest.mark.parametrize("shape", [(8, 3), (2, 4)])
 def test_vectors_of_sums_have_each_output(shape):
     """Each is a lane of a vector, and cells between planes are of none where that takes fewer."""
@@ -90,9 +103,10 @@ def test_vectors_of_sums_have_each_output(shape):
         layout = layouts.sliding(window, *map(layouts.steps, sizes))
         crop = layout.passes[0].crop
         runs, stores, ends = of_layout(crop, shape, lanes)
-        starts = np.concatenate([cell + lanes * np.arange(count) for cell, _, count in runs])
+        starts = np.concatenate([cell + lanes * np.arange(count) for cell, _, count, _ in runs])
         assert (np.cumsum(runs[:, 2]) - runs[:, 2] == runs[:, 1]).all()
         assert len(ends) == 1 + len(starts)
+        assert_whole(runs, stores, ends, lanes)
         assert len(starts) <= -(-(crop.source[-1] + crop.length) // lanes) or len(runs) == 1
         cells = np.arange(crop.length)
         expected = np.stack(np.broadcast_arrays(crop.target[:, None], crop.source[:, None])) + cells
@@ -121,8 +135,9 @@ def test_vectors_of_cells_in_place_see_no_cell_behind_them(most):
             runs, stores, ends = in_place(crop, (count, plane), 3 * plane, most, lanes)
             assert (runs[:, 2] <= most).all()
             assert (np.cumsum(runs[:, 2]) - runs[:, 2] == runs[:, 1]).all()
-            starts = np.concatenate([cell + lanes * np.arange(some) for cell, _, some in runs])
+            starts = np.concatenate([cell + lanes * np.arange(some) for cell, _, some, _ in runs])
             assert (starts % (3 * plane) + lanes <= plane).all()
+            assert_whole(runs, stores, ends, lanes)
             found = np.full(goals.max() + length, -1)
             for number, start in enumerate(starts):
                 for place, low, high in stores[ends[number] : ends[number + 1]]:

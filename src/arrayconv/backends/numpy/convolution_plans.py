@@ -14,7 +14,7 @@ from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._parts import adjoint_part, sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
-from arrayconv.backends.numpy import layouts, vector_runs
+from arrayconv.backends.numpy import layouts, orders, vector_runs
 from arrayconv.backends.numpy import loop_addresses as addresses
 from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import loops
@@ -32,6 +32,10 @@ PAGE = 4096
 """Bytes of a page: cells so far apart go to the same lines of the first cache."""
 FEW = 4
 """Blocks of a thread below which all should have as many."""
+CROWDED = 8
+"""Rows of cells that share lines of the first cache, at most, to be read where they are."""
+TILES = 8
+"""Tiles of outputs from which on it is worth it to copy what each of them reads."""
 SUMS = 13
 """Numbers that say what a pass of a block sums up."""
 
@@ -153,12 +157,30 @@ class _Planner:
         cells, (begin, place, length) = layout.size // images, layout.fill.runs.T
         return bool(
             cells >= self.lanes
-            and self._is_apart(prod(self.from_sizes))
+            # What is laid out serves all passes, a panel one.
+            and not (len(layout.passes) > 1 and self._is_crowded())
             and not any(offset for each in layout.passes for offset in each.offsets)
             and layout.fill.step == 1
             and length.sum() == layout.size
             and (begin - place == place // cells * (self.source[0] - cells)).all()
         )
+
+    def _is_crowded(self) -> bool:
+        """Whether too many of the rows that are read together share lines of the first cache."""
+        rows = min(self.seen, self.compiled.TERMS_IN_PLACE)
+        return bool(gcd(prod(self.from_sizes) * self.itemsize, PAGE) * rows > CROWDED * PAGE)
+
+    def _panels(self) -> int:
+        """Return when loops copy what they read in place to vectors side by side."""
+        compiled = self.compiled
+        if not self.in_place:
+            return int(compiled.NEVER)
+        if self._is_crowded():
+            return int(compiled.ALWAYS)
+        is_worth_it = self.seen > compiled.FEW_ROWS and self.made >= TILES * self.tile.outputs
+        # Where planes are no whole lines, most vectors of an output cross them too.
+        crosses = is_worth_it and prod(self.from_sizes) * self.itemsize % orders.LINE == 0
+        return int(compiled.IF_LINES_ARE_CROSSED if crosses else compiled.NEVER)
 
     def _passes(self, images: int, start: int, stop: int) -> list[tuple[Any, ...]]:
         """Return the tables of each pass."""
@@ -287,6 +309,7 @@ class _Planner:
             *(self.made, self.made * prod(self.sizes), prod(self.sizes), self.slack),
             *(self.target[0], self.phases, holes),
             addresses.of_turns(self.phases, self.itemsize) if self.phases > 1 else 0,
+            self._panels(),
         )
         return Plan(
             np.array(self.blocks, np.int64),

@@ -63,11 +63,11 @@ def add_outer_products(shape: Tile, rest: int) -> Loop:
                     for output in range(0, whole, outputs):
                         w = first + output * step
                         at = to + output * some * lanes
-                        add(outputs, vectors, some, cell, begin, end, w, 0, 0, 0, at, same)
+                        add(outputs, vectors, some, cell, (begin, end, 0, False), w, 0, 0, at, same)
                     if rest > 0:
                         w = first + whole * step
                         at = to + whole * some * lanes
-                        add(rest, vectors, some, cell, begin, end, w, 0, 0, 0, at, same)
+                        add(rest, vectors, some, cell, (begin, end, 0, False), w, 0, 0, at, same)
                     v += some
 
     return run

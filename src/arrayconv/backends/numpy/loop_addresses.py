@@ -31,7 +31,7 @@ def of_sums(loop: Any, itemsize: int) -> int:
     """Return where one of the loops for sums is: of `conv_loops.convolve`."""
     numbers, flat, rows = _arrays(itemsize)
     before = (numbers, 0, rows, 0, 0, numbers, *[0] * 3)
-    return _address(loop, *before, numbers, *[0] * 4, numbers, *[0] * 3, rows, rows, flat)
+    return _address(loop, *before, numbers, *[0] * 4, numbers, *[0] * 3, rows, rows, flat, False)
 
 
 def _arrays(itemsize: int) -> tuple[Any, Any, Any]:

@@ -48,12 +48,10 @@ def sum_products(
     vectors: Any,
     left: Any,
     cell: Any,
-    begin: Any,
-    end: Any,
+    which: Any,
     first: Any,
     bias: Any,
     place: Any,
-    number: Any,
     kept: Any,
     same: Any,
 ) -> Any:
@@ -61,21 +59,20 @@ def sum_products(
 
     Where fewer are ``left``, it is for these.
 
-    ``same`` is (cells, table, weight, step, biases, result, size, stores, ends, held, terms), the
-    same for many tiles. Lane j of a vector v sums ``biases[bias + i]`` and ``weight[first + step *
-    i + factor] * cells[cell + v * lanes + offset + j]`` over the rows (offset, factor) of ``table``
-    from ``begin``, one at least, to ``end``. The rows (place, low, high) of ``stores`` from
-    ``ends[number + v]`` on, up to the next of ``ends``, say where it goes: for j from low to high,
-    to ``result[place + size * i + j]``, counted from the argument ``place`` on. Where ``end`` is
-    not ``terms``, it is kept in ``held`` from ``kept`` on instead; where ``begin`` is not 0, what
-    was kept there is added, and no bias. All arrays are contiguous; cells may be read up to the end
-    of a vector.
+    ``which`` is (begin, end, number, are_whole), and ``same`` is (cells, table, weight, step,
+    biases, result, size, stores, ends, held, terms), the same for many tiles. Lane j of a vector v
+    sums ``biases[bias + i]`` and ``weight[first + step * i + factor] * cells[cell + v * lanes +
+    offset + j]`` over the rows (offset, factor) of ``table`` from ``begin``, one at least, to
+    ``end``. The rows (place, low, high) of ``stores`` from ``ends[number + v]`` on, up to the next
+    of ``ends``, say where it goes: for j from low to high, to ``result[place + size * i + j]``,
+    counted from the argument ``place`` on. If vectors ``are_whole``, all their lanes go there, one
+    behind the other. Where ``end`` is not ``terms``, it is kept in ``held`` from ``kept`` on
+    instead; where ``begin`` is not 0, what was kept there is added, and no bias. All arrays are
+    contiguous; cells may be read up to the end of a vector.
     """
     if any(each.layout != "C" for each in same if isinstance(each, types.Array)):
         return None
-    signature = types.void(
-        *(outputs, vectors, left, cell, begin, end, first, bias, place, number, kept, same)
-    )
+    signature = types.void(*(outputs, vectors, left, cell, which, first, bias, place, kept, same))
     shape = Tile(outputs.literal_value, vectors.literal_value)
     return signature, lambda *given: _SumProducts(*given).write(shape)
 
@@ -84,10 +81,12 @@ class _SumProducts(Vectors):
     """The code of one tile."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
-        self.left, self.cell, self.begin, self.end, self.first, self.bias = given[2:8]
-        self.place, self.vector_number, self.kept = given[8:11]
-        super().__init__(context, builder, signature.args[11].types[0].dtype)
-        of_all = self.unpacked(signature.args[11], given[11])
+        self.left, self.cell, which, self.first, self.bias, self.place, self.kept, same = given[2:]
+        super().__init__(context, builder, signature.args[9].types[0].dtype)
+        self.begin, self.end, self.vector_number, self.are_whole = self.unpacked(
+            signature.args[4], which
+        )
+        of_all = self.unpacked(signature.args[9], same)
         self.cells, self.table, self.weight, self.step, self.biases = of_all[:5]
         self.result, self.size, self.stores, self.ends, self.held, self.terms = of_all[5:]
 
@@ -142,13 +141,30 @@ class _SumProducts(Vectors):
     def write_out(self, shape: Tile, totals: list[list[Any]]) -> None:
         """Store the lanes of each vector where they belong."""
         every_row = [self.builder.mul(self.size, number(n)) for n in range(shape.outputs)]
-        for v in range(shape.vectors):
+        with self.builder.if_else(self.are_whole) as (then, otherwise):
+            with then:
+                self.write_lines(every_row, totals)
+            with otherwise:
+                self.write_lanes(every_row, totals)
+
+    def write_lines(self, rows: list[Any], totals: list[list[Any]]) -> None:
+        """Store whole vectors one behind the other, output by output."""
+        first = self.builder.mul(self.load(self.ends, self.vector_number), number(3))
+        place = self.load(self.stores, first)
+        for line, row in zip(totals, rows, strict=True):
+            start = self.at(self.result, self.place, place, row)
+            for v, total in enumerate(line):
+                self.store_vector(total, start, number(v * self.lanes))
+
+    def write_lanes(self, rows: list[Any], totals: list[list[Any]]) -> None:
+        """Store the lanes of each vector where `stores` says."""
+        for v in range(len(totals[0])):
             each = self.builder.add(self.vector_number, number(v))
             start, stop = self.load(self.ends, each), self.load(self.ends, each, number(1))
             with cgutils.for_range_slice(self.builder, start, stop, number(1)) as (store, _):
                 entry = self.builder.mul(store, number(3))
                 place, low, high = (self.load(self.stores, entry, number(n)) for n in range(3))
-                starts = [self.at(self.result, self.place, place, row) for row in every_row]
+                starts = [self.at(self.result, self.place, place, row) for row in rows]
                 stores = [(line[v], start) for line, start in zip(totals, starts, strict=True)]
                 self.store_between(stores, low, high)
 

@@ -15,7 +15,10 @@ are loaded for few. And what vectors of one tile have in common, as products."""
 
 
 def of_layout(crop: Copies, tile: Ints, lanes: int) -> tuple[Any, Any, Any]:
-    """Return runs of vectors (cell, vector, vectors) of cells that are laid out, and their stores.
+    """Return runs of vectors of cells that are laid out, and their stores.
+
+    Of a run it is where it begins, its first vector's number, how many vectors it has, and how many
+    of these, from the first on, are whole and go to results one behind the other.
 
     Between the planes of a dimension, or images, are cells that are no output's. Vectors begin anew
     behind them where that takes less time.
@@ -29,9 +32,8 @@ def of_layout(crop: Copies, tile: Ints, lanes: int) -> tuple[Any, Any, Any]:
         counts = -(-(ends[np.append(cuts, -1)] - first) // lanes)
         found.append((_turns(counts, tile), first, counts))
     _, first, counts = min(found, key=lambda each: each[0])
-    number = np.cumsum(counts) - counts
-    runs = np.stack([first, number, counts], axis=1)
-    return runs, *_stores(crop, _every(runs, lanes), lanes)
+    runs = np.stack([first, np.cumsum(counts) - counts, counts], axis=1)
+    return _stored(runs, crop, lanes)
 
 
 def in_place(crop: Copies, planes: Ints, step: int, most: int, lanes: int) -> tuple[Any, Any, Any]:
@@ -55,16 +57,23 @@ def in_place(crop: Copies, planes: Ints, step: int, most: int, lanes: int) -> tu
     plane = np.repeat(np.arange(count), len(number))
     number, some, start = (np.tile(each, count) for each in (number, some, start))
     runs = np.stack([plane * cells + start, plane * vectors + number, some], axis=1)
-    stores, ends = _stores(crop, _every(runs, lanes), lanes)
+    runs, stores, ends = _stored(runs, crop, lanes)
     runs[:, 0] = plane * step + start
     return runs, stores, ends
 
 
-def _every(runs: Any, lanes: int) -> Any:
-    """Return the first cell of every vector."""
+def _stored(runs: Any, crop: Copies, lanes: int) -> tuple[Any, Any, Any]:
+    """Return runs, with how many vectors are whole, and the stores of all vectors."""
     cell, number, counts = runs.T
     which = np.arange(counts.sum())
-    return np.repeat(cell - number * lanes, counts) + which * lanes
+    stores, ends = _stores(crop, np.repeat(cell - number * lanes, counts) + which * lanes, lanes)
+    place, low, high = stores[np.minimum(ends[:-1], len(stores) - 1)].T
+    is_whole = (np.diff(ends) == 1) & (low == 0) & (high == lanes)
+    follows = np.diff(place, prepend=0) == lanes
+    follows[number] = True
+    broken = np.append(np.flatnonzero(~(is_whole & follows)), len(which))
+    whole = np.minimum(broken[np.searchsorted(broken, number)] - number, counts)
+    return np.column_stack([runs, whole]), stores, ends
 
 
 def _turns(counts: Any, tile: Ints) -> float:

@@ -146,10 +146,11 @@ def make(
     seen, square = channels // groups, rows * columns
     down, over = numbers[DOWN], numbers[ACROSS]
     # What a piece of the kernel sees of a tile is what the first one sees of a later tile.
-    vectors = -(-(count * across - (down - 1) * pitch - over + 1) // lanes)
+    seen_tiles = count * across - (down - 1) * pitch - over + 1
+    vectors = -(-seen_tiles // lanes)
     zeros, terms = np.zeros(made, sums.dtype), np.empty((seen * down * over, 2), np.int64)
-    run = np.empty((1, 3), np.int64)
-    run[0, 0], run[0, 1], run[0, 2] = 0, 0, vectors
+    run = np.empty((1, 4), np.int64)
+    run[0, 0], run[0, 1], run[0, 2], run[0, 3] = 0, 0, vectors, seen_tiles // lanes
     ends = multiples(vectors + 1, 1)
     for n in range(terms.shape[0]):
         channel, piece = n // (down * over), n % (down * over)
@@ -182,6 +183,7 @@ def make(
                 run,
                 tables[stores : stores + 3 * vectors].reshape(vectors, 3),
                 ends,
+                False,
             ),
         )
     call_at(

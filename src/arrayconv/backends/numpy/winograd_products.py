@@ -90,11 +90,11 @@ def add_products(shape: Tile, rest: int) -> Loop:
                 for output in range(0, whole, outputs):
                     w = factors + output * tiles
                     at = place + count * cell + output * some * lanes
-                    add(outputs, vectors, some, cell, low, high, w, 0, 0, v, at, same)
+                    add(outputs, vectors, some, cell, (low, high, v, False), w, 0, 0, at, same)
                 if rest > 0:
                     w = factors + whole * tiles
                     at = place + count * cell + whole * some * lanes
-                    add(rest, vectors, some, cell, low, high, w, 0, 0, v, at, same)
+                    add(rest, vectors, some, cell, (low, high, v, False), w, 0, 0, at, same)
                 v += some
 
     return run
