@@ -10,7 +10,7 @@ import pytest
 import arrayconv as ac
 from arrayconv._window import sliding_window
 from arrayconv.backends.numpy import convolution_plans
-from arrayconv.backends.numpy.compiler import missing
+from arrayconv.backends.numpy.compiler import lanes_of, missing
 from arrayconv.backends.numpy.orders import LINE
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
@@ -47,28 +47,48 @@ def test_one_tap(cells, dtype):
         np.testing.assert_allclose(x_bar, back.reshape(x.shape), rtol=scale, atol=scale)
 
 
+@pytest.mark.parametrize(("channels", "outputs", "size"), [(256, 1000, 14), (64, 256, 56)])
+def test_what_is_read_in_place_is_cut_where_least_is_read_again(channels, outputs, size):
+    """By outputs where these are more than positions, which share a weight; and by whole tiles."""
+    window = sliding_window((size,) * 2, (1,) * 2, (1,) * 2, ((0, 0),) * 2, (1, 1))
+    planned = convolution_plans.plan(window, 1, channels, outputs, 1, 4, False, 3, 1 << 19)
+    made, first, place, positions = planned.blocks[:, [4, 5, 8, 11]].T
+    assert len(made) >= 9
+    if outputs > size**2:
+        assert (positions == size**2).all()
+        assert not (first % 4).any()
+        assert made.sum() == outputs
+    else:
+        assert (made == outputs).all()
+        assert not (place % lanes_of(np.dtype("float32"))).any()
+        assert positions.sum() == size**2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("cells", [64, 80, 144, 256, 1000, 1024])
-def test_where_an_array_begins_changes_no_bit(cells, dtype):
+def test_where_an_array_begins_changes_no_bit(cells, dtype, threads):
     """Though cells that lines of the cache do not begin with are copied for many outputs."""
-    for batch, groups, channels, outputs in ((1, 1, 140, 70), (2, 2, 60, 65), (1, 1, 300, 9)):
+    for batch, groups, channels, outputs in ((1, 1, 140, 90), (2, 2, 60, 65), (1, 1, 300, 9)):
         of_input = (batch, channels * groups, cells)
         x, w = drawn(of_input, (outputs * groups, channels, 1), dtype=dtype)
         room, found = np.empty(x.size + LINE, dtype), []
+        with ac.options(algorithm="numba", threads=1):
+            alone = ac.conv1d(x, w, groups=groups)
         for begin in (0, 1, 16 // room.itemsize):
             first = -room.__array_interface__["data"][0] % LINE // room.itemsize + begin
             moved = room[first : first + x.size].reshape(x.shape)
             moved[...] = x
-            with ac.options(algorithm="numba"):
+            with ac.options(algorithm="numba", threads=threads):
                 y, pull = ac.vjp(ac.conv1d, moved, w, groups=groups)
                 found.append((y, pull(y)[0]))
-        for y, x_bar in found[1:]:
-            np.testing.assert_array_equal(y, found[0][0])
+        for y, x_bar in found:
+            np.testing.assert_array_equal(y, alone)
             np.testing.assert_array_equal(x_bar, found[0][1])
         grouped = x.astype("float64").reshape(batch, groups, channels, cells)
         wanted = w.astype("float64").reshape(groups, outputs, channels) @ grouped
         scale = TOLERANCE[dtype] * channels
-        np.testing.assert_allclose(found[0][0], wanted.reshape(y.shape), rtol=scale, atol=scale)
+        np.testing.assert_allclose(alone, wanted.reshape(alone.shape), rtol=scale, atol=scale)
 
 
 @pytest.mark.parametrize(

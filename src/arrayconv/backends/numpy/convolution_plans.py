@@ -14,12 +14,12 @@ from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._parts import adjoint_part, sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, span
-from arrayconv.backends.numpy import layouts, orders, vector_runs
+from arrayconv.backends.numpy import layouts, one_tap, orders, vector_runs
 from arrayconv.backends.numpy import loop_addresses as addresses
 from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import loops
 from arrayconv.backends.numpy.costs import strided
-from arrayconv.backends.numpy.layouts import Layout, Pass
+from arrayconv.backends.numpy.layouts import Layout
 from arrayconv.backends.numpy.tables import Tables
 
 CHUNK = 1 << 19
@@ -30,12 +30,17 @@ CELLS = 1 << 16
 """Cells of a channel in a block: of each vector of them tables say where it goes."""
 PAGE = 4096
 """Bytes of a page: cells so far apart go to the same lines of the first cache."""
+WORTH_A_BLOCK = 1 << 21
+"""And below which one is cut only if a thread had none."""
 FEW = 4
-"""Blocks of a thread below which all should have as many."""
+"""Blocks of a thread below which all should have as many; so many each should have, for another
+program may slow a processor down, and some are slower than others."""
 CROWDED = 8
 """Rows of cells that share lines of the first cache, at most, to be read where they are."""
 TILES = 8
 """Tiles of outputs from which on it is worth it to copy what each of them reads."""
+PART = 3
+"""Times the vectors of a tile that a part has at least of a row that is read where it is."""
 SUMS = 13
 """Numbers that say what a pass of a block sums up."""
 
@@ -89,7 +94,7 @@ class _Planner:
         itemsize: int,
         is_adjoint: bool,
     ) -> None:
-        window = _flat(window)
+        window = one_tap.flat(window)
         self.window, self.itemsize, self.is_adjoint = window, itemsize, is_adjoint
         self.compiled = loops("conv_loops")
         self.lanes = self.compiled.VECTOR_BYTES // itemsize
@@ -193,7 +198,9 @@ class _Planner:
             runs = [vector_runs.in_place(each.crop, *of) for each in layout.passes]
         else:
             runs = [vector_runs.of_layout(each.crop, self.tile, lanes) for each in layout.passes]
-        tables = [_table(each, self.seen, size, self.weights) for each in layout.passes]
+        tables = [
+            vector_runs.terms_of(each, self.seen, size, self.weights) for each in layout.passes
+        ]
         # A phase may have no taps.
         return [(table, *some) for table, some in zip(tables, runs, strict=True) if len(table)]
 
@@ -203,7 +210,7 @@ class _Planner:
         for table, runs, stores, ends in self.passes(*where):
             yield (
                 *(addresses.of_sums(loop, self.itemsize), placed(table), len(table)),
-                *(self.terms, _rows(table, self.slack), weight),
+                *(self.terms, vector_runs.rows_of(table, self.slack), weight),
                 *(placed(runs), len(runs), placed(stores), *stores.shape, placed(ends), len(ends)),
             )
 
@@ -257,15 +264,22 @@ class _Planner:
             ]
             _, cuts["parts"], cuts["outputs"] = min(ways)
             cuts["outputs"] = min(cuts["outputs"], max(1, tiles))
-        most_parts = length // (2 * reach)
+        flat = self.in_place and len(self.window) == 1
+        most_parts = length // (PART * self.slack if flat else 2 * reach)
         positions = batch * prod(output_sizes(self.window))
         multiply_adds = positions * self.groups * self.made * self.seen * self.taps
         wanted = min(threads, multiply_adds // WORTH_A_THREAD)
-        # What a cut by outputs lays out each block lays out again.
-        most_of = {"images": batch, "groups": self.groups, "parts": most_parts}
-        most_of["outputs"] = tiles
-        for name, most in most_of.items():
-            lacking = -(-wanted // prod(cuts.values()))
+        some = min(threads * FEW, multiply_adds // WORTH_A_BLOCK) if threads > 1 else 1
+        most_of = {"images": batch, "groups": self.groups, "parts": most_parts, "outputs": tiles}
+        names = ["images", "groups", "parts", "outputs"]
+        if self.in_place and self.made > length:
+            # Each part reads all weights, and each range of outputs all cells.
+            names = ["images", "groups", "outputs", "parts"]
+        for name in names:
+            most = most_of[name]
+            # What a cut by outputs lays out each block lays out again.
+            blocks = max(wanted, some if self.in_place or name != "outputs" else 1)
+            lacking = -(-blocks // prod(cuts.values()))
             cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
         for name, most in most_of.items():
             # As many for each thread, where they are few.
@@ -274,11 +288,14 @@ class _Planner:
             if others * cuts[name] < FEW * wanted:
                 fair = (count for count in more if others * count % wanted == 0)
                 cuts[name] = next(fair, cuts[name])
-        # Parts of an adjoint begin with the first of the phases.
-        unit = self.window[0].stride if self.is_adjoint else 1
-        lengths = (batch, -(-length // unit), self.groups, self.made)
-        found = [equal_parts(*each) for each in zip(lengths, cuts.values(), strict=True)]
-        found[1] = [(low * unit, min(high * unit, length)) for low, high in found[1]]
+        # Parts of an adjoint begin with the first of the phases, and parts of a row with a line.
+        of_parts = (self.window[0].stride if self.is_adjoint else 1) * (self.lanes if flat else 1)
+        units = (1, of_parts, 1, self.tile.outputs)
+        lengths = (batch, length, self.groups, self.made)
+        found = []
+        for unit, many, count in zip(units, lengths, cuts.values(), strict=True):
+            parts = equal_parts(-(-many // unit), count)
+            found.append([(low * unit, min(high * unit, many)) for low, high in parts])
         return tuple(found)
 
     def cells(self, images: Range, part: Range, some: Range, of: Range) -> int:
@@ -374,24 +391,3 @@ def turns_weights(window: Window) -> bool:
     Else the taps of a pair of channels are, which is better where each result takes them all.
     """
     return strided(window) or all(axis.kernel == 1 for axis in window)
-
-
-def _flat(window: Window) -> Window:
-    """Return a window whose positions see the cells of their numbers as one of one dimension."""
-    if any(axis != Axis(axis.size, 1, 1, 1, 0, 0, axis.size) for axis in window):
-        return window
-    size = prod(input_sizes(window))
-    return (Axis(size, 1, 1, 1, 0, 0, size),)
-
-
-def _table(each: Pass, channels: int, size: int, weights: Ints) -> Any:
-    """Return for each channel and tap the offsets of the cell and of the weight."""
-    of_channel, of_tap = weights
-    of_taps = np.array([each.offsets, each.taps], np.int64).T * (1, of_tap)
-    of_channels = np.arange(channels)[:, None] * np.array([size, of_channel])
-    return np.ascontiguousarray((of_channels[:, None] + of_taps).reshape(-1, 2))
-
-
-def _rows(table: Any, reach: int) -> int:
-    """Return how many rows the cells of a table lie in: those closer than a reach share one."""
-    return 1 + int((np.diff(np.sort(table[:, 0])) > reach).sum())

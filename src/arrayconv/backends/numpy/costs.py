@@ -51,15 +51,14 @@ WEIGHT = 0.5
 """Nanoseconds to read a number of the weight for a product."""
 FEW = 14
 """Outputs for which a product takes twice the time that it takes for very many."""
-FEW_COLUMNS = 16
+FEW_COLUMNS = 20
 """Columns for which it does."""
 NARROW = 20
 """Terms for which it does; and outputs, where it is that of a gradient to the weight."""
 CALLS = 60_000.0
 """Nanoseconds of Python and of small copies in an algorithm of many steps."""
-CALLS_BESIDE, FAR_WEIGHT, CACHED_WEIGHTS = 24_000.0, 0.4, 3 << 19
-"""The same of sums in registers beside a bare product, after other work has had the caches; and to
-read a number of a weight of more bytes than that, with two threads: with one it takes less."""
+CALLS_BESIDE = 24_000.0
+"""The same of sums in registers beside a bare product, after other work has had the caches."""
 SHIFT, SHIFTED_RUN = 0.14, 30.0
 """Nanoseconds to multiply a number by a weight and to add it in NumPy's loops, and to begin and end
 a run of a plane."""
@@ -294,10 +293,7 @@ def numba(shape: Shape) -> float:
     terms = float(shape.taps * shape.channels // shape.groups)
     terms += FEW_TERMS * min(1, 4 * shape.groups / shape.outputs)
     run, laid = _run(shape)
-    calls, weights = CALLS / 8, shape.outputs * shape.channels // shape.groups
-    if no_product(shape.window) is None:
-        is_far = weights * np.dtype(shape.dtype).itemsize > CACHED_WEIGHTS
-        calls = CALLS_BESIDE + is_far * shape.batch * weights * FAR_WEIGHT
+    calls = CALLS_BESIDE if no_product(shape.window) is None else CALLS / 8
     return float(calls + run * shape.outputs * terms * each + laid)
 
 

@@ -27,6 +27,14 @@ def seen_by(window: Window) -> Window:
     return tuple(Axis(n, 1, 1, 1, 0, 0, n) for n in output_sizes(window))
 
 
+def flat(window: Window) -> Window:
+    """Return a window whose positions see the cells of their numbers as one of one dimension."""
+    if any(axis != Axis(axis.size, 1, 1, 1, 0, 0, axis.size) for axis in window):
+        return window
+    size = prod(input_sizes(window))
+    return (Axis(size, 1, 1, 1, 0, 0, size),)
+
+
 def seen(x: Any, window: Window) -> Any:
     """Return the cells (N, C, *positions) that the windows see: the input, or a view of it."""
     index = _seen(window)

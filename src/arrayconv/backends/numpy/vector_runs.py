@@ -1,4 +1,4 @@
-"""Vectors of sums: at which cells they begin, and where their lanes are stored."""
+"""Vectors of sums: what they are sums of, and where their lanes are stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from arrayconv._integers import Ints
-from arrayconv.backends.numpy.layouts import Copies
+from arrayconv.backends.numpy.layouts import Copies, Pass
 
 CHAINS, PART = 12, 0.25
 """Sums below which a tile takes no less time: each product waits for the one before, and weights
@@ -99,3 +99,16 @@ def _stores(crop: Copies, starts: Any, lanes: int) -> tuple[Any, Any]:
     # Runs follow one another, but of vectors that overlap each may have lanes of the same ones.
     order = np.argsort(vector, kind="stable")
     return stores[order], np.searchsorted(vector[order], np.arange(len(starts) + 1))
+
+
+def terms_of(each: Pass, channels: int, size: int, weights: Ints) -> Any:
+    """Return for each channel and tap the offsets of the cell and of the weight."""
+    of_channel, of_tap = weights
+    of_taps = np.array([each.offsets, each.taps], np.int64).T * (1, of_tap)
+    of_channels = np.arange(channels)[:, None] * np.array([size, of_channel])
+    return np.ascontiguousarray((of_channels[:, None] + of_taps).reshape(-1, 2))
+
+
+def rows_of(table: Any, reach: int) -> int:
+    """Return how many rows the cells of a table lie in: those closer than a reach share one."""
+    return 1 + int((np.diff(np.sort(table[:, 0])) > reach).sum())
