@@ -18,7 +18,8 @@ from arrayconv._integers import Ints
 from arrayconv._window import Window, input_sizes, output_sizes
 from arrayconv.backends.numpy import one_tap
 from arrayconv.backends.numpy.compiler import loops, missing
-from arrayconv.backends.numpy.convolution_plans import limits, plan, turns_weights
+from arrayconv.backends.numpy.convolution_cells import turns_weights
+from arrayconv.backends.numpy.convolution_plans import limits, plan
 from arrayconv.backends.numpy.costs import Shape, strided
 from arrayconv.backends.numpy.orders import channels_first, turned, whole_lines
 from arrayconv.backends.numpy.threads import at_once, run_range

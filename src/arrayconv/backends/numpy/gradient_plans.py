@@ -15,7 +15,7 @@ from arrayconv._parts import sliding_part
 from arrayconv._window import Axis, Window, input_sizes, kernel_sizes, output_sizes, reach, span
 from arrayconv.backends.numpy.blocks import equal_parts
 from arrayconv.backends.numpy.compiler import lanes_of, loops
-from arrayconv.backends.numpy.convolution_plans import WORTH_A_THREAD
+from arrayconv.backends.numpy.convolution_cuts import WORTH_A_THREAD
 from arrayconv.backends.numpy.costs import MULTIPLY_ADD
 from arrayconv.backends.numpy.layouts import steps
 from arrayconv.backends.numpy.tables import Tables

@@ -18,6 +18,7 @@ from arrayconv.backends.numpy import (
     blocked,
     channel_shifts,
     compiled_im2col,
+    convolution_cells,
     convolution_plans,
     fourier,
     mec,
@@ -190,7 +191,7 @@ def compiled(shape: Shape) -> int:
 
 def compiled_adjoint(shape: Shape) -> int:
     """Return the same of an adjoint, with the phases that it keeps and a weight turned over."""
-    turns = convolution_plans.turns_weights(shape.window)
+    turns = convolution_cells.turns_weights(shape.window)
     weight = _weights(shape) * _itemsize(shape) if turns else 0
     if no_product(shape.window) is None:
         return weight + pointwise_adjoint(shape) + _compiled(_of_seen(shape), is_adjoint=False)
