@@ -18,6 +18,7 @@ __all__ = [
     "VECTOR_BYTES",
     "convolve",
     "convolve_blocks",
+    "lay_out",
     "tile",
 ]
 
@@ -40,6 +41,14 @@ push out one another, half written, where their planes are a multiple of a page 
 
 NEVER, IF_LINES_ARE_CROSSED, ALWAYS = range(3)
 """When the cells that are read where they are, for some vectors of sums, go to a panel first."""
+
+
+@compiled
+def lay_out(source: Any, cells: Any, begin: Any, end: Any, tables: Any, beforehand: Any) -> None:
+    """Lay out the cells of some channels, which all blocks share."""
+    size, first, each, how = beforehand[:4]
+    some, where = cells[begin * size :], beforehand[4:]
+    call_at(how, (source, first + begin * each, each, some, size, end - begin, tables, where))
 
 
 @compiled
@@ -184,7 +193,7 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
                     for begin in range(0, terms, at_a_time):
                         end, at = min(terms, begin + at_a_time), cell
                         if in_panels:
-                            _lay_out(vectors, some, cells, cell, table, begin, end, panel)
+                            _copy_vectors(vectors, some, cells, cell, table, begin, end, panel)
                             at = 0
                         which = begin, end, v, are_whole
                         for output in range(0, whole, outputs):
@@ -199,7 +208,7 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
 
 
 @inlined
-def _lay_out(
+def _copy_vectors(
     most: Any, some: Any, cells: Any, cell: Any, table: Any, begin: Any, end: Any, panel: Any
 ) -> None:
     """Copy the vectors that terms are products with, one behind the other."""
