@@ -130,38 +130,3 @@ def test_phases_are_put_in_turns(stride, room, dtype):
             np.testing.assert_array_equal(*found)
             scale = 10 * TOLERANCE[dtype]
             np.testing.assert_allclose(found[0], wanted, rtol=scale, atol=scale)
-
-
-@pytest.mark.parametrize(
-    ("x_shape", "w_shape", "params"),
-    [
-        ((1, 128, 13, 14), (121, 128, 3, 3), {"padding": 1}),
-        ((2, 96, 9, 9), (300, 48, 3, 3), {"padding": 1, "groups": 2}),
-        ((1, 256, 29), (300, 256, 24), {"padding": 3}),
-        ((1, 160, 21, 20), (160, 160, 3, 3), {"stride": 2}),
-    ],
-)
-def test_blocks_share_cells_of_many_weights(x_shape, w_shape, params):
-    """With the same bits, and those of the adjoint; blocks then have some outputs each."""
-    x, w = drawn(x_shape, w_shape, dtype="float32")
-    function = getattr(ac, f"conv{len(x_shape) - 2}d")
-    with ac.options(algorithm="generic"):
-        wanted, pull = ac.vjp(function, x.astype("float64"), w.astype("float64"), **params)
-        x_wanted = pull(wanted)[0]
-    found = []
-    for threads in (1, 3):
-        with ac.options(algorithm="numba", threads=threads):
-            y, pull = ac.vjp(function, x, w, **params)
-            found.append((y, pull(y)[0]))
-    for one, other, right in zip(*found, (wanted, x_wanted), strict=True):
-        np.testing.assert_array_equal(one, other)
-        np.testing.assert_allclose(one, right, rtol=1e-4, atol=1e-5 * abs(right).max())
-    dims = len(x_shape) - 2
-    stride, padding = params.get("stride", 1), params.get("padding", 0)
-    sides = ((stride,) * dims, ((padding, padding),) * dims, (1,) * dims)
-    window = sliding_window(x_shape[2:], w_shape[2:], *sides)
-    sizes = x_shape[0], x_shape[1], w_shape[0], params.get("groups", 1), 4
-    planned = convolution_plans.plan(window, *sizes, False, 3, 1 << 19)
-    assert planned.shared > 0
-    assert len(planned.blocks) > 3
-    assert (planned.blocks[:, 12] == 0).all()

@@ -19,7 +19,7 @@ from arrayconv._window import Window, input_sizes, output_sizes
 from arrayconv.backends.numpy import one_tap
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.convolution_cells import turns_weights
-from arrayconv.backends.numpy.convolution_plans import Plan, limits, plan
+from arrayconv.backends.numpy.convolution_plans import limits, plan
 from arrayconv.backends.numpy.costs import Shape, strided
 from arrayconv.backends.numpy.orders import channels_first, turned, whole_lines
 from arrayconv.backends.numpy.threads import at_once, run_range
@@ -80,8 +80,6 @@ def _run(
     else:
         target = (np.zeros if planned.holes else np.empty)(shape, source.dtype)
     result = target.reshape(-1)
-    if planned.shared:
-        flat = _laid_out(flat, channels, planned)
     threads = at_once(len(planned.blocks))
     room = (whole_lines if planned.cells > MANY else np.empty)(threads * planned.cells, w.dtype)
     run_range(
@@ -94,19 +92,3 @@ def _run(
         numbered=True,
     )
     return target
-
-
-def _laid_out(flat: Any, channels: int, planned: Plan) -> Any:
-    """Return the cells that blocks share."""
-    cells = whole_lines(planned.shared, flat.dtype)
-    laid = channels * planned.beforehand[0]
-    # What vectors see past the last is dropped, but some numbers would be slow to add.
-    cells[laid:] = 0
-    run_range(
-        loops("conv_loops").lay_out,
-        (flat, cells),
-        channels,
-        (planned.tables, planned.beforehand),
-        each=max(1, channels // 16),
-    )
-    return cells

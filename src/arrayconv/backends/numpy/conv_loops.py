@@ -18,7 +18,6 @@ __all__ = [
     "VECTOR_BYTES",
     "convolve",
     "convolve_blocks",
-    "lay_out",
     "tile",
 ]
 
@@ -41,14 +40,6 @@ push out one another, half written, where their planes are a multiple of a page 
 
 NEVER, IF_LINES_ARE_CROSSED, ALWAYS = range(3)
 """When the cells that are read where they are, for some vectors of sums, go to a panel first."""
-
-
-@compiled
-def lay_out(source: Any, cells: Any, begin: Any, end: Any, tables: Any, beforehand: Any) -> None:
-    """Lay out the cells of some channels, which all blocks share."""
-    size, first, each, how = beforehand[:4]
-    some, where = cells[begin * size :], beforehand[4:]
-    call_at(how, (source, first + begin * each, each, some, size, end - begin, tables, where))
 
 
 @compiled

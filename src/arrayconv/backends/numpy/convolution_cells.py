@@ -129,16 +129,14 @@ class Cells:
         crosses = is_worth_it and prod(self.from_sizes) * self.itemsize % orders.LINE == 0
         return int(compiled.IF_LINES_ARE_CROSSED if crosses else compiled.NEVER)
 
-    def held(self, groups: int, outputs: int, *where: int, shared: bool = False) -> Ints:
+    def held(self, groups: int, outputs: int, *where: int) -> Ints:
         """Return how many cells are laid out, and behind which place results are kept.
 
         And how many of an output are, and the numbers that all is: whole vectors, so that those of
         another thread begin with one.
         """
         images, start, stop = where
-        laid = 0
-        if not shared and not self.is_in_place(*where):
-            laid = self.laid(*where).size * groups * self.seen
+        laid = 0 if self.is_in_place(*where) else self.laid(*where).size * groups * self.seen
         place, kept = -(-(laid + self.slack) // self.lanes), 0
         if self.phases > 1:
             # An odd number of vectors: so those of many outputs do not push one another out.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from typing import NamedTuple
 
 from arrayconv._window import output_sizes, span
 from arrayconv.backends.numpy.blocks import equal_parts
@@ -18,54 +17,34 @@ FEW = 4
 program may slow a processor down, and some are slower than others."""
 PLANE = 1 << 16
 """Cells of a channel in a block: of each vector of them tables say where it goes."""
-WORTH_SHARING = 1 << 24
-"""And below which blocks do not wait for cells that all of them share."""
-MANY_WEIGHTS = 2
-"""Times these cells that weights are at least; they take half of the room of all threads' blocks at
-most."""
 PART = 3
 """Times the vectors of a tile that a part has at least of a row that is read where it is."""
 
 Range = tuple[int, int]
 
 
-class Cut(NamedTuple):
-    """Ranges of what blocks have."""
+def cut(cells: Cells, batch: int, threads: int, limit: int) -> tuple[list[Range], ...]:
+    """Return ranges of images, of the first dimension, of groups, and of outputs of each.
 
-    ranges: tuple[list[Range], ...]
-    """Of images, of the first dimension, of groups, and of outputs of each."""
-    shared: bool
-    """Whether cells are laid out for all blocks beforehand, and not by each block for itself."""
-
-
-def cut(cells: Cells, batch: int, threads: int, limit: int) -> Cut:
-    """Return the blocks of which each lays out ``limit`` bytes, or what its least part needs."""
+    A block of them lays out ``limit`` bytes, or what its least part needs.
+    """
     cuts, length = _within(cells, batch, limit), cells.sizes[0]
     tiles = cells.made // cells.tile.outputs
     is_line = cells.in_place and len(cells.window) == 1
     most_parts = length // (PART * cells.slack if is_line else 2 * span(cells.window[0]))
-    weights = cells.groups * cells.made * cells.seen * cells.taps
-    multiply_adds = batch * prod(output_sizes(cells.window)) * weights
+    of_position = cells.groups * cells.made * cells.seen * cells.taps
+    multiply_adds = batch * prod(output_sizes(cells.window)) * of_position
     wanted = min(threads, multiply_adds // WORTH_A_THREAD)
     some = min(threads * FEW, multiply_adds // WORTH_A_BLOCK) if threads > 1 else 1
     most_of = {"images": batch, "groups": cells.groups, "parts": most_parts, "outputs": tiles}
     names = ["images", "groups", "parts", "outputs"]
-    shared = (
-        wanted > 1
-        and multiply_adds >= WORTH_SHARING
-        and _is_shared(cells, batch, weights, limit * wanted)
-    )
-    if shared:
-        pieces = -(-batch * _kept(cells) * cells.itemsize // limit)
-        cuts = dict.fromkeys(names, 1) | {"outputs": max(1, min(tiles, pieces))}
-        most_of |= {"images": 1, "parts": 1}
-    elif cells.in_place and cells.made > length:
+    if cells.in_place and cells.made > length:
         # Each part reads all weights, and each range of outputs all cells.
         names = ["images", "groups", "outputs", "parts"]
     for name in names:
         most = most_of[name]
         # What a cut by outputs lays out each block lays out again.
-        blocks = max(wanted, some if shared or cells.in_place or name != "outputs" else 1)
+        blocks = max(wanted, some if cells.in_place or name != "outputs" else 1)
         lacking = -(-blocks // prod(cuts.values()))
         cuts[name] = max(cuts[name], min(most, cuts[name] * lacking))
     for name, most in most_of.items():
@@ -87,18 +66,14 @@ def cut(cells: Cells, batch: int, threads: int, limit: int) -> Cut:
     for name, (many, unit) in of_each.items():
         parts = equal_parts(-(-many // unit), cuts[name])
         found.append([(low * unit, min(high * unit, many)) for low, high in parts])
-    return Cut(tuple(found), shared)
-
-
-def _kept(cells: Cells) -> int:
-    """Return how many results of an image and a group are kept until they are put in turns."""
-    return cells.made * prod(cells.sizes) if cells.phases > 1 else 0
+    return tuple(found)
 
 
 def _within(cells: Cells, batch: int, limit: int) -> dict[str, int]:
     """Return into how many images, parts, groups and outputs a block's limit cuts."""
     length, reach = cells.sizes[0], span(cells.window[0])
-    laid, kept = cells.held(1, 1, 1, 0, length)[0], _kept(cells)
+    laid = cells.held(1, 1, 1, 0, length)[0]
+    kept = cells.made * prod(cells.sizes) if cells.phases > 1 else 0
     of_group, plane = max(1, (laid + kept) * cells.itemsize), prod(cells.from_sizes)
     # A part of which its neighbours see most costs more than the cache gives.
     most, tiles = max(1, 2 * length // reach), max(1, cells.made // cells.tile.outputs)
@@ -122,11 +97,3 @@ def _within(cells: Cells, batch: int, limit: int) -> dict[str, int]:
         _, cuts["parts"], outputs = min(ways)
         cuts["outputs"] = min(outputs, tiles)
     return cuts
-
-
-def _is_shared(cells: Cells, batch: int, weights: int, room: int) -> bool:
-    """Whether blocks should share the cells: then each of many weights is read by one of them."""
-    if cells.in_place or batch * prod(cells.from_sizes) > PLANE:
-        return False
-    laid = cells.held(cells.groups, 1, batch, 0, cells.sizes[0])[0]
-    return laid * MANY_WEIGHTS <= weights and laid * cells.itemsize <= room // 2

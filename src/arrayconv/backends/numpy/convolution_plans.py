@@ -50,11 +50,6 @@ class Plan(NamedTuple):
     output sees nothing, and where the loop is that puts phases in turns."""
     cells: int
     """The most numbers that a block lays out and keeps."""
-    beforehand: Any
-    """Of the cells that blocks share, if they do, as `lay_out` takes them, those of a channel, the
-    first that is seen of the source, and the source's of a channel; and the layout."""
-    shared: int
-    """How many numbers these are."""
     holes: bool
     """Whether nothing is written to some results, which see nothing."""
     aligned: bool
@@ -69,9 +64,7 @@ Where = tuple[int, int, int]
 class _Planner:
     """What writes the blocks of the sums of some cells."""
 
-    def __init__(self, cells: Cells, shared: int) -> None:
-        self.shared = shared
-        """How many images blocks share the cells of, or 0 if each lays out its own."""
+    def __init__(self, cells: Cells) -> None:
         self.cells, self.passes = cells, cache(self._passes)
         terms = cells.compiled.TERMS_IN_PLACE if cells.in_place else cells.compiled.TERMS
         self.terms = int(terms)
@@ -120,10 +113,9 @@ class _Planner:
         place += output * prod(cells.sizes)
         weight = some[0] * cells.made * cells.seen * cells.taps + of[0] * cells.step
         self.sums.extend(self._sums(where, count, weight))
-        first = some[0] * cells.seen * self._each()
-        if not self.shared:
-            first += images[0] * cells.source[0] + cells.part(*part).low * cells.source[1]
-        laid, at, kept, every = cells.held(many, count, *where, shared=self.shared > 0)
+        first = images[0] * cells.source[0] + some[0] * cells.seen * prod(cells.from_sizes)
+        first += cells.part(*part).low * cells.source[1]
+        laid, at, kept, every = cells.held(many, count, *where)
         self.most = max(self.most, every)
         self.blocks.append(
             (
@@ -133,45 +125,23 @@ class _Planner:
             )
         )
 
-    def _each(self) -> int:
-        """Return how many cells a channel has, of the source or of those that blocks share."""
-        cells = self.cells
-        if not self.shared:
-            return prod(cells.from_sizes)
-        return int(cells.laid(self.shared, 0, cells.sizes[0]).size)
-
-    def _beforehand(self) -> tuple[Ints, int]:
-        """Return what the loop takes that lays out what blocks share, and the numbers it makes."""
-        cells = self.cells
-        if not self.shared:
-            return (), 0
-        all_of_it = 0, cells.sizes[0]
-        first = cells.part(*all_of_it).low * cells.source[1]
-        layout = cells.laid(self.shared, *all_of_it)
-        how = (layout.size, first, prod(cells.from_sizes))
-        laid = layout.size * cells.groups * cells.seen
-        return (*how, *layout.placed(self.tables, cells.itemsize)), laid + cells.slack
-
     def plan(self) -> Plan:
         """Return the blocks that were added."""
         cells = self.cells
         holes = not all(each.taps for each in cells.laid(1, 0, cells.sizes[0]).passes)
         numbers = (
-            *(self._each(), cells.seen, cells.made * cells.taps * cells.seen, cells.step),
+            *(prod(cells.from_sizes), cells.seen, cells.made * cells.taps * cells.seen, cells.step),
             *(cells.made, cells.made * prod(cells.sizes), prod(cells.sizes), cells.slack),
             *(cells.target[0], cells.phases, holes),
             addresses.of_turns(cells.phases, cells.itemsize) if cells.phases > 1 else 0,
             cells.panels(),
         )
-        beforehand, shared = self._beforehand()
         return Plan(
             np.array(self.blocks, np.int64),
             np.array(self.sums, np.int64).reshape(-1, SUMS),
             self.tables.flat(),
             np.array(numbers, np.int64),
             self.most,
-            np.array(beforehand, np.int64),
-            shared,
             holes and cells.phases == 1,
             cells.in_place and cells.phases == 1,
         )
@@ -194,9 +164,8 @@ def plan(
     A block lays out ``limit`` bytes, or what its least part needs.
     """
     cells = Cells(window, channels, outputs, groups, itemsize, is_adjoint)
-    ranges, shared = cut(cells, batch, threads, limit)
-    planner = _Planner(cells, batch if shared else 0)
-    for block in product(*ranges):
+    planner = _Planner(cells)
+    for block in product(*cut(cells, batch, threads, limit)):
         planner.add(*block)
     return planner.plan()
 
@@ -212,19 +181,16 @@ def extent(
     is_adjoint: bool,
     threads: int,
     limit: int,
-) -> Ints:
-    """Return what a plan holds, with no loop compiled for it.
-
-    That is the numbers of a block, at most, the number of blocks, and the numbers that they share.
-    """
+) -> tuple[int, int]:
+    """Return a plan's cells and number of blocks: what it holds, with no loop compiled for it."""
     cells = Cells(window, channels, outputs, groups, itemsize, is_adjoint)
-    ranges, shared = cut(cells, batch, threads, limit)
-    held = [
-        cells.held(some[1] - some[0], of[1] - of[0], images[1] - images[0], *part, shared=shared)
-        for images, part, some, of in product(*ranges)
-    ]
-    laid = cells.held(groups, 1, batch, 0, cells.sizes[0])[0] + cells.slack if shared else 0
-    return max(every for *_, every in held), len(held), laid
+    blocks = list(product(*cut(cells, batch, threads, limit)))
+    return max(_held(cells, *block) for block in blocks), len(blocks)
+
+
+def _held(cells: Cells, images: Range, part: Range, some: Range, of: Range) -> int:
+    """Return how many numbers a block holds."""
+    return cells.held(some[1] - some[0], of[1] - of[0], images[1] - images[0], *part)[-1]
 
 
 def limits() -> tuple[int, int]:

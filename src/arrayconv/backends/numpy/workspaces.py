@@ -217,11 +217,11 @@ def folded(shape: Shape) -> int:
 
 def _compiled(shape: Shape, is_adjoint: bool) -> int:
     itemsize = _itemsize(shape)
-    cells, blocks, shared = convolution_plans.extent(
+    cells, blocks = convolution_plans.extent(
         *(shape.window, shape.batch, shape.channels, shape.outputs, shape.groups),
         *(itemsize, is_adjoint, *convolution_plans.limits()),
     )
-    return (cells * at_once(blocks) + shared) * itemsize
+    return cells * itemsize * at_once(blocks)
 
 
 def compiled_squares(shape: Shape, tile: int) -> int:
