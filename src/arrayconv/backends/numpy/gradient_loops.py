@@ -18,7 +18,7 @@ __all__ = ["add_blocks", "add_outer_products", "tile", "write_out"]
 
 TAPS = 9
 """Taps up to which a vector of each is turned with those of all others, and not in squares."""
-TERMS = 320 if VECTOR_BYTES == 64 else 192
+TERMS = 160 if VECTOR_BYTES == 64 else 192
 """Positions that are summed up by themselves, at most: a cache holds their cells."""
 
 
