@@ -161,8 +161,8 @@ def convolve(shape: Tile, rest: int, lanes: int) -> Loop:
         terms, line = table.shape[0], vectors * lanes
         most = MOST_OF_PANELS if in_panels else MOST if rows > FEW_ROWS else 2 * outputs
         at_once = max(1, min(most, WEIGHTS // max(1, terms)) // outputs) * outputs
-        held = whole_lines(min(count, at_once) * line, cells)
         at_a_time = -(-terms // max(1, -(-terms // most_terms)))
+        held = whole_lines(min(count, at_once) * line if at_a_time < terms else 0, cells)
         panel, places = cells, table
         if in_panels:
             panel, places = whole_lines(at_a_time * line, cells), np.empty_like(table)

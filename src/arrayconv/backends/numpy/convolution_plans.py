@@ -47,7 +47,8 @@ class Plan(NamedTuple):
     """Cells of a channel of the source, channels of a group, weights of a group and from output to
     output, outputs of a group, results of a group and of an output, numbers of vectors that may be
     past a cell, results of an image, how many phases take turns in a row of them, whether any
-    output sees nothing, and where the loop is that puts phases in turns."""
+    output sees nothing, where the loop is that puts phases in turns, and when cells that are read
+    where they are go to a panel."""
     cells: int
     """The most numbers that a block lays out and keeps."""
     holes: bool
