@@ -69,7 +69,7 @@ def test_what_is_read_in_place_is_cut_where_least_is_read_again(channels, output
 @pytest.mark.parametrize("cells", [64, 80, 144, 256, 1000, 1024])
 def test_where_an_array_begins_changes_no_bit(cells, dtype, threads):
     """Though cells that lines of the cache do not begin with are copied for many outputs."""
-    for batch, groups, channels, outputs in ((1, 1, 140, 90), (2, 2, 60, 65), (1, 1, 300, 9)):
+    for batch, groups, channels, outputs in ((1, 1, 136, 88), (2, 2, 64, 72), (1, 1, 304, 9)):
         of_input = (batch, channels * groups, cells)
         x, w = drawn(of_input, (outputs * groups, channels, 1), dtype=dtype)
         room, found = np.empty(x.size + LINE, dtype), []
