@@ -78,8 +78,10 @@ def kept(asarray: Callable[[Array, str], Any]) -> Callable[[Array, str], Any]:
 def traced_peak(call: Call) -> tuple[Any, int]:
     """Return a call's result, and what it had allocated at its peak beyond that result.
 
-    Counts what Python and NumPy allocate; not what a BLAS keeps for itself.
+    Counts what Python and NumPy allocate; not what a BLAS keeps for itself, nor what a first call
+    loads and compiles.
     """
+    call()
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]

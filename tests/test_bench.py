@@ -363,6 +363,17 @@ def test_peak_memory_is_what_is_held_beyond_the_result():
     assert abs(extra - (1 << 20)) < 1 << 14
 
 
+def test_what_a_first_call_loads_is_no_peak_memory():
+    loaded = []
+
+    def call():
+        if not loaded:
+            loaded.append(np.ones(1 << 20, dtype=np.uint8))
+        return np.ones(1 << 10, dtype=np.uint8)
+
+    assert traced_peak(call)[1] < 1 << 14
+
+
 def test_nested_loops_are_extrapolated_by_the_work(case, expected, monkeypatch):
     [result] = check(loops(case)[0], case, expected)
     small = case.small()

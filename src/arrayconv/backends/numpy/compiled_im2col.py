@@ -29,11 +29,21 @@ def unfit(shape: Shape) -> str | None:
     return too_deep(shape.window) or compiled.unfit(shape)
 
 
-def planes_at_a_time(window: Window, channels: int, itemsize: int) -> int:
-    """Return of how many channels the columns are held: enough for a product to be fast."""
+def planes_at_a_time(
+    window: Window, batch: int, channels: int, outputs: int, groups: int, itemsize: int
+) -> int:
+    """Return of how many of a group's channels the columns are held, to be made of ``outputs``.
+
+    Enough for a product to be fast, but no more bytes than both arrays have.
+    """
     taps, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
-    room = min(CHUNK, current().workspace_bytes) // max(1, taps * positions * itemsize)
-    return min(channels, max(room, -(-ROWS // taps)))
+    plane = max(1, taps * positions * itemsize)
+    both = batch * (channels * prod(input_sizes(window)) + outputs * positions) * itemsize
+    fast = min(-(-ROWS // taps), both // plane)
+    room = min(CHUNK, current().workspace_bytes) // plane
+    of_group = channels // groups
+    # As many each time, so that the last ones are no small rest.
+    return -(-of_group // -(-of_group // max(1, room, fast)))
 
 
 def conv_transpose(y: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
@@ -44,7 +54,7 @@ def conv_transpose(y: Any, w: Any, window: Window, groups: int, bias: Any = None
     x = np.empty((batch, groups, each, prod(sizes)), y.dtype)
     planes = channels_first(y).reshape(batch, groups, outputs // groups, positions)
     weights = w.reshape(groups, outputs // groups, each * taps).swapaxes(1, 2)
-    some = planes_at_a_time(window, each, y.itemsize)
+    some = planes_at_a_time(window, batch, each * groups, outputs, groups, y.itemsize)
     add = adding(window, some)
     biases = None if bias is None else bias.reshape(groups, each, 1)
 

@@ -209,7 +209,9 @@ def folded(shape: Shape) -> int:
     """Return the bytes of the columns that are held for a product."""
     window, itemsize = shape.window, _itemsize(shape)
     each = shape.outputs // shape.groups
-    some = compiled_im2col.planes_at_a_time(window, each, itemsize)
+    some = compiled_im2col.planes_at_a_time(
+        *(window, shape.batch, shape.outputs, shape.channels, shape.groups, itemsize)
+    )
     blocks = shape.batch * shape.groups * -(-each // some)
     of_block = some * shape.taps * prod(output_sizes(window)) * itemsize
     return of_block * at_once(blocks)
