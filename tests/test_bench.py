@@ -364,7 +364,7 @@ def test_peak_memory_is_what_is_held_beyond_the_result():
 
 
 def test_what_a_first_call_loads_is_no_peak_memory():
-    loaded = []
+    loaded: list[object] = []
 
     def call():
         if not loaded:
