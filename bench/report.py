@@ -14,6 +14,8 @@ from statistics import median
 
 from bench.environment import REPOSITORY
 from bench.records import (
+    COPY,
+    PRODUCT,
     Record,
     best_of,
     by_case,
@@ -26,7 +28,7 @@ from bench.records import (
     read_records,
 )
 from bench.tables import headline_rows
-from bench.words import duration_text, error_text, memory_text, percent
+from bench.words import amount_text, duration_text, error_text, memory_text, percent
 
 RESULTS = REPOSITORY / "bench" / "results"
 PAGES = ("README.md", "docs/benchmarks.md")
@@ -99,6 +101,44 @@ def layers_text(kept: Sequence[Record]) -> str:
         )
     headings = ("case", "runs", "time", *RATIOS, "of the limit", "extra memory", "error")
     return table(headings, rows)
+
+
+def _limit(record: Record, kept: Sequence[Record]) -> float:
+    """Return the seconds that a case's least bytes and flops take at this machine's own rates."""
+    rates = machine_rates(kept)
+    amounts = {COPY: record.bytes_min, PRODUCT: record.flops}
+    found = ((amounts[op], rates.get((record.device, op))) for op in amounts)
+    return max((amount / rate for amount, rate in found if rate), default=0.0)
+
+
+def behind_text(kept: Sequence[Record]) -> str:
+    """Return the cases in which torch is faster on the layout of our arrays, the worst first.
+
+    With what must be computed and moved at least, how long the machine's own product and copy take
+    for that, and how many times as long ours and torch take.
+    """
+    library, device = _library(kept)
+    rows = []
+    for case, each in by_case(kept).items():
+        ours, torch = our_choice(each, library, device), in_our_layout(each, device)
+        if ours is None or torch is None or torch.seconds >= ours.seconds:
+            continue
+        limit = _limit(ours, kept)
+        rows.append(
+            (
+                torch.seconds / ours.seconds,
+                [
+                    *(case, ours.algorithm, _ratio(torch, ours)),
+                    amount_text(ours.flops, "flop") if ours.flops else "",
+                    amount_text(ours.bytes_min, "B"),
+                    *((duration_text(limit),) if limit else ("",)),
+                    *(f"{r.seconds / limit:.2f}" if limit else "" for r in (ours, torch)),
+                ],
+            )
+        )
+    of_limit = ("ours / limit", "torch / limit")
+    headings = ("case", "runs", RATIOS[0], "flops", "bytes", "limit", *of_limit)
+    return table(headings, [row for _, row in sorted(rows, key=lambda each: each[0])])
 
 
 def algorithms_text(kept: Sequence[Record]) -> str:
@@ -219,6 +259,7 @@ TABLES: dict[str, Callable[[Sequence[Record]], str]] = {
     "headline": headline_text,
     "summary": summary_text,
     "layers": layers_text,
+    "behind": behind_text,
     "algorithms": algorithms_text,
     "tf32": tf32_text,
 }
@@ -267,6 +308,7 @@ def write_report(records: Path, output: Path) -> list[str]:
         "headline": "Loops, the Array API, kernels",
         "summary": "Against the peers",
         "layers": "Case by case",
+        "behind": "Where torch is faster",
         "algorithms": "What auto chooses",
         "tf32": "In TF32, where that is allowed",
     }

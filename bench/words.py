@@ -24,6 +24,13 @@ def duration_text(*seconds: float) -> str:
     return " – ".join(texts) + f" {unit}"
 
 
+def amount_text(amount: float, unit: str) -> str:
+    """Return a number of bytes or flops, with three digits and the prefix that suits it."""
+    larger = (each for each in (("G", 1e9), ("M", 1e6)) if amount >= each[1])
+    prefix, size = next(larger, ("k", 1e3))
+    return f"{amount / size:.3g} {prefix}{unit}"
+
+
 def percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.0f} %"
 

@@ -23,7 +23,7 @@ from bench.photograph import photograph_cases
 from bench.providers import Provider, Ready
 from bench.suites import SUITES
 from bench.timing import Effort, Result
-from bench.words import duration_text, times
+from bench.words import amount_text, duration_text, times
 
 REPOSITORY = Path(__file__).parents[1]
 TINY = Effort(rounds=2, seconds=0.0, least=1, sample=0.0)
@@ -88,6 +88,12 @@ def test_ratios_and_times_in_words():
         "2 µs",
     ]
     assert duration_text(0.0009, 0.0012) == "0.9 – 1.2 ms"
+    assert [amount_text(each, "B") for each in (90, 1234, 5.678e6, 2e9)] == [
+        "0.09 kB",
+        "1.23 kB",
+        "5.68 MB",
+        "2 GB",
+    ]
 
 
 def test_shares_and_means():
@@ -251,6 +257,25 @@ def test_a_report_says_what_the_records_say(need, measured, cases, tmp_path):
     text = (tmp_path / "r" / "report.md").read_text(encoding="utf-8")
     for said in ("cpu: 8 GB/s copied", "## What auto chooses", "torch / ours", "ratios.svg"):
         assert said in text
+
+
+def test_where_torch_is_faster_is_counted_against_the_machines_own_rates(need, measured, cases):
+    need("rich")
+    from bench.report import behind_text
+
+    case = cases[2]
+    faster = [
+        timed(Copy(case.bytes_min // 8), "numpy copy", 2.0),
+        timed(Product(1), "numpy product", 1e-9),
+        timed(case, "arrayconv numpy auto", 6.0),
+        timed(case, "torch", 3.0, library="torch"),
+        timed(case, "torch channels last", 1.0, library="torch"),
+    ]
+    assert "sobel" not in behind_text(measured)
+    said, limit = behind_text(kept_of(faster)).splitlines()[-1], 2.0
+    moved = amount_text(case.bytes_min, "B")
+    flops = amount_text(case.flops, "flop")
+    assert said == f"| sobel | a | 0.50 | {flops} | {moved} | {limit:.0f} s | 3.00 | 1.50 |"
 
 
 def test_a_page_is_made_anew_between_its_markers_alone(need, measured, tmp_path):
