@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
+from bench.aims import aim_rows
 from bench.environment import REPOSITORY
+from bench.families import FAMILIES, is_of_growth
 from bench.records import (
     COPY,
     PRODUCT,
@@ -185,30 +187,6 @@ def tf32_text(kept: Sequence[Record]) -> str:
     return table(("case", "in TF32", "torch / ours"), rows)
 
 
-FAMILIES = {
-    "dense convolutions": lambda r: _kind(r) == "dense" and r.direction == "forward",
-    "depthwise and grouped convolutions": lambda r: (
-        _kind(r) == "depthwise" and r.direction == "forward"
-    ),
-    "transposed convolutions": lambda r: _kind(r) == "transposed" and r.direction == "forward",
-    "convolutions with a bias": lambda r: _kind(r) == "biased",
-    "pools": lambda r: "pool" in r.op and r.direction == "forward",
-    "unfold": lambda r: r.op == "unfold" and r.direction == "forward",
-    "fold": lambda r: r.op == "fold" and r.direction == "forward",
-    "gradients": lambda r: r.direction != "forward",
-}  # type: dict[str, Callable[[Record], bool]]
-
-
-def _kind(record: Record) -> str:
-    if record.case.endswith(", bias"):
-        return "biased"
-    if record.op.startswith("conv_transpose"):
-        return "transposed"
-    if not record.op.startswith("conv"):
-        return ""
-    return "depthwise" if record.params.get("groups", 1) > 1 else "dense"
-
-
 def summary_text(kept: Sequence[Record]) -> str:
     """Return, for each family, the geometric mean of the peers' times over ours."""
     library, device = _library(kept)
@@ -219,7 +197,7 @@ def summary_text(kept: Sequence[Record]) -> str:
             ours = our_choice(each, library, device)
             if ours is None or ours.dtype != "float32" or not belongs(ours):
                 continue
-            if ours.seconds_median is None or ours.case.startswith("scaling"):
+            if ours.seconds_median is None or is_of_growth(ours):
                 continue
             pairs = (
                 (in_our_layout(each, device), ours),
@@ -242,6 +220,11 @@ def summary_text(kept: Sequence[Record]) -> str:
     return table(headings, rows)
 
 
+def aims_text(kept: Sequence[Record]) -> str:
+    """Return what this project aims at on a CPU, what a run reached, and what missed it."""
+    return table(("aim", "reached", "missed by"), list(aim_rows(kept)))
+
+
 def _plot_text(drawing: str, name: str, kept: Sequence[Record], page: Path, draw: bool) -> str:
     path = IMAGES / f"bench-{name}-{drawing}.svg"
     if draw:
@@ -260,6 +243,7 @@ TABLES: dict[str, Callable[[Sequence[Record]], str]] = {
     "summary": summary_text,
     "layers": layers_text,
     "behind": behind_text,
+    "aims": aims_text,
     "algorithms": algorithms_text,
     "tf32": tf32_text,
 }
@@ -309,6 +293,7 @@ def write_report(records: Path, output: Path) -> list[str]:
         "summary": "Against the peers",
         "layers": "Case by case",
         "behind": "Where torch is faster",
+        "aims": "What is aimed at",
         "algorithms": "What auto chooses",
         "tf32": "In TF32, where that is allowed",
     }

@@ -278,6 +278,25 @@ def test_where_torch_is_faster_is_counted_against_the_machines_own_rates(need, m
     assert said == f"| sobel | a | 0.50 | {flops} | {moved} | {limit:.0f} s | 3.00 | 1.50 |"
 
 
+def test_what_misses_an_aim_is_named(need, measured, cases):
+    need("rich")
+    from bench.aims import aim_rows
+
+    reached = {said.split(":")[0]: row for said, *row in aim_rows(measured)}
+    assert reached["layers"] == ["3", ""]
+    assert reached["dense layers"] == ["3", ""]
+    assert "pools" not in reached, "none was measured"
+    case = cases[2]
+    slow = [
+        replace(timed(case, "arrayconv numpy auto", 6.0), peak_extra_bytes=2 * case.bytes_min),
+        timed(case, "torch", 3.0, library="torch"),
+    ]
+    reached = {said.split(":")[0]: row for said, *row in aim_rows(kept_of(slow))}
+    assert reached["layers"] == ["0.5", ""]
+    assert reached["dense layers"] == ["0.5", "sobel 0.5"]
+    assert reached["held beyond input, weight and output"] == ["2", "sobel 2"]
+
+
 def test_a_page_is_made_anew_between_its_markers_alone(need, measured, tmp_path):
     need("rich", "matplotlib")
     from bench.records import write_records
