@@ -114,8 +114,11 @@ def test_cells_are_read_where_they_are(size, kernel, stride, is_adjoint, in_plac
 @pytest.mark.parametrize("stride", [2, 3, 4, 5, 8])
 @pytest.mark.parametrize("room", [1, 1 << 14, 1 << 30])
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_phases_are_put_in_turns(stride, room, dtype):
+def test_phases_are_put_in_turns(stride, room, dtype, request, left_out):
     """By blocks of any size, with the same bits; where nothing is seen too."""
+    if dtype == "float64" and stride != 3 and not request.config.getoption("--full"):
+        left_out("phases of float64 but those of a stride of 3: --full puts all in turns")
+        pytest.skip("for each stride and dtype loops are compiled: --full compiles all")
     for dims, size in ((1, 300), (2, 46 // stride), (3, 18 // stride)):
         for kernel in {1, stride - 1, stride, stride + 1}:
             y, w = drawn(*((2, 16, *(size,) * dims), (16, 9, *(kernel,) * dims)), dtype=dtype)

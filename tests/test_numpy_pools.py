@@ -22,6 +22,8 @@ from arrayconv._window import (
     sliding_window,
 )
 from arrayconv.backends.numpy import separable
+from arrayconv.backends.numpy.columns import is_apart
+from arrayconv.backends.numpy.compiled_columns import turned, turns
 from arrayconv.backends.numpy.compiler import missing
 from arrayconv.backends.numpy.orders import is_channels_last
 from arrayconv.backends.numpy.ranges import whole_positions
@@ -411,6 +413,49 @@ def test_columns_of_narrow_planes(planes, dtype):
         folded = primitives.fold(wanted, window, algorithm="generic")
         for _, got in forced(primitives.fold, wanted, window):
             assert_close(got, folded, dtype)
+
+
+@pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "complex64"])
+@pytest.mark.parametrize(
+    ("sizes", "kernel", "stride"),
+    [
+        # Fewer positions and taps than a vector has lanes, as many, and more, with a rest.
+        ((40,), (4,), (4,)),
+        ((65,), (16,), (16,)),
+        ((7, 100), (2, 3), (1, 5)),
+        ((15, 224), (14, 14), (1, 14)),
+        ((33, 272), (16, 16), (16, 16)),
+        ((9, 130), (4, 37), (3, 41)),
+        ((8, 19), (3, 19), (2, 4)),
+        ((5, 6, 72), (2, 3, 8), (2, 3, 8)),
+        # Taps that other windows see too.
+        ((6, 90), (2, 20), (1, 4)),
+    ],
+)
+def test_columns_that_are_turned_over(sizes, kernel, stride, dtype):
+    """Nothing but the columns, or the cells that windows see, is written; no cell is missed."""
+    window = sliding_window(sizes, kernel, stride, ((0, 0),) * len(sizes), (1,) * len(sizes))
+    assert turns(window, np.dtype(dtype).itemsize)
+    x = draw(np.random.default_rng(0), (2, 3, *sizes), dtype)
+    wanted = primitives.unfold(x, window, algorithm="generic")
+    np.testing.assert_array_equal(primitives.unfold(x, window, algorithm="numba"), wanted)
+    held = np.full(wanted.size + 32, 7, dtype)
+    turned(x.reshape(-1), held[16:-16], window, 6, to_columns=True)
+    np.testing.assert_array_equal(held[16:-16].reshape(wanted.shape), wanted)
+    np.testing.assert_array_equal(held[:16], 7)
+    np.testing.assert_array_equal(held[-16:], 7)
+    if not is_apart(window):
+        return
+    seen = primitives.fold(np.ones_like(wanted), window, algorithm="generic") != 0
+    cells = np.full(x.size + 32, 7, dtype)
+    turned(cells[16:-16], wanted.reshape(-1), window, 6, to_columns=False)
+    np.testing.assert_array_equal(cells[16:-16].reshape(x.shape), np.where(seen, x, 7))
+    np.testing.assert_array_equal(cells[:16], 7)
+    np.testing.assert_array_equal(cells[-16:], 7)
+    if dtype.startswith("float"):
+        folded = primitives.fold(wanted, window, algorithm="numba")
+        np.testing.assert_array_equal(folded, np.where(seen, x, 0))
 
 
 @pytest.mark.parametrize(("shape", "kernel", "stride", "padding", "dilation"), COLUMNS)

@@ -78,7 +78,7 @@ def is_apart(window: Window) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _is_inside(window: Window) -> bool:
+def is_inside(window: Window) -> bool:
     """Whether no window sees padding."""
     return all(axis.before <= 0 and needed_after(axis) <= 0 for axis in window)
 
@@ -132,7 +132,7 @@ def unfold(x: Any, window: Window) -> Any:
     laid = columns.reshape(images, count, *kernel, *positions)
     if len(window) == 1 or is_apart(window):
         rows = 1
-        if _is_inside(window):
+        if is_inside(window):
             view, rows = _view(planes, window), positions[0]
 
             def copy(block: PlaneBlock) -> None:
@@ -230,7 +230,7 @@ def fold(columns: Any, window: Window) -> Any:
     laid = columns.reshape(images, count, *kernel, *positions)
     x = np.zeros((batch, channels, *sizes), columns.dtype)
     planes = x.reshape(images, count, *sizes)
-    if x.dtype == dtype and _is_inside(window) and all(axis.dilation == 1 for axis in window):
+    if x.dtype == dtype and is_inside(window) and all(axis.dilation == 1 for axis in window):
         groups = _groups(window)
         if len(groups) == 1 or window[-1].stride >= LONG:
             _add_groups(planes, laid, groups, alone=len(groups) == 1)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes, tap_range
-from arrayconv.backends.numpy.columns import is_apart
+from arrayconv.backends.numpy.columns import is_apart, is_inside
 from arrayconv.backends.numpy.compiled_pooling import FEW_CELLS, LANES
 from arrayconv.backends.numpy.compiler import loops, missing
 from arrayconv.backends.numpy.separable import CHUNK, NARROW
@@ -24,8 +24,12 @@ COLUMNS = 128 << 10
 FEW_PHASES = 4
 """A stride up to which windows that lie apart are added faster by phases of rows, in compiled
 loops, than by NumPy's transposing copy."""
+FEW_TAPS = 4
+"""Taps of a row, or a stride, below which what windows see is not turned over by vectors."""
 WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 """What a number of so many bytes is copied as."""
+VECTORS = {4: np.float32, 8: np.float64}
+"""What it is turned over as."""
 
 
 def unfit(columns: Any, window: Window) -> str | None:
@@ -62,9 +66,37 @@ def _by_lanes(x: Any, window: Window) -> bool:
     return bool(many and x.itemsize in (4, 8) and _is_narrow(window))
 
 
+@lru_cache(maxsize=1024)
+def turns(window: Window, itemsize: int) -> bool:
+    """Whether what windows side by side see of a row is turned over, a square at a time.
+
+    So it can be where they see no padding, and their taps are neighbours.
+    """
+    last = window[-1]
+    return (
+        itemsize in VECTORS
+        and min(last.kernel, last.stride) >= FEW_TAPS
+        and last.dilation == 1
+        and prod(output_sizes(window)) > 0
+        and is_inside(window)
+    )
+
+
+def turned(cells: Any, columns: Any, window: Window, planes: int, to_columns: bool) -> None:
+    """Turn over what the windows see of flat planes, to columns or back."""
+    taps, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
+    vector, rows = VECTORS[cells.itemsize], taps // window[-1].kernel
+    both = cells.view(vector), columns.view(vector)
+    some = max(1, COLUMNS // (taps // rows * positions * cells.itemsize))
+    turn = loops("patch_loops").turn
+    run_range(turn, (*both, to_columns), planes * rows, geometry_of(window), each=some)
+
+
 def unfold_slow(x: Any, window: Window) -> str | None:
     """Return why NumPy's own copies are better."""
-    return None if _by_lanes(x, window) else _unfold_slow(window, x.itemsize)
+    if _by_lanes(x, window) or turns(window, x.itemsize):
+        return None
+    return _unfold_slow(window, x.itemsize)
 
 
 @lru_cache(maxsize=1024)
@@ -81,7 +113,7 @@ def _unfold_slow(window: Window, itemsize: int) -> str | None:
 
 def slow(columns: Any, window: Window) -> str | None:
     """Return why NumPy's own loops are better."""
-    if is_apart(window) and window[-1].stride > FEW_PHASES:
+    if is_apart(window) and window[-1].stride > FEW_PHASES and not turns(window, columns.itemsize):
         return "windows that lie apart are one transposing copy"
     return None
 
@@ -129,8 +161,15 @@ def fold(columns: Any, window: Window) -> Any:
     """Return the sum (N, C, *sizes) of the columns."""
     kernel, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
     batch, channels = columns.shape[0], columns.shape[1] // kernel
-    x = np.empty((batch, channels, *input_sizes(window)), columns.dtype)
-    flat, out = np.ascontiguousarray(columns).reshape(-1), x.reshape(-1)
+    shape = (batch, channels, *input_sizes(window))
+    flat = np.ascontiguousarray(columns).reshape(-1)
+    if is_apart(window) and turns(window, columns.itemsize):
+        # Some cells may be seen by no window.
+        x = (np.empty if columns.size == prod(shape) else np.zeros)(shape, columns.dtype)
+        turned(x.reshape(-1), flat, window, batch * channels, to_columns=False)
+        return x
+    x = np.empty(shape, columns.dtype)
+    out = x.reshape(-1)
     add = adding(window, batch * channels)
     bytes_of_part = kernel * positions * columns.itemsize // add.parts
     some = max(1, COLUMNS // max(1, bytes_of_part))
@@ -144,9 +183,12 @@ def unfold(x: Any, window: Window) -> Any:
     taps, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
     batch, channels = x.shape[:2]
     columns = np.empty((batch, channels * taps, positions), x.dtype)
+    flat, out = np.ascontiguousarray(x).reshape(-1), columns.reshape(-1)
+    if turns(window, x.itemsize) and not _by_lanes(x, window):
+        turned(flat, out, window, batch * channels, to_columns=True)
+        return columns
     word = WORDS[x.dtype.itemsize]
-    flat = np.ascontiguousarray(x).reshape(-1).view(word)
-    out = columns.reshape(-1).view(word)
+    flat, out = flat.view(word), out.view(word)
     geometry = geometry_of(window)
     if _by_lanes(x, window):
         copy, count = loops("lane_loops").unfold_lanes, batch * channels

@@ -86,6 +86,26 @@ class Vectors:
         load = self.function(name, self.vector, kind, align.type, self.mask, self.vector)
         return self.builder.call(load, [self.builder.bitcast(pointer, kind), align, mask, nothing])
 
+    def load_parts(self, pointers: list[Any], count: Any) -> list[Any]:
+        """Return the vectors that begin at some addresses, of which ``count`` lanes are read."""
+        builder, nothing = self.builder, ir.Constant(self.vector, None)
+        blocks = [builder.append_basic_block(name) for name in ("whole", "part", "loaded")]
+        builder.cbranch(builder.icmp_signed(">=", count, number(self.lanes)), *blocks[:2])
+        builder.position_at_end(blocks[0])
+        whole = [self.load_vector(pointer, number(0)) for pointer in pointers]
+        builder.branch(blocks[2])
+        builder.position_at_end(blocks[1])
+        mask = self.between(number(0), count)
+        parts = [self.load_lanes(pointer, mask, nothing) for pointer in pointers]
+        builder.branch(blocks[2])
+        builder.position_at_end(blocks[2])
+        found = []
+        for pair in zip(whole, parts, strict=True):
+            found.append(builder.phi(self.vector))
+            for value, block in zip(pair, blocks[:2], strict=True):
+                found[-1].add_incoming(value, block)
+        return found
+
     def larger(self, one: Any, other: Any) -> Any:
         """Return the larger numbers of two vectors; NaN is larger than any number."""
         is_larger = self.builder.or_(
