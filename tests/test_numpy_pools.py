@@ -423,7 +423,7 @@ def test_columns_of_narrow_planes(planes, dtype):
         # Fewer positions and taps than a vector has lanes, as many, and more, with a rest.
         ((40,), (4,), (4,)),
         ((65,), (16,), (16,)),
-        ((7, 100), (2, 3), (1, 5)),
+        ((7, 100), (2, 4), (1, 5)),
         ((15, 224), (14, 14), (1, 14)),
         ((33, 272), (16, 16), (16, 16)),
         ((9, 130), (4, 37), (3, 41)),
