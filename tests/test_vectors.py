@@ -68,6 +68,8 @@ for shape, stride, dtype in ((wide, 2, "float32"), (narrow, 2, "float32"), (narr
         gradients = pullback(depthwise)
         columns = ac.unfold(x, 3, stride=stride)
         folded = ac.fold(columns, x.shape[2:], 3, stride=stride)
+        patches = ac.unfold(x, 4, stride=4)
+        pieces = ac.fold(patches, x.shape[2:], 4, stride=4)
     with ac.options(algorithm="channels_last"):
         np.testing.assert_equal(ac.max_pool2d(last, 3, stride, 1, return_indices=True), wanted)
         np.testing.assert_array_equal(ac.max_pool2d(last, 3, stride, 1), wanted[0])
@@ -82,6 +84,8 @@ for shape, stride, dtype in ((wide, 2, "float32"), (narrow, 2, "float32"), (narr
         np.testing.assert_array_equal(ac.unfold(x, 3, stride=stride), columns)
         got = ac.fold(columns, x.shape[2:], 3, stride=stride)
         np.testing.assert_allclose(got, folded, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(ac.unfold(x, 4, stride=4), patches)
+        np.testing.assert_array_equal(ac.fold(patches, x.shape[2:], 4, stride=4), pieces)
 print("right")
 """
 
