@@ -133,7 +133,7 @@ def behind_text(kept: Sequence[Record]) -> str:
                     *(case, ours.algorithm, _ratio(torch, ours)),
                     amount_text(ours.flops, "flop") if ours.flops else "",
                     amount_text(ours.bytes_min, "B"),
-                    *((duration_text(limit),) if limit else ("",)),
+                    duration_text(limit) if limit else "",
                     *(f"{r.seconds / limit:.2f}" if limit else "" for r in (ours, torch)),
                 ],
             )

@@ -23,7 +23,7 @@ from arrayconv._window import (
 )
 from arrayconv.backends.numpy import separable
 from arrayconv.backends.numpy.columns import is_apart
-from arrayconv.backends.numpy.compiled_columns import turned, turns
+from arrayconv.backends.numpy.compiled_columns import are_patches, turn_patches
 from arrayconv.backends.numpy.compiler import missing
 from arrayconv.backends.numpy.orders import is_channels_last
 from arrayconv.backends.numpy.ranges import whole_positions
@@ -436,12 +436,12 @@ def test_columns_of_narrow_planes(planes, dtype):
 def test_columns_that_are_turned_over(sizes, kernel, stride, dtype):
     """Nothing but the columns, or the cells that windows see, is written; no cell is missed."""
     window = sliding_window(sizes, kernel, stride, ((0, 0),) * len(sizes), (1,) * len(sizes))
-    assert turns(window, np.dtype(dtype).itemsize)
+    assert are_patches(window, np.dtype(dtype).itemsize)
     x = draw(np.random.default_rng(0), (2, 3, *sizes), dtype)
     wanted = primitives.unfold(x, window, algorithm="generic")
     np.testing.assert_array_equal(primitives.unfold(x, window, algorithm="numba"), wanted)
     held = np.full(wanted.size + 32, 7, dtype)
-    turned(x.reshape(-1), held[16:-16], window, 6, to_columns=True)
+    turn_patches(x.reshape(-1), held[16:-16], window, 6, to_columns=True)
     np.testing.assert_array_equal(held[16:-16].reshape(wanted.shape), wanted)
     np.testing.assert_array_equal(held[:16], 7)
     np.testing.assert_array_equal(held[-16:], 7)
@@ -449,7 +449,7 @@ def test_columns_that_are_turned_over(sizes, kernel, stride, dtype):
         return
     seen = primitives.fold(np.ones_like(wanted), window, algorithm="generic") != 0
     cells = np.full(x.size + 32, 7, dtype)
-    turned(cells[16:-16], wanted.reshape(-1), window, 6, to_columns=False)
+    turn_patches(cells[16:-16], wanted.reshape(-1), window, 6, to_columns=False)
     np.testing.assert_array_equal(cells[16:-16].reshape(x.shape), np.where(seen, x, 7))
     np.testing.assert_array_equal(cells[:16], 7)
     np.testing.assert_array_equal(cells[-16:], 7)

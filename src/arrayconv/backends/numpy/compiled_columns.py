@@ -67,10 +67,10 @@ def _by_lanes(x: Any, window: Window) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def turns(window: Window, itemsize: int) -> bool:
-    """Whether what windows side by side see of a row is turned over, a square at a time.
+def are_patches(window: Window, itemsize: int) -> bool:
+    """Whether what windows see of a row is a matrix that is turned over, a square at a time.
 
-    So it can be where they see no padding, and their taps are neighbours.
+    They see no padding, their taps are neighbours, and neither taps nor strides are few.
     """
     last = window[-1]
     return (
@@ -82,7 +82,7 @@ def turns(window: Window, itemsize: int) -> bool:
     )
 
 
-def turned(cells: Any, columns: Any, window: Window, planes: int, to_columns: bool) -> None:
+def turn_patches(cells: Any, columns: Any, window: Window, planes: int, to_columns: bool) -> None:
     """Turn over what the windows see of flat planes, to columns or back."""
     taps, positions = prod(kernel_sizes(window)), prod(output_sizes(window))
     vector, rows = VECTORS[cells.itemsize], taps // window[-1].kernel
@@ -94,7 +94,7 @@ def turned(cells: Any, columns: Any, window: Window, planes: int, to_columns: bo
 
 def unfold_slow(x: Any, window: Window) -> str | None:
     """Return why NumPy's own copies are better."""
-    if _by_lanes(x, window) or turns(window, x.itemsize):
+    if _by_lanes(x, window) or are_patches(window, x.itemsize):
         return None
     return _unfold_slow(window, x.itemsize)
 
@@ -113,7 +113,11 @@ def _unfold_slow(window: Window, itemsize: int) -> str | None:
 
 def slow(columns: Any, window: Window) -> str | None:
     """Return why NumPy's own loops are better."""
-    if is_apart(window) and window[-1].stride > FEW_PHASES and not turns(window, columns.itemsize):
+    if (
+        is_apart(window)
+        and window[-1].stride > FEW_PHASES
+        and not are_patches(window, columns.itemsize)
+    ):
         return "windows that lie apart are one transposing copy"
     return None
 
@@ -163,10 +167,10 @@ def fold(columns: Any, window: Window) -> Any:
     batch, channels = columns.shape[0], columns.shape[1] // kernel
     shape = (batch, channels, *input_sizes(window))
     flat = np.ascontiguousarray(columns).reshape(-1)
-    if is_apart(window) and turns(window, columns.itemsize):
+    if is_apart(window) and are_patches(window, columns.itemsize):
         # Some cells may be seen by no window.
         x = (np.empty if columns.size == prod(shape) else np.zeros)(shape, columns.dtype)
-        turned(x.reshape(-1), flat, window, batch * channels, to_columns=False)
+        turn_patches(x.reshape(-1), flat, window, batch * channels, to_columns=False)
         return x
     x = np.empty(shape, columns.dtype)
     out = x.reshape(-1)
@@ -184,8 +188,8 @@ def unfold(x: Any, window: Window) -> Any:
     batch, channels = x.shape[:2]
     columns = np.empty((batch, channels * taps, positions), x.dtype)
     flat, out = np.ascontiguousarray(x).reshape(-1), columns.reshape(-1)
-    if turns(window, x.itemsize) and not _by_lanes(x, window):
-        turned(flat, out, window, batch * channels, to_columns=True)
+    if are_patches(window, x.itemsize) and not _by_lanes(x, window):
+        turn_patches(flat, out, window, batch * channels, to_columns=True)
         return columns
     word = WORDS[x.dtype.itemsize]
     flat, out = flat.view(word), out.view(word)
