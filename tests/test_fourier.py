@@ -65,6 +65,8 @@ def test_what_it_does_not_serve():
     assert "real floating" in reason("complex64")
     assert "stride of 1" in reason("float32", stride=2, padding=3)
     assert "float32 only" in reason("float64", padding=32)
+    with ac.options(allow_reduced_precision=True):
+        assert reason("float64", padding=32) == "fit"
     assert reason("float32", padding=32) == "fit"
 
 

@@ -62,6 +62,7 @@ def test_a_block_holds_for_its_own_task():
         ("workspace_bytes", True, TypeError),
         ("allow_unverified", 1, TypeError),
         ("allow_tf32", "yes", TypeError),
+        ("allow_reduced_precision", 1, TypeError),
         ("threads", 0, ValueError),
         ("threads", "2", TypeError),
     ],
@@ -89,8 +90,11 @@ def test_variables():
         ARRAYCONV_ALLOW_UNVERIFIED="yes",
         ARRAYCONV_NUM_THREADS="3",
         ARRAYCONV_ALLOW_TF32="1",
+        ARRAYCONV_ALLOW_REDUCED_PRECISION="true",
     )
-    wanted = ac.Options("generic", 4096, True, threads=3, allow_tf32=True)
+    wanted = ac.Options(
+        "generic", 4096, True, threads=3, allow_tf32=True, allow_reduced_precision=True
+    )
     assert done.stdout.strip() == str(wanted)
 
 

@@ -18,6 +18,9 @@ SLOW = Implementation("slow", lambda x: "slow", slow=lambda x: "never worth it")
 NEW = Implementation("new", lambda x: "new", verified=False)
 
 
+ROUGH = Implementation("rough", lambda x: "rough", rounds=lambda x: "it rounds")
+
+
 @pytest.fixture
 def double(monkeypatch) -> Primitive:
     """A primitive with an implementation of every sort, and a backend of its own."""
@@ -63,6 +66,26 @@ def test_unverified_runs_where_it_is_allowed(double):
         assert double(SHORT, algorithm="new") == "new"
     with pytest.raises(ValueError, match=r"'new' cannot serve.*allow_unverified=True"):
         double(SHORT, algorithm="new")
+
+
+def test_what_rounds_more_runs_where_that_is_allowed(monkeypatch):
+    module = types.ModuleType("a_backend")
+    module.implementations = {"double": (ROUGH, FAST)}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_backend", module)
+    monkeypatch.setitem(_registry._BACKENDS, "numpy", "a_backend")
+    double = Primitive("double", lambda x: "generic")
+    assert double(SHORT) == "fast"
+    reasons = {each.name: each.reason for each in double.candidates("auto", SHORT)}
+    assert reasons["rough"] == (
+        "reduced precision: it rounds; options(allow_reduced_precision=True) allows it"
+    )
+    # Who asks for it by name has said so.
+    assert double(SHORT, algorithm="rough") == "rough"
+    with ac.options(algorithm="rough"):
+        assert double(SHORT) == "rough"
+    with ac.options(allow_reduced_precision=True):
+        assert double(SHORT) == "rough"
+        assert {each.reason for each in double.candidates("auto", SHORT)} == {"fit"}
 
 
 def test_the_keyword_is_strict(double):

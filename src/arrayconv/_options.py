@@ -33,8 +33,10 @@ class Options:
 
     Attributes
     ----------
-    algorithm, workspace_bytes, allow_unverified, validate, threads, allow_tf32
+    algorithm, workspace_bytes, threads
         As `arrayconv.options` takes them.
+    allow_unverified, allow_tf32, allow_reduced_precision, validate
+        As it takes them: what is allowed, and whether indices are looked at.
 
     Examples
     --------
@@ -50,6 +52,7 @@ class Options:
     validate: bool = False
     threads: int = field(default_factory=usable_threads)
     allow_tf32: bool = False
+    allow_reduced_precision: bool = False
 
 
 _VARIABLES = {"threads": "ARRAYCONV_NUM_THREADS"}
@@ -128,6 +131,12 @@ def options(**changes: Any) -> Iterator[Options]:
     allow_tf32 : bool, optional
         Whether tensor cores may multiply float32, of which they round each factor to 10 bits
         (TF32); sums are float32.
+    allow_reduced_precision : bool, optional
+        Whether "auto" may take an algorithm that rounds more than the definition does, in the same
+        dtype: Winograd's larger tiles, with two to five times the error of im2col in float32; and
+        transforms (FFT) of float64, whose error depends on all that a transform spans. By default
+        it takes what rounds about as im2col. An algorithm that is asked for by name needs no leave;
+        half types are rounded more at the end in any case.
 
     Yields
     ------

@@ -1,10 +1,11 @@
 """Who runs a primitive: for each array type, an ordered list of named implementations.
 
 This is the only dispatch there is. A primitive is called with its own positional arguments; of
-its implementations for the first argument's type, the first that is fit, not slow and verified
-runs. An implementation is four things with the primitive's own signature: ``run``; ``unfit``, the
-reason why it cannot serve a call; ``slow``, the reason why "auto" passes it by; and whether it is
-verified. Backends are imported when the first array of their library arrives.
+its implementations for the first argument's type, the first that is fit, exact enough, not slow and
+verified runs. An implementation is five things with the primitive's own signature: ``run``;
+``unfit``, the reason why it cannot serve a call; ``rounds`` and ``slow``, the reasons why "auto"
+passes it by; and whether it is verified. Backends are imported when the first array of their
+library arrives.
 """
 
 from __future__ import annotations
@@ -38,9 +39,13 @@ class Implementation:
     """From a weight and groups, a function of input and window: what is done once for a weight."""
     best: Callable[..., str] | None = None
     """Of implementations that share this function, all of them verified, the name of the one that
-    is fit and not slow: one question for all. It takes first whether the weight is prepared."""
+    is fit, exact enough and not slow: one question for all. It takes first whether the weight is
+    prepared."""
     workspace: Callable[..., int] | None = None
     """The bytes it holds beyond its arguments and its result, at its peak, where that is known."""
+    rounds: Callable[..., str | None] = never
+    """Why it is less exact than the definition in the same dtype: "auto" passes it by unless the
+    options allow that."""
     adds_bias: bool = False
     """Whether a convolution's ``run``, and what ``prepare`` returns, take a bias (O,) at the end,
     or None, and add it where they sum up: that spares a way through the output."""
@@ -141,6 +146,7 @@ class Primitive:
             elif (
                 (implementation.verified or options.allow_unverified)
                 and implementation.unfit(*arguments) is None
+                and (options.allow_reduced_precision or implementation.rounds(*arguments) is None)
                 and implementation.slow(*arguments) is None
             ):
                 return implementation
@@ -176,7 +182,7 @@ class Primitive:
     def candidates(self, algorithm: str, *arguments: Any) -> list[Candidate]:
         """Return every implementation for a call, with why it would run or would not."""
         chosen = self.choose(algorithm, *arguments)
-        listed = []
+        reduced, listed = current().allow_reduced_precision, []
         for implementation in self.implementations(arguments[0]):
             reason, workspace = implementation.unfit(*arguments), None
             if reason is None and implementation.workspace is not None:
@@ -185,6 +191,8 @@ class Primitive:
                 reason = f"unfit: {reason}"
             elif not implementation.verified:
                 reason = f"unverified: {_UNVERIFIED}"
+            elif not reduced and (rounds := implementation.rounds(*arguments)) is not None:
+                reason = f"reduced precision: {rounds}; {_REDUCED}"
             else:
                 slow = implementation.slow(*arguments)
                 reason = "fit" if slow is None else f"slow: {slow}"
@@ -193,6 +201,7 @@ class Primitive:
         return listed
 
 
+_REDUCED = "options(allow_reduced_precision=True) allows it"
 _UNVERIFIED = "no committed record shows it right; options(allow_unverified=True) lets it run"
 
 

@@ -76,15 +76,18 @@ def conv_unfit(x: Array, w: Array, window: Window, groups: int) -> str | None:
     return "there is nothing to transform" if 0 in x.shape else None
 
 
+SPREADS = "its rounding, and how inf and NaN spread, are accepted for float32 only"
 TRANSFORMED = 4.0
 """Multiply-adds in whose time a number of a tile takes one step of log2(cells) of a transform."""
 
 
+def conv_rounds(x: Array, w: Array, window: Window, groups: int) -> str | None:
+    """Return why transforms are less exact than the taps may be."""
+    return None if library_of("input", x).dtype(x.dtype).name == "float32" else SPREADS
+
+
 def conv_slow(x: Array, w: Array, window: Window, groups: int) -> str | None:
-    """Return why the taps are better: transforms take longer, or round more than they may."""
-    name = library_of("input", x).dtype(x.dtype).name
-    if name != "float32":
-        return "its rounding, and how inf and NaN spread, are accepted for float32 only"
+    """Return why the taps are better: transforms take longer."""
     tile, _, starts = plan(window)
     batch, pairs = x.shape[0], w.shape[0] * w.shape[1]
     direct = batch * pairs * prod(axis.kernel for axis in window) * prod(output_sizes(window))
@@ -180,5 +183,7 @@ def conv_transpose_slow(y: Array, w: Array, window: Window, groups: int) -> str 
     return conv_slow(y, w, _adjoint(window), groups)
 
 
-CONV = Implementation("fft", conv, conv_unfit, conv_slow)
-CONV_TRANSPOSE = Implementation("fft", conv_transpose, conv_unfit, conv_transpose_slow)
+CONV = Implementation("fft", conv, conv_unfit, conv_slow, rounds=conv_rounds)
+CONV_TRANSPOSE = Implementation(
+    "fft", conv_transpose, conv_unfit, conv_transpose_slow, rounds=conv_rounds
+)

@@ -99,6 +99,7 @@ def _inherited() -> dict[str, Any]:
         "algorithm": now.algorithm,
         "workspace_bytes": now.workspace_bytes,
         "allow_tf32": now.allow_tf32,
+        "allow_reduced_precision": now.allow_reduced_precision,
         "allow_unverified": now.allow_unverified,
         "validate": now.validate,
         "threads": 1,

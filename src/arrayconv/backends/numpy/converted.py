@@ -37,6 +37,8 @@ class Numbers(NamedTuple):
     nanoseconds: Callable[[Any], tuple[float, float]]
     """Of a dtype, what a number takes to be converted, back and forth, and what a nanosecond of the
     others is in estimates of this kind."""
+    reduced: Callable[[], bool]
+    """Whether the others may round more than the definition does."""
     taken: Callable[[Any, slice, slice, int, bool], Any]
     """Some rows of some images (N, C, *sizes) of so many groups, as the first or second factor."""
     put: Callable[[Any, Any, slice, slice, int], None]
@@ -64,6 +66,8 @@ HALVES = Numbers(
     lambda dtype: halves.WIDE,
     1,
     lambda dtype: (halves.nanoseconds(dtype), 1.0),
+    # What is rounded to 11 bits, or 8, is not seen to have lost one or two of 24 before.
+    lambda: True,
     lambda x, images, rows, groups, is_second: halves.widened(x, images, rows),
     lambda made, y, images, rows, groups: halves.narrow(made, y, images, rows),
     lambda w, groups: halves.of_weight(w),
@@ -76,6 +80,7 @@ COMPLEX = Numbers(
     3,
     # Estimates count a complex multiply-add as one, and it takes the time of four.
     lambda dtype: (complex_numbers.nanoseconds(), 0.25),
+    lambda: current().allow_reduced_precision,
     complex_numbers.factors,
     complex_numbers.together,
     complex_numbers.of_weight,
@@ -129,7 +134,7 @@ class Converted:
         """Return the nanoseconds of a call: see `costs`."""
         each, of_other = self.numbers.nanoseconds(shape.dtype)
         parts = len(_cut(self.numbers, shape, sliding_part, shape.window[0].out))
-        others = self.rule.least(self.numbers.shape(shape))
+        others = self.rule.least(self.numbers.shape(shape), self.numbers.reduced())
         return of_other * others + shape.batch * _cells(shape) * each + parts * PART
 
     def conv(self, x: Any, w: Any, window: Window, groups: int, bias: Any = None) -> Any:
@@ -164,7 +169,7 @@ class Converted:
             seen = numbers.taken(source, images, slice(part.low, part.high), groups, False)
             window = (part.axis, *shape.window[1:])
             arguments = (seen, weight, window, numbers.times * groups)
-            chosen = self.rule.chosen(*arguments)
+            chosen = self.rule.chosen(*arguments, numbers.reduced())
             made = chosen.run(*arguments, *((added,) if chosen.adds_bias else ()))
             if added is not None and not chosen.adds_bias:
                 made += added.reshape(-1, *(1 for _ in window))
@@ -183,7 +188,7 @@ class Converted:
                 (part.axis, *window[1:]),
                 numbers.times * groups,
             )
-            made = self.rule.chosen(*arguments).run(*arguments)
+            made = self.rule.chosen(*arguments, numbers.reduced()).run(*arguments)
             total = made if total is None else total + made
         if total is not None:
             numbers.of_weight(total, weight, groups)

@@ -95,7 +95,9 @@ FORWARD = Rule(
         ),
         Algorithm("mec", mec.conv, mec.unfit, costs.mec, workspaces.mec_rows),
         Algorithm("shifts", shifts.conv, shifts.unfit, costs.shifts, workspaces.shifted),
-        Algorithm("fft", fourier.conv, fourier.unfit, costs.fft, workspaces.fft),
+        Algorithm(
+            *("fft", fourier.conv, fourier.unfit, costs.fft, workspaces.fft), rounds=fourier.rounds
+        ),
         *(
             Algorithm(
                 f"winograd_{tile}x{tile}",
@@ -106,6 +108,7 @@ FORWARD = Rule(
                 ),
                 partial(workspaces.squares, tile=tile),
                 partial(winograd.prepare, tile=tile),
+                rounds=partial(winograd.rounds, tile=tile),
             )
             for tile in (4, 2)
         ),
@@ -118,6 +121,7 @@ FORWARD = Rule(
                 partial(workspaces.compiled_squares, tile=tile),
                 partial(compiled_winograd.prepare, tile=tile),
                 adds_bias=True,
+                rounds=partial(winograd.rounds, tile=tile),
             )
             for tile in (4, 2, PIECE)
         ),
@@ -247,6 +251,7 @@ TO_WEIGHT = Rule(
                     compiled_winograd_gradient.unfit,
                     tile,
                 ),
+                rounds=partial(winograd.rounds, tile=tile),
             )
             for tile in (4, 2)
         ),
@@ -256,6 +261,7 @@ TO_WEIGHT = Rule(
                 partial(compiled_winograd_gradient.conv_weight, tile=tile),
                 partial(compiled_winograd_gradient.unfit, tile=tile),
                 partial(winograd_costs.compiled_to_weight, tile=tile),
+                rounds=partial(winograd.rounds, tile=tile),
             )
             for tile in (4, 2)
         ),

@@ -12,7 +12,7 @@ from arrayconv._options import current
 from arrayconv._window import Axis, Window, output_sizes, span
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.threads import run_blocks
-from arrayconv.primitives.fourier import plan
+from arrayconv.primitives.fourier import SPREADS, plan
 
 
 def unfit(shape: Shape) -> str | None:
@@ -22,6 +22,11 @@ def unfit(shape: Shape) -> str | None:
     if any(axis.stride != 1 for axis in shape.window):
         return "it needs a stride of 1: it computes every output"
     return None
+
+
+def rounds(shape: Shape) -> str | None:
+    """Return why transforms are less exact than im2col is."""
+    return None if shape.dtype == np.float32 else SPREADS
 
 
 def _transform_weight(w: Any, window: Window) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf
 from typing import Any, NamedTuple
 
+from arrayconv._options import current
 from arrayconv._registry import Implementation, never
 from arrayconv._window import Window
 from arrayconv.backends.numpy.costs import Shape
@@ -23,6 +23,8 @@ class Algorithm(NamedTuple):
     """Of a shape, the bytes that it holds beyond input, weight and output."""
     prepare: Callable[..., Callable[..., Any]] | None = None
     adds_bias: bool = False
+    rounds: Callable[[Shape], str | None] = never
+    """Of a shape, why it is less exact than the definition."""
 
 
 class Judged(NamedTuple):
@@ -30,10 +32,10 @@ class Judged(NamedTuple):
 
     unfit: dict[str, str]
     """Why some cannot serve it."""
-    slow: dict[str, str]
-    """Why others would be passed by: all but one."""
     nanoseconds: dict[str, float]
-    """The estimates, of those that can serve it."""
+    """The estimates, of those that can serve it as exactly as they have to."""
+    slow: dict[str, str]
+    """Why all of these but one would be passed by."""
     best: str
     """The one with the lowest."""
 
@@ -55,9 +57,23 @@ class Rule:
         self._shape = shape
         self._known: dict[Any, Judged] = {}
 
-    def _judged(self, a: Any, b: Any, window: Window, groups: int, prepared: bool) -> Judged:
-        """Return what is known of each algorithm for a call."""
-        key = (window, a.shape, b.shape, groups, a.dtype, prepared)
+    def _judged(
+        self,
+        a: Any,
+        b: Any,
+        window: Window,
+        groups: int,
+        prepared: bool = False,
+        reduced: bool | None = None,
+    ) -> Judged:
+        """Return what is known of each algorithm for a call.
+
+        ``reduced`` says whether it may round more than the definition does, if it is not for the
+        options to say.
+        """
+        if reduced is None:
+            reduced = current().allow_reduced_precision
+        key = (window, a.shape, b.shape, groups, a.dtype, prepared, reduced)
         found = self._known.get(key)
         if found is None:
             shape = self._shape(a, b, window, groups)
@@ -68,10 +84,12 @@ class Rule:
                 if reason is not None:
                     reasons[each.name] = reason
                     continue
+                if not reduced and each.rounds(shape) is not None:
+                    continue
                 ready = {"prepared": True} if prepared and each.prepare else {}
                 times[each.name] = each.nanoseconds(shape, **ready)
             best = min(times, key=times.__getitem__)
-            found = Judged(reasons, _slow(times, best), times, best)
+            found = Judged(reasons, times, _slow(times, best), best)
             if len(self._known) >= 1024:
                 self._known.clear()
             self._known[key] = found
@@ -80,23 +98,23 @@ class Rule:
     def estimates(
         self, a: Any, b: Any, window: Window, groups: int
     ) -> tuple[Shape, dict[str, float]]:
-        """Return the shape of a call, and the nanoseconds of each algorithm that can serve it."""
-        times = self._judged(a, b, window, groups, False).nanoseconds
+        """Return the shape of a call, and the nanoseconds of each algorithm that may serve it."""
+        times = self._judged(a, b, window, groups).nanoseconds
         return self._shape(a, b, window, groups), times
 
     def best(self, prepared: bool, a: Any, b: Any, window: Window, groups: int) -> str:
         """Return the name of the algorithm with the lowest estimate for a call."""
         return self._judged(a, b, window, groups, prepared).best
 
-    def chosen(self, a: Any, b: Any, window: Any, groups: int) -> Algorithm:
+    def chosen(self, a: Any, b: Any, window: Any, groups: int, reduced: bool) -> Algorithm:
         """Return the algorithm with the lowest estimate for a call."""
-        name = self.best(False, a, b, window, groups)
+        name = self._judged(a, b, window, groups, reduced=reduced).best
         return next(each for each in self.algorithms if each.name == name)
 
-    def least(self, shape: Shape) -> float:
+    def least(self, shape: Shape, reduced: bool) -> float:
         """Return the lowest estimate for a shape."""
         fit = (each for each in self.algorithms if each.unfit(shape) is None)
-        return min(each.nanoseconds(shape) for each in fit)
+        return min(each.nanoseconds(shape) for each in fit if reduced or each.rounds(shape) is None)
 
     def forget(self) -> None:
         """Forget what is known, as where numba comes or goes."""
@@ -112,6 +130,7 @@ class Rule:
                 self._slow(each.name),
                 prepare=each.prepare,
                 workspace=self._workspace(each),
+                rounds=never if each.rounds is never else self._rounds(each),
                 adds_bias=each.adds_bias,
             )
             for each in self.algorithms
@@ -131,26 +150,27 @@ class Rule:
 
     def _unfit(self, name: str) -> Callable[..., str | None]:
         def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
-            return self._judged(a, b, window, groups, False).unfit.get(name)
+            return self._judged(a, b, window, groups).unfit.get(name)
+
+        return reason
+
+    def _rounds(self, algorithm: Algorithm) -> Callable[..., str | None]:
+        def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
+            return algorithm.rounds(self._shape(a, b, window, groups))
 
         return reason
 
     def _slow(self, name: str) -> Callable[..., str | None]:
         def reason(a: Any, b: Any, window: Window, groups: int) -> str | None:
-            return self._judged(a, b, window, groups, False).slow.get(name)
+            return self._judged(a, b, window, groups).slow.get(name)
 
         return reason
-
-
-_NOT_ACCEPTED = "its rounding, and how inf and NaN spread, are accepted for float32 only"
 
 
 def _slow(times: dict[str, float], best: str) -> dict[str, str]:
     """Return why each but the one with the lowest estimate would be passed by."""
     return {
-        name: _NOT_ACCEPTED
-        if time == inf
-        else f"estimated at {time / max(1.0, times[best]):.3g} times the time of {best}"
+        name: f"estimated at {time / max(1.0, times[best]):.3g} times the time of {best}"
         for name, time in times.items()
         if name != best
     }

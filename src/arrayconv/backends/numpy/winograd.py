@@ -27,7 +27,18 @@ from arrayconv.backends.numpy.blocked import flip
 from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.threads import run_blocks
-from arrayconv.backends.numpy.winograd_maps import POINTS, Square, square, transforms
+from arrayconv.backends.numpy.winograd_maps import (
+    POINTS,
+    Square,
+    amplification,
+    square,
+    transforms,
+)
+
+AMPLIFIED = 2.01
+"""`amplification` up to which the error stays at im2col's level. F(2x2, 3x3) and F(2, 3) have
+1.7 and 1.3, F(2x2, 2x2) has 2. With 2.2, F(4, 3) has twice the error in gradients to weights; with
+4.8, F(4x4, 3x3) has two to four times the error in all."""
 
 
 def rows_of(count: int, length: int, dtype: np.dtype[Any]) -> Any:
@@ -242,6 +253,14 @@ def unfit(shape: Shape, tile: int) -> str | None:
         return f"a kernel of {sizes} is too large for tiles of {tile}"
     if len(window) == 3 and window[0].dilation != 1:
         return "the first of three dimensions needs a dilation of 1"
+    return None
+
+
+def rounds(shape: Shape, tile: int) -> str | None:
+    """Return why squares of ``tile`` are less exact than im2col, if they are."""
+    times = amplification(square(kernel_sizes(shape.window), tile))
+    if times > AMPLIFIED:
+        return f"its products, and so their rounding, are {times:.2g} times its results"
     return None
 
 

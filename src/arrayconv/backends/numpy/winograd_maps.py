@@ -8,7 +8,7 @@ Networks", 2018 (arXiv:1803.10986).
 from __future__ import annotations
 
 from functools import lru_cache
-from math import prod
+from math import prod, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,6 +110,22 @@ def lines(line: Line) -> Transforms:
     weight[-1, -1] = made[-1, -1] = 1
     cells[-1] = np.atleast_1d(np.poly(points))[::-1]
     return Transforms(weight, cells, made)
+
+
+@lru_cache(maxsize=64)
+def amplification(tile: Square) -> float:
+    """Return how many times as large as an output the products are that it is made of.
+
+    That is by their root mean squares, of random cells and weights; and as many times as large is
+    the rounding of a product, and of its factors, to the output. It is the same for the gradient to
+    a weight, which the transposes of these maps are for.
+    """
+    squares = 1.0
+    for line in tile:
+        weight, cells, outputs = (maps**2 for maps in lines(line))
+        summed = outputs @ (weight.sum(1) * cells.sum(1))
+        squares *= float(summed.mean()) / line.kernel
+    return sqrt(squares)
 
 
 @lru_cache(maxsize=16)
