@@ -30,6 +30,8 @@ TF32 = 100.0
 """TF32 rounds what it multiplies to 10 bits: errors of a thousandth are right for it."""
 CHANNELS_LAST = "channels last"
 """How a provider's name ends whose arrays have their channels next to one another."""
+REDUCED = ", reduced precision"
+"""How that of one ends that rounds more than "auto" may by default."""
 
 
 class Ready(NamedTuple):
@@ -125,12 +127,32 @@ def primitive_call(case: Case, arrays: tuple[Any, ...], cotangent: Any) -> Primi
     return PrimitiveCall(primitives.spread, (cotangent, window))
 
 
+class Way(NamedTuple):
+    """How arrayconv computes a case: by which implementation, on which arrays, and how exactly."""
+
+    name: str
+    algorithm: str
+    channels_last: bool = False
+    tf32: bool = False
+    reduced: bool = False
+
+
 def bound(
     case: Case, arrays: tuple[Any, ...], cotangent: Any, algorithm: str, tf32: bool = False
 ) -> Ready:
     """Return the call of a case by one implementation, or by the one that "auto" takes."""
     with ac.options(allow_tf32=tf32):
         return _bound(case, arrays, cotangent, algorithm)
+
+
+def bound_with_less_precision(case: Case, arrays: tuple[Any, ...], cotangent: Any) -> Ready:
+    """Return the call as "auto" runs it where reduced precision is allowed, if that is another."""
+    usual = _bound(case, arrays, cotangent, "auto").algorithm
+    with ac.options(allow_reduced_precision=True):
+        ready, context = _bound(case, arrays, cotangent, "auto"), contextvars.copy_context()
+    if ready.algorithm == usual:
+        raise UnableError("where reduced precision is allowed the same runs")
+    return Ready(partial(context.run, ready.call), ready.algorithm)
 
 
 def _bound(case: Case, arrays: tuple[Any, ...], cotangent: Any, algorithm: str) -> Ready:
@@ -181,53 +203,58 @@ IN_TF32 = ("cuda-tensor", "cudnn")
 def arrayconv(place: Place, names: str = "all") -> Source:
     """Return the source of arrayconv on a place: all implementations, or "auto" alone."""
 
-    def prepare(algorithm: str, last: bool, tf32: bool, case: Case) -> Ready:
+    def prepare(way: Way, case: Case) -> Ready:
         arrays = [place.asarray(array, case.dtype) for array in case.arrays()]
         cotangent = None
         if case.direction != FORWARD:
             cotangent = place.asarray(case.cotangent(), case.dtype)
-        if last:
+        if way.channels_last:
             arrays[0] = channels_last(arrays[0])
             cotangent = None if cotangent is None else channels_last(cotangent)
-        return bound(case, tuple(arrays), cotangent, algorithm, tf32)
+        if way.reduced:
+            return bound_with_less_precision(case, tuple(arrays), cotangent)
+        return bound(case, tuple(arrays), cotangent, way.algorithm, way.tf32)
 
-    def offered(case: Case) -> list[str]:
-        if names == "auto":
-            return ["auto"]
+    def offered(case: Case) -> list[Way]:
         small = case.small()
         arrays = tuple(place.asarray(array, case.dtype) for array in small.arrays())
         cotangent = place.asarray(small.cotangent(), case.dtype)
         call = primitive_call(small, arrays, cotangent)
-        listed = [each.name for each in call.primitive.implementations(call.arguments[0])]
+        listed, auto = [], [Way("auto", "auto")]
+        for each in call.primitive.implementations(call.arguments[0]):
+            fit = each.unfit(*call.arguments) is None
+            rounds = fit and each.rounds(*call.arguments) is not None
+            listed.append(Way(each.name + REDUCED * rounds, each.name))
+            if rounds and len(auto) == 1 and place.library == "numpy" and case.dtype == "float32":
+                auto.append(Way(f"auto{REDUCED}", "auto", reduced=True))
         # "generic" first: the plain Array API is what the rest is to be measured by.
-        return [*reversed(listed), "auto"]
+        return auto if names == "auto" else [*reversed(listed), *auto]
 
     def providers(case: Case) -> list[Provider]:
         try:
-            algorithms = offered(case)
+            ways = offered(case)
         except (UnableError, TypeError) as problem:
-            algorithms, why = ["auto"], str(problem)
+            why = str(problem)
             return [Provider(f"arrayconv {place.library}", place.library, partial(_raise, why))]
-        ways = [(algorithm, algorithm, False, False) for algorithm in algorithms]
         if place.library == "numpy" and has_two_layouts(case):
-            ways.append((CHANNELS_LAST, "auto", True, False))
+            ways.append(Way(CHANNELS_LAST, "auto", channels_last=True))
         if case.convolves and case.dtype == "float32":
-            of_tf32 = [each for each in algorithms if each in IN_TF32]
-            ways += [(f"{each} tf32", each, False, True) for each in of_tf32]
+            of_tf32 = [each.name for each in ways if each.name in IN_TF32]
+            ways += [Way(f"{each} tf32", each, tf32=True) for each in of_tf32]
         return [
             Provider(
-                f"arrayconv {place.library} {name}",
+                f"arrayconv {place.library} {way.name}",
                 place.library,
-                partial(prepare, algorithm, last, tf32),
+                partial(prepare, way),
                 place.to_numpy,
                 place.plain,
                 place.device,
                 place.clock,
                 place.host_clock,
-                tolerance=TF32 if tf32 else 1.0,
+                tolerance=TF32 if way.tf32 else 1.0,
                 peak=place.peak,
             )
-            for name, algorithm, last, tf32 in ways
+            for way in ways
         ]
 
     return providers

@@ -9,7 +9,7 @@ from math import exp, isfinite, log
 from pathlib import Path
 from typing import Any
 
-from bench.providers import CHANNELS_LAST
+from bench.providers import CHANNELS_LAST, REDUCED
 from bench.timing import Result
 
 COPY, PRODUCT = "copy", "product"
@@ -64,6 +64,17 @@ class Record:
     def in_tf32(self) -> bool:
         """Whether float32 is rounded to 10 bits: only compared with what is so too."""
         return "tf32" in self.provider
+
+    @property
+    def reduced(self) -> bool:
+        """Whether it rounds more than "auto" may by default."""
+        return self.provider.endswith(REDUCED)
+
+    @property
+    def forced(self) -> bool:
+        """Whether it is an implementation of ours that was asked for by its name."""
+        of_auto = self.auto or self.channels_last or self.provider.endswith(f" auto{REDUCED}")
+        return self.ours and not of_auto
 
     @property
     def channels_last(self) -> bool:
@@ -213,6 +224,13 @@ def our_choice(kept: Iterable[Record], library: str, device: str) -> Record | No
     """Return the record of arrayconv's public call on a library's arrays."""
     named = (each for each in kept if each.library == library and each.device == device)
     return fastest(each for each in named if each.auto)
+
+
+def with_less_precision(kept: Iterable[Record], ours: Record) -> Record:
+    """Return arrayconv's record, or that where reduced precision was allowed, if there is one."""
+    named = (each for each in kept if each.provider == f"{ours.provider}{REDUCED}")
+    found = fastest(each for each in named if each.device == ours.device)
+    return ours if found is None else found
 
 
 def geometric_mean(ratios: Sequence[float]) -> float | None:

@@ -28,6 +28,7 @@ from bench.records import (
     machine_rates,
     our_choice,
     read_records,
+    with_less_precision,
 )
 from bench.tables import headline_rows
 from bench.words import amount_text, duration_text, error_text, memory_text, percent
@@ -74,6 +75,7 @@ def _ratio(peer: Record | None, ours: Record) -> str:
 
 
 RATIOS = ("torch / ours", "in their best layouts", "JAX / ours")
+LESS = "with less precision"
 
 
 def layers_text(kept: Sequence[Record]) -> str:
@@ -146,26 +148,48 @@ def behind_text(kept: Sequence[Record]) -> str:
 def algorithms_text(kept: Sequence[Record]) -> str:
     """Return, for each case with a choice, the time of every implementation; bold the fastest.
 
-    The last column is what "auto" loses against the fastest: 1.00 where it chose right.
+    The last column is what "auto" loses against the fastest: 1.00 where it chose right. What rounds
+    more than it may is slanted, and not compared.
     """
     library, device = _library(kept)
     rows = []
     for case, each in by_case(kept).items():
         ours = [r for r in each if r.ours and r.library == library and r.device == device]
-        in_order = [r for r in ours if not r.channels_last and not r.in_tf32]
-        forced = [r for r in in_order if not r.auto and r.seconds_median is not None]
-        best, auto = fastest(forced), our_choice(each, library, device)
+        in_order = [r for r in ours if r.forced and not r.in_tf32]
+        forced = [r for r in in_order if r.seconds_median is not None]
+        best = fastest(r for r in forced if not r.reduced)
+        auto = our_choice(each, library, device)
         if best is None or auto is None or auto.seconds_median is None or len(forced) < 2:
             continue
         texts = []
         for record in sorted(forced, key=lambda record: record.seconds):
             text = f"{record.algorithm} {duration_text(record.seconds)}"
-            texts.append(f"**{text}**" if record is best else text)
+            style = "**" if record is best else "*" if record.reduced else ""
+            texts.append(f"{style}{text}{style}")
         chosen = next((r for r in forced if r.algorithm == auto.algorithm), auto)
         rows.append(
             [case, ", ".join(texts), auto.algorithm, f"{chosen.seconds / best.seconds:.2f}"]
         )
     return table(("case", "implementations", "auto takes", "loss"), rows)
+
+
+def precision_text(kept: Sequence[Record]) -> str:
+    """Return a row for each case in which something else runs where less precision is allowed."""
+    library, device = _library(kept)
+    rows = []
+    for case, each in by_case(kept).items():
+        ours = our_choice(each, library, device)
+        other = None if ours is None else with_less_precision(each, ours)
+        if ours is None or other is None or other is ours:
+            continue
+        torch = in_our_layout(each, device)
+        of_both = [
+            [r.algorithm, duration_text(r.seconds), _ratio(torch, r), error_text(r.max_error)]
+            for r in (ours, other)
+        ]
+        rows.append([case, *of_both[0], *of_both[1]])
+    of_each = ("time", RATIOS[0], "error")
+    return table(("case", "runs", *of_each, LESS, *of_each), rows)
 
 
 def tf32_text(kept: Sequence[Record]) -> str:
@@ -190,9 +214,11 @@ def tf32_text(kept: Sequence[Record]) -> str:
 def summary_text(kept: Sequence[Record]) -> str:
     """Return, for each family, the geometric mean of the peers' times over ours."""
     library, device = _library(kept)
+    # Records of a time before there was that option have none.
+    names = (*RATIOS, LESS) if any(each.reduced for each in kept) else RATIOS
     rows = []
     for family, belongs in FAMILIES.items():
-        ratios: dict[str, list[float]] = {name: [] for name in RATIOS}
+        ratios: dict[str, list[float]] = {name: [] for name in names}
         for each in by_case(kept).values():
             ours = our_choice(each, library, device)
             if ours is None or ours.dtype != "float32" or not belongs(ours):
@@ -203,8 +229,9 @@ def summary_text(kept: Sequence[Record]) -> str:
                 (in_our_layout(each, device), ours),
                 (best_of(each, "torch", device), in_best_layout(each, ours)),
                 (best_of(each, "jax", device), ours),
+                (in_our_layout(each, device), with_less_precision(each, ours)),
             )
-            for (peer, held), found in zip(pairs, ratios.values(), strict=True):
+            for (peer, held), found in zip(pairs, ratios.values(), strict=False):
                 if peer is not None:
                     found.append(peer.seconds / held.seconds)
         middle = ratios[RATIOS[0]]
@@ -216,7 +243,7 @@ def summary_text(kept: Sequence[Record]) -> str:
             row.append("" if mean is None else f"{mean:.2f}")
         row += [f"{min(middle):.2f} – {max(middle):.2f}", f"{median(middle):.2f}", f"{len(middle)}"]
         rows.append(row)
-    headings = ("family", *RATIOS, "torch / ours: least – most", "median", "cases")
+    headings = ("family", *names, "torch / ours: least – most", "median", "cases")
     return table(headings, rows)
 
 
@@ -245,6 +272,7 @@ TABLES: dict[str, Callable[[Sequence[Record]], str]] = {
     "behind": behind_text,
     "aims": aims_text,
     "algorithms": algorithms_text,
+    "precision": precision_text,
     "tf32": tf32_text,
 }
 PLOTS = ("ratios", "roofline", "scaling")
@@ -295,6 +323,7 @@ def write_report(records: Path, output: Path) -> list[str]:
         "behind": "Where torch is faster",
         "aims": "What is aimed at",
         "algorithms": "What auto chooses",
+        "precision": "Where less precision is allowed",
         "tf32": "In TF32, where that is allowed",
     }
     for name, render in TABLES.items():

@@ -20,7 +20,7 @@ from bench import environment
 from bench.__main__ import NEEDED, SUITE_NAMES, main
 from bench.cases import Copy, Product
 from bench.photograph import photograph_cases
-from bench.providers import Provider, Ready
+from bench.providers import REDUCED, Provider, Ready
 from bench.suites import SUITES
 from bench.timing import Effort, Result
 from bench.words import amount_text, duration_text, times
@@ -228,6 +228,37 @@ def test_the_headline_is_loops_the_array_api_and_kernels(need, measured):
         "arrayconv on NumPy",
     ]
     assert row == ["sobel", "100 s*", "10 s (10 ×)", "4 s (25 ×)", "2 s (50 ×)"]
+
+
+def test_what_rounds_more_is_told_apart(need, cases):
+    need("matplotlib")
+    from bench.report import algorithms_text, precision_text, summary_text
+
+    _, _, sobel, _ = cases
+    auto = timed(sobel, "arrayconv numpy auto", 2.0)
+    torch = timed(sobel, "torch", 4.0, library="torch")
+    exact = [
+        timed(sobel, "arrayconv numpy generic", 3.0),
+        replace(auto, algorithm="winograd_2x2"),
+        replace(auto, name="arrayconv numpy winograd_2x2", algorithm="winograd_2x2"),
+        torch,
+    ]
+    rough = [
+        replace(auto, name=f"arrayconv numpy {name}{REDUCED}", algorithm="winograd_4x4")
+        for name in ("winograd_4x4", "auto")
+    ]
+    rough = [replace(each, samples=[1.0]) for each in rough]
+    both = kept_of([*exact, *rough])
+    assert [each.forced for each in both] == [True, False, True, False, True, False]
+    said = "*winograd_4x4 1 s*, **winograd_2x2 2 s**, a 3 s | winograd_2x2 | 1.00 |"
+    assert said in algorithms_text(both)
+    [row] = [line for line in precision_text(both).splitlines() if "sobel" in line]
+    assert row.startswith("| sobel | winograd_2x2 | 2 s | 2.00 |")
+    assert "| winograd_4x4 | 1 s | 4.00 |" in row
+    assert "with less precision" in summary_text(both)
+    assert "| dense convolutions | 2.00 | 2.00 |  | 4.00 | 2.00" in summary_text(both)
+    assert "sobel" not in precision_text(kept_of(exact))
+    assert "with less precision" not in summary_text(kept_of(exact))
 
 
 def test_a_report_says_what_the_records_say(need, measured, cases, tmp_path):

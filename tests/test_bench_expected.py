@@ -21,7 +21,7 @@ from bench.expected import Referee, compare, right_results
 from bench.loops import UnableError
 from bench.peers import jax_peer, torch_peer
 from bench.places import NUMPY, jax_place, kept, torch_place
-from bench.providers import TF32, Provider, Ready, arrayconv
+from bench.providers import REDUCED, TF32, Provider, Ready, arrayconv
 from bench.suites import suite
 from bench.timing import check
 from tests.cuda_on_host.executor import HostExecutor, on_host
@@ -181,6 +181,28 @@ def test_numpy_judges_on_the_cpu():
     array = np.ones(3)
     provider = arrayconv(NUMPY)(CONV)[0]
     assert bench.expected.HOST.takes(provider, array) is array
+
+
+def test_what_runs_where_less_precision_is_allowed_takes_part_too():
+    def found(name: str) -> dict[str, Provider]:
+        return {each.name: each for each in arrayconv(NUMPY)(CASES[name])}
+
+    case = "resnet50 3x3 64-64 @56"
+    providers_of = found(case)
+    usual = providers_of["arrayconv numpy auto"].prepare(CASES[case])
+    other = providers_of[f"arrayconv numpy auto{REDUCED}"].prepare(CASES[case])
+    assert usual.algorithm.endswith("winograd_2x2")
+    assert other.algorithm.endswith("winograd_4x4")
+    # When it is timed, the options are no longer those under which it was prepared.
+    assert not np.array_equal(other.call(), usual.call())
+    with ac.options(algorithm=other.algorithm):
+        assert np.array_equal(other.call(), usual.call())
+    assert f"arrayconv numpy winograd_4x4{REDUCED}" in providers_of
+    assert "arrayconv numpy winograd_2x2" in providers_of
+    same = found("resnet50 3x3 512-512 @7")
+    with pytest.raises(UnableError, match="the same runs"):
+        same[f"arrayconv numpy auto{REDUCED}"].prepare(CASES["resnet50 3x3 512-512 @7"])
+    assert not [name for name in found("resnet50 1x1 64-256 @56") if REDUCED in name]
 
 
 def test_tensor_cores_take_part_in_tf32_and_are_judged_by_it(tmp_path):
