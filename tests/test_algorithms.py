@@ -35,9 +35,9 @@ WINOGRAD = [
     for name in NAMES
     if "winograd" in name
 ]
-PIECES = "numba_winograd_3x3"
-"""Winograd for kernels of 6 and more, in pieces of 3."""
-OF_SMALL = [each for each in WINOGRAD if PIECES not in (each, *getattr(each, "values", ()))]
+PIECES = {"numba_winograd_3x3": 6, "numba_winograd_1x3": 4}
+"""Winograd for large kernels, in pieces of 3 taps; and the taps from which on they serve."""
+OF_SMALL = [each for each in WINOGRAD if not any(name in repr(each) for name in PIECES)]
 OTHERS = {"as_float32": ("float16", "float64"), "as_real": ("complex64", "complex128")}
 """The dtypes of algorithms that are for others than real numbers, and those of double precision."""
 WORKSPACES = (1, 40_000, 2 << 20)
@@ -64,11 +64,15 @@ def geometry(
     params: dict[str, Any] = {"stride": numbers(1, 3), "dilation": numbers(1, 3)}
     pads = numbers(0, 4), numbers(0, 4)
     if "winograd" in algorithm:
-        dims = int(rng.integers(1, 4))
+        dims = 2 if algorithm == "numba_winograd_1x3" else int(rng.integers(1, 4))
         lead = tuple(int(n) for n in rng.integers(1, 4, max(0, dims - 2)))
-        least, most = (6, 14) if algorithm == PIECES else (2, 6 if algorithm.endswith("2x2") else 4)
+        least, most = PIECES.get(algorithm, 2), 6 if algorithm.endswith("2x2") else 4
+        if algorithm in PIECES:
+            most = 14
         last = tuple(int(n) for n in rng.integers([1, least], most, 2))
-        if algorithm.startswith("numba") and algorithm != PIECES and not full:
+        if algorithm == "numba_winograd_1x3" and rng.random() < 0.3:
+            last = max(4, last[0]), 3 - full * int(rng.integers(2))
+        if algorithm.startswith("numba") and algorithm not in PIECES and not full:
             some = [sides for sides in SOME_SIDES if max(sides) < most]
             last = some[int(rng.integers(len(some)))]
         last = last[-min(2, dims) :]
@@ -217,7 +221,7 @@ def test_the_table_by_every_implementation(case):
 def layer(algorithm: str, channels: int, size: int, batch: int = 1) -> tuple[Any, Any, int]:
     """Return an input, a weight for as many outputs, and the groups, that an algorithm serves."""
     rng = np.random.default_rng(0)
-    kernel = {"pointwise": 1, PIECES: 7}.get(algorithm, 3)
+    kernel = 7 if algorithm in PIECES else 1 if algorithm == "pointwise" else 3
     depthwise = ("shifts", "channel_shifts", "numba", "numba_depthwise", "channels_last")
     groups = channels if algorithm in depthwise else 1
     dtype, _ = dtypes_of(algorithm)
@@ -249,9 +253,11 @@ def test_the_error_of_winograd_for_other_kernels(algorithm, kernel):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, 64, 24, 25)).astype("float32")
     w = rng.standard_normal((64, 64, *kernel)).astype("float32")
-    least, most = (6, 32) if algorithm == PIECES else (2, 3 if algorithm.endswith("4x4") else 5)
+    least, most = PIECES.get(algorithm, 2), 3 if algorithm.endswith("4x4") else 5
+    if algorithm in PIECES:
+        most = 32
     if not least <= max(kernel) <= most:
-        reason = "is too large for tiles of|it is for kernels of 6 to 32, not of [245]"
+        reason = "is too large for tiles of|it is for kernels of [46] to 32, not of [245]"
         with pytest.raises(ValueError, match=reason):
             ac.conv2d(x, w, algorithm=algorithm)
         return
@@ -270,11 +276,11 @@ def test_a_dilation_of_many_phases_is_unfit_for_winograd():
 
 
 @WITHOUT_NUMBA
-@pytest.mark.parametrize("algorithm", ["numba_winograd_2x2", "numba_winograd_4x4", PIECES])
+@pytest.mark.parametrize("algorithm", ["numba_winograd_2x2", "numba_winograd_4x4", *PIECES])
 @pytest.mark.parametrize("dilation", [(2, 1), (3, 2)])
 def test_phases_of_a_dilation_that_see_padding_only(algorithm, dilation):
     """Of planes of fewer rows than the dilation has phases: the first of these among them."""
-    rng, wide = np.random.default_rng(0), 6 if algorithm == PIECES else 2
+    rng, wide = np.random.default_rng(0), PIECES.get(algorithm, 2)
     x, w = draw(rng, (3, 4, 1, 19), "float64"), draw(rng, (6, 2, 2, wide), "float64")
     params: dict[str, Any] = {"padding": ((1, 3), (3, 0)), "dilation": dilation, "groups": 2}
     results = []
@@ -292,7 +298,16 @@ def test_the_error_of_winograd_along_lines(algorithm, kernel):
     """One transform rounds less than two do; long lines are cut into blocks, for every thread."""
     rng = np.random.default_rng(0)
     function = getattr(ac, f"conv{len(kernel)}d")
-    kernel = (*kernel[:-1], 11 if algorithm == PIECES else kernel[-1])
+    if algorithm in PIECES:
+        kernel = (*kernel[:-1], 11)
+    if algorithm == "numba_winograd_1x3":
+        with pytest.raises(ValueError, match="the kernel has one row"):
+            function(
+                np.ones((1, 1, *kernel), "float32"),
+                np.ones((1, 1, *kernel), "float32"),
+                algorithm=algorithm,
+            )
+        return
     x = rng.standard_normal((2, 64, *(5,) * (len(kernel) - 1), 9001)).astype("float32")
     w = rng.standard_normal((48, 64, *kernel)).astype("float32")
     params = {"padding": tuple(size // 2 for size in kernel)}
@@ -318,11 +333,14 @@ def test_what_is_not_finite(algorithm, value):
     reach = kernel // 2
     if "winograd" in algorithm:
         # Tiles start at multiples of their size; some see the cell, by whole pieces of a kernel.
-        tile = int(algorithm[-1])
-        taps = -(-kernel // tile) * tile if algorithm == PIECES else kernel
-        first = -(-(9 + reach - (tile + taps - 2)) // tile)
-        low, high = first * tile, ((9 + reach) // tile + 1) * tile
-        assert set(range(9 - reach, 9 + reach + 1)) <= set(rows) <= set(range(low, high))
+        for cell, tile, found in zip(
+            (9, 10), map(int, algorithm[-3::2]), (rows, columns), strict=True
+        ):
+            taps = -(-kernel // tile) * tile if algorithm in PIECES else kernel
+            first = -(-(cell + reach - (tile + taps - 2)) // tile)
+            low, high = first * tile, ((cell + reach) // tile + 1) * tile
+            windows = range(cell - reach, cell + reach + 1)
+            assert set(windows) <= set(found) <= set(range(low, high))
     elif algorithm == "fft":
         assert spread.all(), "the plane is one tile"
     else:
@@ -350,9 +368,9 @@ def test_memory(algorithm, channels, size, batch):
     if algorithm in OTHERS:
         # Squares of 4 of weights of twice the bytes, or of three of half of them.
         transformed = w.nbytes * {"as_float32": 8, "as_real": 6}[algorithm]
-    if algorithm == PIECES:
-        # Nine pieces of 7 x 7, of 25 points each.
-        transformed = w.nbytes // 49 * 9 * 25
+    if algorithm in PIECES:
+        # Nine pieces of 7 x 7 of 25 points each; or three of each of its rows, of 5.
+        transformed = w.nbytes // 49 * (9 * 25 if algorithm.endswith("3x3") else 7 * 3 * 5)
     if algorithm == "fft":
         # A complex number for every other cell of a tile, laid out and transformed.
         transformed = 4 * (w.shape[0] * w.shape[1] + channels) * 144**2 * x.itemsize

@@ -29,6 +29,7 @@ for algorithm, groups, stride in (
     ("numba_depthwise", 3, 2),
     ("numba_winograd_4x4", 1, 1),
     ("numba_winograd_3x3", 1, 1),
+    ("numba_winograd_1x3", 1, 1),
 ):
     x = rng.standard_normal((2, 3, 11, 19)).astype("float32")
     side = 7 if algorithm.endswith("3x3") else 3

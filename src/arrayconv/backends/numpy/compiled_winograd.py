@@ -27,36 +27,33 @@ from arrayconv.backends.numpy.loop_addresses import of_sums
 from arrayconv.backends.numpy.orders import channels_first, whole_lines
 from arrayconv.backends.numpy.threads import at_once, run_range
 from arrayconv.backends.numpy.winograd_cuts import phases_of
-from arrayconv.backends.numpy.winograd_maps import PIECE, Square, pieces
+from arrayconv.backends.numpy.winograd_maps import ROWS, SQUARES, Square, pieces
 from arrayconv.backends.numpy.winograd_maps import square as square_of
 from arrayconv.backends.numpy.winograd_plans import FLOAT, plan_of, sizes_of
 from arrayconv.backends.numpy.winograd_points import Points, Seeing, addresses_to_see
 
 VECTORS = 64
 """Vectors of kernels that a thread transforms at a time."""
-LEAST, MOST = 6, 32
+LEAST, MOST = {SQUARES: 6, ROWS: 4}, 32
 """Taps of the longer side of a kernel that is taken apart into pieces; smaller ones have tiles of
 their own."""
 MOST_PHASES = 64
 """Phases of a dilation: how each of them lies is worked out by itself, which takes a while."""
 
 
-def unfit(shape: Shape, tile: int) -> str | None:
+def unfit(shape: Shape, tile: Ints) -> str | None:
     """Return why a convolution cannot be served."""
     if len(shape.window) > 2:
         return f"it has one or two spatial dimensions, got {len(shape.window)}"
     phases = prod(phases_of(shape.window))
     if phases > MOST_PHASES:
         return f"its dilation has {phases} phases of cells, more than {MOST_PHASES}"
-    kernel = max(kernel_sizes(shape.window)[-2:])
-    if tile == PIECE:
-        if not LEAST <= kernel <= MOST:
-            return f"it is for kernels of {LEAST} to {MOST}, not of {kernel}"
-        kernel = PIECE
-    # Whether tiles serve a kernel, or a piece of it.
-    plain = tuple(
-        axis._replace(dilation=1, kernel=min(axis.kernel, kernel)) for axis in shape.window
-    )
+    rows, taps = (1, *kernel_sizes(shape.window))[-2:]
+    if tile == ROWS and rows == 1:
+        return "the kernel has one row"
+    if tile in LEAST and not LEAST[tile] <= max(rows, taps) <= MOST:
+        return f"it is for kernels of {LEAST[tile]} to {MOST}, not of {max(rows, taps)}"
+    plain = tuple(axis._replace(dilation=1) for axis in shape.window)
     return winograd.unfit(shape._replace(window=plain), tile) or missing()
 
 
@@ -97,7 +94,7 @@ def _places(kernel: Ints, square: Square) -> Any:
 
 @lru_cache(maxsize=256)
 def _parts(
-    shape: Ints, groups: int, tile: int, is_flipped: bool, bounds: tuple[Ints, ...], apart: bool
+    shape: Ints, groups: int, tile: Ints, is_flipped: bool, bounds: tuple[Ints, ...], apart: bool
 ) -> Parts:
     """Return parts of the outputs of a weight of a shape, given where each begins and ends.
 
@@ -174,7 +171,7 @@ def run(
     shape: Ints,
     window: Window,
     groups: int,
-    tile: int,
+    tile: Ints,
     weight: Any,
     ready: Callable[[], Any] | None = None,
     is_flipped: bool = False,
@@ -236,12 +233,12 @@ def _in_order(phased: Any, window: Window) -> Any:
     return y.reshape(shape)
 
 
-def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None, *, tile: int) -> Any:
+def conv(x: Any, w: Any, window: Window, groups: int, bias: Any = None, *, tile: Ints) -> Any:
     """Return y (N, O, *positions)."""
     return run(x, w.shape, window, groups, tile, _flat(w), bias=bias)
 
 
-def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window, Any], Any]:
+def prepare(w: Any, groups: int, tile: Ints) -> Callable[[Any, Window, Any], Any]:
     """Return the convolution of an input by a window, with the weight transformed only once.
 
     That is done for the first input that needs it: to read the points of a large weight may take
@@ -259,9 +256,9 @@ def prepare(w: Any, groups: int, tile: int) -> Callable[[Any, Window, Any], Any]
     return convolve
 
 
-def conv_transpose(y: Any, w: Any, window: Window, groups: int, tile: int) -> Any:
+def conv_transpose(y: Any, w: Any, window: Window, groups: int, tile: Ints) -> Any:
     """Return x (N, C, *sizes), with a stride of 1."""
     adjoint = tuple(adjoint_axis(axis) for axis in window)
-    if tile == PIECE:
+    if tile in LEAST:
         return conv(y, flip(w, groups), adjoint, groups, tile=tile)
     return run(y, w.shape, adjoint, groups, tile, _flat(w), is_flipped=True)

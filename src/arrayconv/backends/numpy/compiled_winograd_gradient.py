@@ -41,7 +41,7 @@ def _terms(counts: Ints, across: int) -> tuple[Any, Any]:
     return np.stack([tiles * across, tiles], axis=1), np.cumsum((0, *counts))
 
 
-def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
+def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: Ints) -> Any:
     """Return w (O, C / groups, *kernel): sums of products of points over tiles, mapped back."""
     (batch, channels), outputs, kernel = x.shape[:2], y.shape[1], kernel_sizes(window)
     if 0 in x.shape or 0 in y.shape:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from arrayconv._integers import Ints
 from arrayconv._registry import Implementation, never
 from arrayconv._window import Window, adjoint_axis
 from arrayconv.backends.numpy import (
@@ -36,14 +37,22 @@ from arrayconv.backends.numpy.compiler import missing
 from arrayconv.backends.numpy.costs import Shape
 from arrayconv.backends.numpy.orders import is_channels_last
 from arrayconv.backends.numpy.rule import Algorithm, Rule
-from arrayconv.backends.numpy.winograd_maps import PIECE
+from arrayconv.backends.numpy.winograd_maps import ROWS, SQUARES
+
+TILES = ((4, 4), (2, 2))
+"""Outputs of Winograd's tiles for small kernels, in each of the last two dimensions."""
+
+
+def _named(name: str, tile: Ints) -> str:
+    tall, wide = tile
+    return f"{name}_{tall}x{wide}"
 
 
 def _in_numpy(
     own: Callable[..., float],
     compiled_one: Callable[..., float],
-    unfit: Callable[[Shape, int], str | None],
-    tile: int,
+    unfit: Callable[[Shape, Ints], str | None],
+    tile: Ints,
 ) -> Callable[..., float]:
     """Return the nanoseconds of squares whose transforms are NumPy's.
 
@@ -100,7 +109,7 @@ FORWARD = Rule(
         ),
         *(
             Algorithm(
-                f"winograd_{tile}x{tile}",
+                _named("winograd", tile),
                 partial(winograd.conv, tile=tile),
                 partial(winograd.unfit, tile=tile),
                 _in_numpy(
@@ -110,20 +119,20 @@ FORWARD = Rule(
                 partial(winograd.prepare, tile=tile),
                 rounds=partial(winograd.rounds, tile=tile),
             )
-            for tile in (4, 2)
+            for tile in TILES
         ),
         *(
             Algorithm(
-                f"numba_winograd_{tile}x{tile}",
+                _named("numba_winograd", tile),
                 partial(compiled_winograd.conv, tile=tile),
                 partial(compiled_winograd.unfit, tile=tile),
                 partial(winograd_costs.compiled, tile=tile),
                 partial(workspaces.compiled_squares, tile=tile),
                 partial(compiled_winograd.prepare, tile=tile),
                 adds_bias=True,
-                rounds=partial(winograd.rounds, tile=tile),
+                rounds=partial(winograd.rounds, tile=tile, most=winograd.IN_PARTS),
             )
-            for tile in (4, 2, PIECE)
+            for tile in (*TILES, SQUARES, ROWS)
         ),
     ),
     partial(converted.algorithms, method="conv", adds_bias=True),
@@ -151,10 +160,10 @@ def _if_sliding(unfit: Callable[[Shape], str | None]) -> Callable[[Shape], str |
 
 
 _ADJOINTS = {
-    f"{name}_{tile}x{tile}": partial(module.conv_transpose, tile=tile)
+    _named(name, tile): partial(module.conv_transpose, tile=tile)
     for name, module, tiles in (
-        ("winograd", winograd, (4, 2)),
-        ("numba_winograd", compiled_winograd, (4, 2, PIECE)),
+        ("winograd", winograd, TILES),
+        ("numba_winograd", compiled_winograd, (*TILES, SQUARES, ROWS)),
     )
     for tile in tiles
 }
@@ -242,7 +251,7 @@ TO_WEIGHT = Rule(
         ),
         *(
             Algorithm(
-                f"winograd_{tile}x{tile}",
+                _named("winograd", tile),
                 partial(winograd_gradient.conv_weight, tile=tile),
                 partial(winograd_gradient.weight_unfit, tile=tile),
                 _in_numpy(
@@ -253,17 +262,17 @@ TO_WEIGHT = Rule(
                 ),
                 rounds=partial(winograd.rounds, tile=tile),
             )
-            for tile in (4, 2)
+            for tile in TILES
         ),
         *(
             Algorithm(
-                f"numba_winograd_{tile}x{tile}",
+                _named("numba_winograd", tile),
                 partial(compiled_winograd_gradient.conv_weight, tile=tile),
                 partial(compiled_winograd_gradient.unfit, tile=tile),
                 partial(winograd_costs.compiled_to_weight, tile=tile),
                 rounds=partial(winograd.rounds, tile=tile),
             )
-            for tile in (4, 2)
+            for tile in TILES
         ),
     ),
     partial(converted.algorithms, method="conv_weight"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import NamedTuple
 
+from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy.costs import (
@@ -49,7 +50,7 @@ class _Tiles(NamedTuple):
     across: int
 
 
-def _tiles(window: Window, tile: int) -> _Tiles:
+def _tiles(window: Window, tile: Ints) -> _Tiles:
     square = square_of(kernel_sizes(window), tile)
     outs = ((1, 1), *((axis.out, axis.dilation) for axis in window))[-2:]
     # Each phase of a dilation has rows of its own.
@@ -59,7 +60,7 @@ def _tiles(window: Window, tile: int) -> _Tiles:
     return _Tiles(square.points, prod(square.made), down * outs[0][1] * outs[1][1], across)
 
 
-def squares(shape: Shape, tile: int, prepared: bool = False) -> float:
+def squares(shape: Shape, tile: Ints, prepared: bool = False) -> float:
     """Return the nanoseconds of squares of ``tile`` by ``tile`` outputs, or of lines."""
     leading = shape.window[:-2]
     points, outputs, down, across = _tiles(shape.window, tile)
@@ -69,7 +70,7 @@ def squares(shape: Shape, tile: int, prepared: bool = False) -> float:
     seen = tiles * prod((axis.out - 1) * axis.stride + axis.kernel for axis in leading)
     pairs = shape.outputs * shape.channels // shape.groups * depth
     each = WINOGRAD_POINT[0] + WINOGRAD_POINT[1] * points
-    if outputs == tile:
+    if outputs == tile[1]:
         each = WINOGRAD_LINE
     multiply_add = MULTIPLY_ADD * (1 + FEW * shape.groups / shape.outputs)
     return (
@@ -79,7 +80,7 @@ def squares(shape: Shape, tile: int, prepared: bool = False) -> float:
     )
 
 
-def compiled(shape: Shape, tile: int, prepared: bool = False) -> float:
+def compiled(shape: Shape, tile: Ints, prepared: bool = False) -> float:
     """Return the nanoseconds of the same with compiled transforms, in one and two dimensions."""
     vector, options = vector_bytes(), current()
     found = way(
@@ -89,7 +90,7 @@ def compiled(shape: Shape, tile: int, prepared: bool = False) -> float:
     return found.nanoseconds * COMPILED_MORE + CALLS * COMPILED_CALLS[vector]
 
 
-def to_weight(shape: Shape, tile: int) -> float:
+def to_weight(shape: Shape, tile: Ints) -> float:
     """Return the nanoseconds of the gradient by squares."""
     points, outputs, down, across = _tiles(shape.window, tile)
     tiles = shape.batch * down * across
@@ -97,14 +98,14 @@ def to_weight(shape: Shape, tile: int) -> float:
     # Each product sums over tiles only, which are few.
     product = (tiles + 40) * pairs * (MULTIPLY_ADD + TRANSPOSED[vector_bytes()])
     each = WINOGRAD_POINT[0] + WINOGRAD_POINT[1] * points
-    if outputs == tile:
+    if outputs == tile[1]:
         each = WINOGRAD_LINE
     # The points of outputs are made of fewer numbers.
     transforms = tiles * points * each * (shape.channels + shape.outputs * 0.7)
     return product + transforms + pairs * WEIGHT_POINT + CALLS
 
 
-def compiled_to_weight(shape: Shape, tile: int) -> float:
+def compiled_to_weight(shape: Shape, tile: Ints) -> float:
     """Return the nanoseconds of the same with compiled transforms, in one and two dimensions."""
     vector = vector_bytes()
     add, make, point = COMPILED_GRADIENT[vector]
@@ -123,6 +124,6 @@ def compiled_to_weight(shape: Shape, tile: int) -> float:
         summed * (tiles * MULTIPLY_ADD * IN_REGISTERS[vector] + blocks * add)
         + pairs * make
         + written * square.points * both * point
-        + laid * GRADIENT_CELL[vector][tile]
+        + laid * GRADIENT_CELL[vector][tile[1]]
         + CALLS / 2
     )

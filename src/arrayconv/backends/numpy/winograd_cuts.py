@@ -303,7 +303,7 @@ def way(
     channels: int,
     outputs: int,
     groups: int,
-    tile: int,
+    tile: Ints,
     lanes: int,
     workspace_bytes: int,
     threads: int = 1,

@@ -23,7 +23,7 @@ from arrayconv.backends.numpy.winograd import (
 from arrayconv.backends.numpy.winograd_maps import Transforms, square, transforms
 
 
-def weight_unfit(shape: Shape, tile: int) -> str | None:
+def weight_unfit(shape: Shape, tile: Ints) -> str | None:
     """Return why the gradient to a weight is none that squares serve."""
     if len(shape.window) == 3:
         return "it has one or two spatial dimensions, got 3"
@@ -55,7 +55,7 @@ def from_points(sums: Any, maps: Transforms, kernel: Ints) -> Any:
     return taps.reshape(groups * each, channels, *kernel)
 
 
-def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: int) -> Any:
+def conv_weight(x: Any, y: Any, window: Window, groups: int, tile: Ints) -> Any:
     """Return w (O, C / groups, *kernel): sums of products of points over tiles, mapped back."""
     (batch, channels), outputs = x.shape[:2], y.shape[1]
     kernel = tuple(axis.kernel for axis in window)

@@ -74,17 +74,27 @@ class Square(NamedTuple):
 
 
 PIECE = 3
-"""Outputs of a tile for large kernels, and taps of the pieces that these are taken apart into: the
-cells that a piece sees are those of the first one some tiles further on."""
+"""Outputs of a tile's side for large kernels, and taps of the pieces that these are taken apart
+into: the cells that a piece sees are those of the first one some tiles further on."""
 
 
-def square(kernel: Ints, tile: int) -> Square:
-    """Return the tile for a kernel, with ``tile`` outputs where it is larger than 1.
+SQUARES, ROWS = (PIECE, PIECE), (1, PIECE)
+"""The tiles that are for pieces, of the whole kernel and of its rows."""
 
-    Where that is `PIECE`, it is the tile for a piece of the kernel.
+
+def _line(taps: int, made: int) -> Line:
+    if taps == 1 or made == 1:
+        return Line(1, 1)
+    return Line(made, min(taps, PIECE) if made == PIECE else taps)
+
+
+def square(kernel: Ints, tile: Ints) -> Square:
+    """Return the tile for a kernel, with as many outputs in each dimension where that has taps.
+
+    Where they are `PIECE` it is the tile for a piece of the kernel; where there is one, for a row.
     """
-    sides = (min(taps, PIECE) if tile == PIECE else taps for taps in (1, *kernel)[-2:])
-    return Square(*(Line(1 if taps == 1 else tile, taps) for taps in sides))
+    height, width = zip((1, *kernel)[-2:], tile, strict=True)
+    return Square(_line(*height), _line(*width))
 
 
 def pieces(kernel: Ints, tile: Square) -> Ints:

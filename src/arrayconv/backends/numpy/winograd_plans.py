@@ -230,7 +230,7 @@ def plan(
     channels: int,
     outputs: int,
     at_once: int,
-    tile: int,
+    tile: Ints,
     cut: Cut,
     packed: bool,
 ) -> Plan:
@@ -242,7 +242,7 @@ def plan(
 
 @lru_cache(maxsize=256)
 def plans_of_gradient(
-    window: Window, batch: int, channels: int, outputs: int, tile: int, limit: int
+    window: Window, batch: int, channels: int, outputs: int, tile: Ints, limit: int
 ) -> tuple[Plan, Plan]:
     """Return the plans by which the same tiles are seen in the input, and in a cotangent.
 
@@ -273,7 +273,7 @@ def plan_of(
     channels: int,
     outputs: int,
     groups: int,
-    tile: int,
+    tile: Ints,
     prepared: bool = False,
 ) -> Plan:
     """Return the plan of a convolution of float32, for as many threads as the options allow."""

@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from arrayconv._arrays import library_of
+from arrayconv._integers import Ints
 from arrayconv._options import current
 from arrayconv._window import adjoint_axis, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy import (
@@ -157,7 +158,7 @@ def fft(shape: Shape) -> int:
     return (weight + max(in_tiles, transformed)) * at_once(-(-shape.groups // groups))
 
 
-def squares(shape: Shape, tile: int) -> int:
+def squares(shape: Shape, tile: Ints) -> int:
     """Return the bytes of the transformed weight, and of a block's points and products."""
     depth = shape.window[:-2]
     both = _input_bytes(shape) + _output_bytes(shape)
@@ -226,7 +227,7 @@ def _compiled(shape: Shape, is_adjoint: bool) -> int:
     return cells * itemsize * at_once(blocks)
 
 
-def compiled_squares(shape: Shape, tile: int) -> int:
+def compiled_squares(shape: Shape, tile: Ints) -> int:
     """Return the bytes of the transformed weight, and of a block's cells, points and sums."""
     kernel = kernel_sizes(shape.window)
     of_piece = square_of(kernel, tile)
