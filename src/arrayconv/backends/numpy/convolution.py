@@ -167,6 +167,10 @@ _ADJOINTS = {
     )
     for tile in tiles
 }
+_OF_PIECES = {
+    _named("numba_winograd", tile): partial(winograd_costs.of_pieces, tile=tile)
+    for tile in (SQUARES, ROWS)
+}
 BACKWARD = Rule(
     costs.backward,
     (
@@ -208,6 +212,7 @@ BACKWARD = Rule(
             each._replace(
                 run=_ADJOINTS.get(each.name, _sliding(each.run)),
                 unfit=_if_sliding(each.unfit),
+                nanoseconds=_OF_PIECES.get(each.name, each.nanoseconds),
                 prepare=None,
                 adds_bias=False,
             )

@@ -11,6 +11,7 @@ from arrayconv._window import Window, input_sizes, kernel_sizes, output_sizes
 from arrayconv.backends.numpy.costs import (
     CALLS,
     FEW,
+    FLIPPED,
     IN_REGISTERS,
     MULTIPLY_ADD,
     TRANSPOSED,
@@ -88,6 +89,12 @@ def compiled(shape: Shape, tile: Ints, prepared: bool = False) -> float:
         *(vector // 4, options.workspace_bytes, 1, prepared),
     )
     return found.nanoseconds * COMPILED_MORE + CALLS * COMPILED_CALLS[vector]
+
+
+def of_pieces(shape: Shape, tile: Ints) -> float:
+    """Return the nanoseconds of an adjoint by pieces, for which the weight is flipped first."""
+    weights = shape.outputs * shape.channels // shape.groups * shape.taps
+    return compiled(shape, tile) + weights * FLIPPED
 
 
 def to_weight(shape: Shape, tile: Ints) -> float:

@@ -42,6 +42,8 @@ CELL = {2: 0.35, 3: 0.55, 4: 0.75}
 """And of each cell, laid out by phases; by the outputs of a tile's side."""
 WEIGHT_POINTS = (0.0205, 0.05, 0.1)
 """Nanoseconds of a multiply-add, to read a number of the transformed weight, and to make it."""
+PIECE_TAP = 1.2
+"""And to find a tap of a piece of a kernel, one by one."""
 WEIGHT_AWAY, WEIGHT_FAR = 0.15, 0.5
 """And more to read one of a weight that is not near, and of one that is in memory in between."""
 SHARED = (1.5, 0.8)
@@ -224,8 +226,10 @@ class _Tiles(NamedTuple):
         points, lanes = self.square.points, self.lanes
         multiply_add, read, _ = WEIGHT_POINTS
         to_points, from_points = POINT
-        seen, runs = self.seen(cut), self.runs(cut, packed)
-        vectors = -(-runs.tiles // lanes)
+        seen, runs, (down, across) = self.seen(cut), self.runs(cut, packed), self.pieces
+        # Those that later pieces alone see are not multiplied.
+        beyond = (down - 1) * runs.pitch + across - 1
+        vectors = -(-(runs.number * runs.across - beyond) // lanes)
         multiplied = (vectors + ONE_LEFT * (vectors % 3 == 1)) * lanes
         made = self.phases * seen.images * seen.rows * -(-seen.columns // lanes) * lanes * points
         transformed = runs.number * -(-runs.across // lanes) * lanes * points
@@ -273,7 +277,10 @@ class _Tiles(NamedTuple):
         """Return the nanoseconds of all blocks, and of the weight, if it is not prepared."""
         weights = self.weights
         ready = prepared and not transforms
-        of_weight = 0.0 if ready else weights * WEIGHT_POINTS[2]
+        each = WEIGHT_POINTS[2]
+        if prod(self.pieces) > 1:
+            each += PIECE_TAP * prod(line.kernel for line in self.square) / self.square.points
+        of_weight = 0.0 if ready else weights * each
         blocks = [(*self.block(each, packed), count) for each, count in self.sizes(cut)]
         count = sum(count for _, _, count in blocks)
         if not transforms and weights * ITEMSIZE > NEAR:
