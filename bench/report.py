@@ -115,8 +115,11 @@ def _limit(record: Record, kept: Sequence[Record]) -> float:
     return max((amount / rate for amount, rate in found if rate), default=0.0)
 
 
-def behind_text(kept: Sequence[Record]) -> str:
-    """Return the cases in which torch is faster on the layout of our arrays, the worst first.
+Pair = tuple[Record | None, Record]
+
+
+def _behind(kept: Sequence[Record], heading: str, compared: Callable[..., Pair]) -> str:
+    """Return the cases in which torch is faster than ours, of two that are compared; worst first.
 
     With what must be computed and moved at least, how long the machine's own product and copy take
     for that, and how many times as long ours and torch take.
@@ -124,8 +127,11 @@ def behind_text(kept: Sequence[Record]) -> str:
     library, device = _library(kept)
     rows = []
     for case, each in by_case(kept).items():
-        ours, torch = our_choice(each, library, device), in_our_layout(each, device)
-        if ours is None or torch is None or torch.seconds >= ours.seconds:
+        choice = our_choice(each, library, device)
+        if choice is None or choice.seconds_median is None:
+            continue
+        torch, ours = compared(each, choice)
+        if torch is None or torch.seconds >= ours.seconds:
             continue
         limit = _limit(ours, kept)
         rows.append(
@@ -140,9 +146,34 @@ def behind_text(kept: Sequence[Record]) -> str:
                 ],
             )
         )
-    of_limit = ("ours / limit", "torch / limit")
-    headings = ("case", "runs", RATIOS[0], "flops", "bytes", "limit", *of_limit)
+    headings = ("case", "runs", heading, *("flops", "bytes", "limit"), *OF_LIMIT)
     return table(headings, [row for _, row in sorted(rows, key=lambda each: each[0])])
+
+
+OF_LIMIT = ("ours / limit", "torch / limit")
+
+
+def _in_our_layout(every: Sequence[Record], ours: Record) -> Pair:
+    return in_our_layout(every, ours.device), ours
+
+
+def _in_best_layouts(every: Sequence[Record], ours: Record) -> Pair:
+    """Return both in the layout that is best for each, unless torch is ahead in ours already."""
+    torch, found = best_of(every, "torch", ours.device), in_best_layout(every, ours)
+    same = in_our_layout(every, ours.device)
+    if same is not None and same.seconds < ours.seconds:
+        torch = None
+    return torch, found
+
+
+def behind_text(kept: Sequence[Record]) -> str:
+    """Return the cases in which torch is faster in the layout of our arrays."""
+    return _behind(kept, RATIOS[0], _in_our_layout)
+
+
+def layouts_text(kept: Sequence[Record]) -> str:
+    """Return those in which it is so only where each has the layout that is best for it."""
+    return _behind(kept, RATIOS[1], _in_best_layouts)
 
 
 def algorithms_text(kept: Sequence[Record]) -> str:
@@ -270,6 +301,7 @@ TABLES: dict[str, Callable[[Sequence[Record]], str]] = {
     "summary": summary_text,
     "layers": layers_text,
     "behind": behind_text,
+    "layouts": layouts_text,
     "aims": aims_text,
     "algorithms": algorithms_text,
     "precision": precision_text,
@@ -321,6 +353,7 @@ def write_report(records: Path, output: Path) -> list[str]:
         "summary": "Against the peers",
         "layers": "Case by case",
         "behind": "Where torch is faster",
+        "layouts": "Where torch is faster in another layout",
         "aims": "What is aimed at",
         "algorithms": "What auto chooses",
         "precision": "Where less precision is allowed",

@@ -292,7 +292,7 @@ def test_a_report_says_what_the_records_say(need, measured, cases, tmp_path):
 
 def test_where_torch_is_faster_is_counted_against_the_machines_own_rates(need, measured, cases):
     need("rich")
-    from bench.report import behind_text
+    from bench.report import behind_text, layouts_text
 
     case = cases[2]
     faster = [
@@ -307,6 +307,15 @@ def test_where_torch_is_faster_is_counted_against_the_machines_own_rates(need, m
     moved = amount_text(case.bytes_min, "B")
     flops = amount_text(case.flops, "flop")
     assert said == f"| sobel | a | 0.50 | {flops} | {moved} | {limit:.0f} s | 3.00 | 1.50 |"
+    assert "sobel" not in layouts_text(kept_of(faster)), "it is in the other table"
+    assert "sobel" not in layouts_text(measured)
+    faster[3] = timed(case, "torch", 7.0, library="torch")
+    assert "sobel" not in behind_text(kept_of(faster))
+    last = layouts_text(kept_of(faster)).splitlines()[-1]
+    assert last == f"| sobel | a | 0.17 | {flops} | {moved} | {limit:.0f} s | 3.00 | 0.50 |"
+    # Ours is as fast as theirs where its channels lie so, too.
+    faster.append(timed(case, "arrayconv numpy channels last", 1.0))
+    assert "sobel" not in layouts_text(kept_of(faster))
 
 
 def test_what_misses_an_aim_is_named(need, measured, cases):
