@@ -62,7 +62,7 @@ def _tiles(window: Window, tile: Ints) -> _Tiles:
 
 
 def squares(shape: Shape, tile: Ints, prepared: bool = False) -> float:
-    """Return the nanoseconds of squares of ``tile`` by ``tile`` outputs, or of lines."""
+    """Return the nanoseconds of tiles of so many outputs in each dimension, or of lines."""
     leading = shape.window[:-2]
     points, outputs, down, across = _tiles(shape.window, tile)
     tiles = shape.batch * down * across
