@@ -86,6 +86,7 @@ def test_each_thread_has_a_part(columns, monkeypatch):
         return multiply(one, other, out=out)
 
     monkeypatch.setattr(np, "matmul", matmul)
+    monkeypatch.setattr(module, "ALONE", 0)
     monkeypatch.setattr(module, "WORTH_A_THREAD", 1)
     monkeypatch.setattr(module, "PARTS", 4)
     with ac.options(threads=4):
@@ -94,9 +95,29 @@ def test_each_thread_has_a_part(columns, monkeypatch):
     assert len(meet.threads) == expected
 
 
+def test_only_products_that_openblas_would_share_are_held(monkeypatch):
+    class Held(Hold):
+        def __init__(self):
+            self.times = 0
+
+        def __enter__(self):
+            self.times += 1
+
+        def __exit__(self, *error):
+            pass
+
+    hold = Held()
+    monkeypatch.setattr(module, "one_thread", lambda: hold)
+    for columns, times in ((256, 0), (257, 1)):
+        made = matrix_product(np.ones((32, 32), "float32"), np.ones((32, columns), "float32"))
+        assert (made == 32).all()
+        assert hold.times == times
+
+
 def test_a_blas_that_cannot_be_held_shares_products_itself(monkeypatch):
     monkeypatch.setattr(module, "one_thread", lambda: "it is another one")
     monkeypatch.setattr(module, "run_blocks", None)
+    monkeypatch.setattr(module, "ALONE", 0)
     monkeypatch.setattr(module, "WORTH_A_THREAD", 1)
     monkeypatch.setattr(module, "PARTS", 4)
     with ac.options(threads=4):

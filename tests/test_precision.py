@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,8 @@ def test_auto_rounds_about_as_im2col_does(kernel, channels):
 
         of_im2col = error("im2col")
         for each in primitive.implementations(pair[0]):
-            indirect = "winograd" in each.name or each.name == "fft"
+            # Transforms are for large kernels; of few terms im2col's sums are more exact.
+            indirect = "winograd" in each.name or (each.name == "fft" and prod(kernel) > 16)
             if not indirect or each.unfit(*pair, window, 1) is not None:
                 continue
             times = error(each.name) / of_im2col

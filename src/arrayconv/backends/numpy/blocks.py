@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arrayconv._window import Axis, Window, kernel_sizes, output_sizes
+from arrayconv.backends.numpy.row_copies import LONG, run_of
 
 Slices = tuple[slice, ...]
 
@@ -132,29 +133,34 @@ def _overlap(window: Window, steps: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def seen(x: Any, block: Block, dtype: np.dtype[Any]) -> Any:
-    """Return what the block's windows see, as an overlapping view: of a copy, if it is padded."""
-    itemsize = dtype.itemsize
-    if not block.padded and x.dtype == dtype and x.flags.c_contiguous:
-        # Nothing to add: what the windows see is there already.
-        steps = tuple(step * itemsize for step in block.direct)
-        return np.ndarray(block.columns, dtype, x, block.offset * itemsize, steps)
-    slab = (np.zeros if block.padded else np.empty)(block.slab, dtype)
-    slab[block.target] = x[block.source].swapaxes(0, 1)
+    """Return what the block's windows see, as an overlapping view: of a copy, if it is padded.
+
+    Its last dimension is of whole rows of positions where that is faster to copy.
+    """
+    cells, first, steps = x, block.offset, block.direct
+    if block.padded or x.dtype != dtype or not x.flags.c_contiguous:
+        cells = (np.zeros if block.padded else np.empty)(block.slab, dtype)
+        cells[block.target] = x[block.source].swapaxes(0, 1)
+        first, steps = 0, block.strides
+    shape, count, itemsize = block.columns, block.columns[-1], dtype.itemsize
+    # Rows that follow one another are one to NumPy.
+    if steps[-1] == 1 and steps[-2] != count and count * itemsize <= LONG:
+        shape, steps, dtype = shape[:-1], steps[:-1], run_of(count, dtype)
     return np.ndarray(
-        block.columns, dtype, slab, 0, tuple(step * itemsize for step in block.strides)
+        shape, dtype, cells, first * itemsize, tuple(step * itemsize for step in steps)
     )
 
 
 def column_maker(x: Any, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Callable[[Block], Any]:
-    """Return a function from a block to its columns, which one buffer holds in turn."""
+    """Return a function from a block to its columns, flat, which one buffer holds in turn."""
     if len(blocks) == 1:
-        return lambda block: seen(x, block, dtype).copy()
+        return lambda block: seen(x, block, dtype).copy().view(dtype)
     # The first block is the largest.
     buffer = np.empty(prod(blocks[0].columns) if blocks else 0, dtype)
 
     def columns(block: Block) -> Any:
-        made = buffer[: prod(block.columns)].reshape(block.columns)
-        np.copyto(made, seen(x, block, dtype))
+        view, made = seen(x, block, dtype), buffer[: prod(block.columns)]
+        np.copyto(made.view(view.dtype).reshape(view.shape), view)
         return made
 
     return columns

@@ -19,6 +19,8 @@ from arrayconv.backends.numpy.threads import run_blocks
 PARTS = DEFAULT.threads
 """Parts of a large matrix at most. They do not depend on the options in force, so that numbers do
 not: some BLAS add up in another order, where a matrix has other sides."""
+ALONE = 1 << 18
+"""Multiply-adds up to which OpenBLAS takes one thread by itself."""
 WORTH_A_THREAD = 1 << 22
 """Multiply-adds that are worth it to wake a thread."""
 MANY = 4
@@ -32,11 +34,10 @@ def matrix_product(one: Any, other: Any) -> Any:
     if one.shape[-1] == 1:
         # Of one term: NumPy's product of such matrices takes ten times as long.
         return np.multiply(one, other)
-    hold = one_thread()
-    if not isinstance(hold, Hold):
-        return np.matmul(one, other)
-    rows, columns = one.shape[-2], other.shape[-1]
+    hold, rows, columns = one_thread(), one.shape[-2], other.shape[-1]
     multiply_adds = max(one.size * columns, other.size * rows)
+    if not isinstance(hold, Hold) or multiply_adds <= ALONE:
+        return np.matmul(one, other)
     if multiply_adds < 2 * WORTH_A_THREAD:
         with hold:
             return np.matmul(one, other)

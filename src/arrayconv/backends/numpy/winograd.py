@@ -27,6 +27,7 @@ from arrayconv._window import Axis, Window, adjoint_axis, kernel_sizes, output_s
 from arrayconv.backends.numpy.blocked import flip
 from arrayconv.backends.numpy.blocks import SMALLEST_BUDGET
 from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.row_copies import run_of
 from arrayconv.backends.numpy.threads import run_blocks
 from arrayconv.backends.numpy.winograd_maps import (
     POINTS,
@@ -75,11 +76,6 @@ class Plan(NamedTuple):
 
 
 SINGLE = Axis(1, 1, 1, 1, 0, 0, 1)
-
-
-def run_of(count: int, dtype: np.dtype[Any]) -> Any:
-    """Return a dtype of that many numbers, which are copied as one."""
-    return np.dtype((np.void, count * dtype.itemsize))
 
 
 def _slices(depth: Axis) -> int:

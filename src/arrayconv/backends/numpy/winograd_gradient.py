@@ -10,6 +10,7 @@ import numpy as np
 from arrayconv._integers import Ints
 from arrayconv._window import Window
 from arrayconv.backends.numpy.costs import Shape
+from arrayconv.backends.numpy.row_copies import run_of
 from arrayconv.backends.numpy.winograd import (
     Block,
     Plan,
@@ -17,7 +18,6 @@ from arrayconv.backends.numpy.winograd import (
     plan,
     room,
     rows_of,
-    run_of,
     unfit,
 )
 from arrayconv.backends.numpy.winograd_maps import Transforms, square, transforms
