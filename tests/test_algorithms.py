@@ -115,7 +115,7 @@ def geometry(
     return draw(rng, shape, dtype), draw(rng, weight, dtype), params, dims
 
 
-ENOUGH = 60
+ENOUGH = 50
 """Random geometries that a plain run draws for each algorithm: for some a loop is compiled each."""
 
 
