@@ -14,8 +14,8 @@ from arrayconv.backends.numpy import converted
 from arrayconv.backends.numpy.convolution import BACKWARD, FORWARD, TO_WEIGHT
 
 MOST = 2.6
-"""Times the error of im2col. It was 2.2 where a BLAS adds up 300 products one after the other, and 2.3
-beside a BLAS whose sums for im2col are more exact."""
+"""Times the error of im2col. It was 2.2 where a BLAS adds up 300 products one after the other, and
+2.3 beside a BLAS whose sums for im2col are more exact."""
 
 
 @pytest.mark.parametrize("channels", [16, 300])
