@@ -232,7 +232,7 @@ def test_the_headline_is_loops_the_array_api_and_kernels(need, measured):
 
 def test_what_rounds_more_is_told_apart(need, cases):
     need("matplotlib")
-    from bench.report import algorithms_text, precision_text, summary_text
+    from bench.markdown import algorithms_text, precision_text, summary_text
 
     _, _, sobel, _ = cases
     auto = timed(sobel, "arrayconv numpy auto", 2.0)
@@ -263,8 +263,8 @@ def test_what_rounds_more_is_told_apart(need, cases):
 
 def test_a_report_says_what_the_records_say(need, measured, cases, tmp_path):
     need("rich", "matplotlib")
+    from bench.markdown import algorithms_text, layers_text, summary_text, tf32_text
     from bench.records import write_records
-    from bench.report import algorithms_text, layers_text, summary_text, tf32_text
 
     assert "| sobel | im2col | 2 s ± 0 % | 3.00 | 1.50 |" in layers_text(measured)
     assert "| **a 2 s**" not in algorithms_text(measured[2:5])
@@ -292,7 +292,7 @@ def test_a_report_says_what_the_records_say(need, measured, cases, tmp_path):
 
 def test_where_torch_is_faster_is_counted_against_the_machines_own_rates(need, measured, cases):
     need("rich")
-    from bench.report import behind_text, layouts_text
+    from bench.markdown import behind_text, layouts_text
 
     case = cases[2]
     faster = [
@@ -321,6 +321,7 @@ def test_where_torch_is_faster_is_counted_against_the_machines_own_rates(need, m
 def test_what_misses_an_aim_is_named(need, measured, cases):
     need("rich")
     from bench.aims import aim_rows
+    from bench.markdown import misses_text
 
     reached = {said.split(":")[0]: row for said, *row in aim_rows(measured)}
     assert reached["layers"] == ["3", ""]
@@ -335,6 +336,11 @@ def test_what_misses_an_aim_is_named(need, measured, cases):
     assert reached["layers"] == ["0.5", ""]
     assert reached["dense layers"] == ["0.5", "sobel 0.5"]
     assert reached["held beyond input, weight and output"] == ["2", "sobel 2"]
+    [row] = misses_text(kept_of(slow)).splitlines()[2:]
+    counted = amount_text(case.flops, "flop"), amount_text(case.bytes_min, "B")
+    missed = ("dense layers: each at least 0.85", "sobel", "a", "0.50", *counted, "", "")
+    assert row == f"| {' | '.join(missed)} |"
+    assert "sobel" not in misses_text(measured)
 
 
 def test_a_page_is_made_anew_between_its_markers_alone(need, measured, tmp_path):
