@@ -316,12 +316,13 @@ def test_blocks_run_with_the_options_of_the_call(monkeypatch):
         return x
 
     monkeypatch.setattr("arrayconv.backends.dask.windows._of_groups", block)
-    with ac.options(algorithm="fft", workspace_bytes=1234, threads=2):
+    with ac.options(algorithm="fft", workspace_bytes=1234, threads=2, allow_reduced_precision=True):
         lazy = ac.conv2d(picture(2), KERNEL, padding=1)
     lazy.compute()
     assert {(each.algorithm, each.workspace_bytes, each.threads) for each in seen} == {
         ("fft", 1234, 1)
     }
+    assert all(each.allow_reduced_precision for each in seen)
 
 
 # --- what is taken, and what is refused -------------------------------------------------------
