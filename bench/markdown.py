@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 from bench.aims import aim_rows, misses
@@ -64,21 +64,27 @@ RATIOS = ("torch / ours", "in their best layouts", "JAX / ours")
 LESS = "with less precision"
 
 
+def _choices(kept: Sequence[Record]) -> Iterator[tuple[Record, Sequence[Record]]]:
+    """Yield for each case what "auto" took, where it was timed, and all records of the case."""
+    library, device = _library(kept)
+    for every in by_case(kept).values():
+        ours = our_choice(every, library, device)
+        if ours is not None and ours.seconds_median is not None:
+            yield ours, every
+
+
 def layers_text(kept: Sequence[Record]) -> str:
     """Return a row for each case: what "auto" runs, and the peers' times over its own."""
-    library, device = _library(kept)
     rows = []
-    for case, each in by_case(kept).items():
-        ours = our_choice(each, library, device)
-        if ours is None or ours.seconds_median is None:
-            continue
+    for ours, each in _choices(kept):
+        device = ours.device
         torch, jax = best_of(each, "torch", device), best_of(each, "jax", device)
         same, best = in_our_layout(each, device), in_best_layout(each, ours)
         limit = max(ours.share_of_copy or 0.0, ours.share_of_product or 0.0)
         low, high = ours.seconds_p20 or 0.0, ours.seconds_p80 or 0.0
         rows.append(
             [
-                case,
+                ours.case,
                 ours.algorithm,
                 f"{duration_text(ours.seconds)} ± {50 * (high - low) / ours.seconds:.0f} %",
                 _ratio(same, ours),
@@ -121,19 +127,15 @@ def _behind(kept: Sequence[Record], heading: str, compared: Callable[..., Pair])
     With what must be computed and moved at least, how long the machine's own product and copy take
     for that, and how many times as long ours and torch take.
     """
-    library, device = _library(kept)
     rows = []
-    for case, each in by_case(kept).items():
-        choice = our_choice(each, library, device)
-        if choice is None or choice.seconds_median is None:
-            continue
+    for choice, each in _choices(kept):
         torch, ours = compared(each, choice)
         if torch is None or torch.seconds >= ours.seconds:
             continue
         rows.append(
             (
                 torch.seconds / ours.seconds,
-                [case, ours.algorithm, _ratio(torch, ours), *_counted(kept, ours, torch)],
+                [ours.case, ours.algorithm, _ratio(torch, ours), *_counted(kept, ours, torch)],
             )
         )
     headings = ("case", "runs", heading, *("flops", "bytes", "limit"), *OF_LIMIT)
@@ -196,19 +198,17 @@ def algorithms_text(kept: Sequence[Record]) -> str:
 
 def precision_text(kept: Sequence[Record]) -> str:
     """Return a row for each case in which something else runs where less precision is allowed."""
-    library, device = _library(kept)
     rows = []
-    for case, each in by_case(kept).items():
-        ours = our_choice(each, library, device)
-        other = None if ours is None else with_less_precision(each, ours)
-        if ours is None or other is None or other is ours:
+    for ours, each in _choices(kept):
+        other = with_less_precision(each, ours)
+        if other is ours:
             continue
-        torch = in_our_layout(each, device)
+        torch = in_our_layout(each, ours.device)
         of_both = [
             [r.algorithm, duration_text(r.seconds), _ratio(torch, r), error_text(r.max_error)]
             for r in (ours, other)
         ]
-        rows.append([case, *of_both[0], *of_both[1]])
+        rows.append([ours.case, *of_both[0], *of_both[1]])
     of_each = ("time", RATIOS[0], "error")
     return table(("case", "runs", *of_each, LESS, *of_each), rows)
 
@@ -234,18 +234,15 @@ def tf32_text(kept: Sequence[Record]) -> str:
 
 def summary_text(kept: Sequence[Record]) -> str:
     """Return, for each family, the geometric mean of the peers' times over ours."""
-    library, device = _library(kept)
     # Records of a time before there was that option have none.
     names = (*RATIOS, LESS) if any(each.reduced for each in kept) else RATIOS
     rows = []
     for family, belongs in FAMILIES.items():
         ratios: dict[str, list[float]] = {name: [] for name in names}
-        for each in by_case(kept).values():
-            ours = our_choice(each, library, device)
-            if ours is None or ours.dtype != "float32" or not belongs(ours):
+        for ours, each in _choices(kept):
+            if ours.dtype != "float32" or not belongs(ours) or is_of_growth(ours):
                 continue
-            if ours.seconds_median is None or is_of_growth(ours):
-                continue
+            device = ours.device
             pairs = (
                 (in_our_layout(each, device), ours),
                 (best_of(each, "torch", device), in_best_layout(each, ours)),

@@ -72,6 +72,16 @@ def test_the_weight_is_transformed_once(transformed, algorithm):
     assert len(transformed) == (0 if algorithm == "im2col" else 1)
 
 
+@pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
+@pytest.mark.parametrize("algorithm", ["numba_winograd_3x3", "numba_winograd_1x3"])
+def test_pieces_of_a_weight_are_prepared(algorithm):
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype("float32") for s in ((1, 8, 20, 23), (5, 8, 7, 8)))
+    prepared = ac.prepare(ac.conv2d, w, padding=3, algorithm=algorithm)
+    wanted = ac.conv2d(x, w, padding=3, algorithm=algorithm)
+    np.testing.assert_array_equal(prepared(x), wanted)
+
+
 def test_winograd_pays_earlier_where_the_weight_is_prepared():
     """For which layers, the processor's vectors decide: with each kind it is for some of these."""
     earlier = []

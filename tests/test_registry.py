@@ -16,19 +16,22 @@ from arrayconv._registry import Implementation, Primitive
 FAST = Implementation("fast", lambda x: "fast", unfit=lambda x: "too long" if len(x) > 2 else None)
 SLOW = Implementation("slow", lambda x: "slow", slow=lambda x: "never worth it")
 NEW = Implementation("new", lambda x: "new", verified=False)
-
-
 ROUGH = Implementation("rough", lambda x: "rough", rounds=lambda x: "it rounds")
+
+
+def offered_by_a_backend(monkeypatch: pytest.MonkeyPatch, *every: Implementation) -> Primitive:
+    """Return a primitive that a backend of its own has these for."""
+    module = types.ModuleType("a_backend")
+    module.__dict__["implementations"] = {"double": every}
+    monkeypatch.setitem(sys.modules, "a_backend", module)
+    monkeypatch.setitem(_registry._BACKENDS, "numpy", "a_backend")
+    return Primitive("double", lambda x: "generic")
 
 
 @pytest.fixture
 def double(monkeypatch) -> Primitive:
-    """A primitive with an implementation of every sort, and a backend of its own."""
-    module = types.ModuleType("a_backend")
-    module.implementations = {"double": (NEW, FAST, SLOW)}  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "a_backend", module)
-    monkeypatch.setitem(_registry._BACKENDS, "numpy", "a_backend")
-    return Primitive("double", lambda x: "generic")
+    """A primitive with implementations of most sorts."""
+    return offered_by_a_backend(monkeypatch, NEW, FAST, SLOW)
 
 
 SHORT, LONG = np.zeros(2), np.zeros(3)
@@ -48,11 +51,7 @@ def test_one_question_for_all_that_are_judged_together(monkeypatch):
         return "second" if prepared else "third"
 
     judged = [replace(FAST, name=name, best=best) for name in ("first", "second", "third")]
-    module = types.ModuleType("a_backend")
-    module.implementations = {"triple": (FAST, *judged)}  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "a_backend", module)
-    monkeypatch.setitem(_registry._BACKENDS, "numpy", "a_backend")
-    triple = Primitive("triple", lambda x: "generic")
+    triple = offered_by_a_backend(monkeypatch, FAST, *judged)
     assert triple.choose("auto", SHORT).name == "fast"
     assert asked == []
     assert triple.choose("auto", LONG).name == "third"
@@ -69,11 +68,7 @@ def test_unverified_runs_where_it_is_allowed(double):
 
 
 def test_what_rounds_more_runs_where_that_is_allowed(monkeypatch):
-    module = types.ModuleType("a_backend")
-    module.implementations = {"double": (ROUGH, FAST)}  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "a_backend", module)
-    monkeypatch.setitem(_registry._BACKENDS, "numpy", "a_backend")
-    double = Primitive("double", lambda x: "generic")
+    double = offered_by_a_backend(monkeypatch, ROUGH, FAST)
     assert double(SHORT) == "fast"
     reasons = {each.name: each.reason for each in double.candidates("auto", SHORT)}
     assert reasons["rough"] == (

@@ -32,7 +32,7 @@ for algorithm, groups, stride in (
     ("numba_winograd_1x3", 1, 1),
 ):
     x = rng.standard_normal((2, 3, 11, 19)).astype("float32")
-    side = 7 if algorithm.endswith("3x3") else 3
+    side = 7 if algorithm.endswith("x3") else 3
     w = rng.standard_normal((9, 3 // groups, side, side)).astype("float32")
     params = {{"stride": stride, "padding": 1, "groups": groups}}
     with ac.options(algorithm="generic"):

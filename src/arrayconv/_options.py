@@ -133,7 +133,7 @@ def options(**changes: Any) -> Iterator[Options]:
         (TF32); sums are float32.
     allow_reduced_precision : bool, optional
         Whether "auto" may take an algorithm that rounds more than the definition does, in the same
-        dtype: Winograd's larger tiles, with two to five times the error of im2col in float32; and
+        dtype: Winograd's larger tiles, with up to five times the error of im2col in float32; and
         transforms (FFT) of float64, whose error depends on all that a transform spans. By default
         it takes what rounds about as im2col. An algorithm that is asked for by name needs no leave;
         half types are rounded more at the end in any case.

@@ -40,7 +40,7 @@ from arrayconv.backends.numpy.winograd_maps import (
 AMPLIFIED, IN_PARTS = 2.01, 2.4
 """`amplification` up to which the error stays at im2col's level, and where few products are added
 up at a time. F(2x2, 3x3) has 1.7, F(2x2, 2x2) 2. F(4, 3) with 2.2 has 2.5 times im2col's error if
-a product sums up 300 channels, and 1.7 times in parts; F(4x4, 3x3) with 4.8 two to five times."""
+a product sums up 300 channels, and 1.7 times in parts; F(4x4, 3x3) with 4.8 up to five times."""
 
 
 def rows_of(count: int, length: int, dtype: np.dtype[Any]) -> Any:
